@@ -1,0 +1,289 @@
+//! Settings that name the poll and its store, and the reading of all settings.
+//!
+//! Every setting is an environment variable and a flag. A program declares its settings as a `clap` parser and reads
+//! them with [`parse`], so that a value that can't be used stops every program with the same one line.
+
+use std::ffi::OsString;
+use std::fmt;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Args, Parser};
+use secrecy::SecretString;
+
+use crate::poll::{Choice, Choices, EqualChoices};
+use crate::store::StoreKind;
+use crate::url::StoreUrl;
+
+/// What can be voted for.
+#[derive(Args, Clone, Debug)]
+pub struct PollArgs {
+    /// Name of the first choice: 1 to 100 characters.
+    #[arg(long, env = "VOTE1VALUE", value_name = "NAME", default_value = "Cats")]
+    pub vote1value: Choice,
+
+    /// Name of the second choice; another than the first.
+    #[arg(long, env = "VOTE2VALUE", value_name = "NAME", default_value = "Dogs")]
+    pub vote2value: Choice,
+}
+
+impl PollArgs {
+    /// The poll.
+    ///
+    /// # Errors
+    /// [`InvalidSetting`]: the two names are equal.
+    pub fn choices(self) -> Result<Choices, InvalidSetting> {
+        Choices::new(self.vote1value, self.vote2value).map_err(|EqualChoices(name)| {
+            InvalidSetting::of(
+                "VOTE2VALUE",
+                &name,
+                "equals VOTE1VALUE; allowed: two different names",
+            )
+        })
+    }
+}
+
+/// Where the votes are kept.
+#[derive(Args, Clone, Debug)]
+pub struct StoreArgs {
+    /// URL of the store, instead of the variables below: redis://HOST:PORT, rediss://HOST:PORT (TLS),
+    /// mysql://USER:PASSWORD@HOST:PORT/DATABASE (with ?ssl-mode=VERIFY_IDENTITY for TLS) or sqlite:FILE.
+    #[arg(long, env = "STORAGE_URL", value_name = "URL", hide_env_values = true)]
+    pub storage_url: Option<StoreUrl>,
+
+    /// Host of Redis.
+    #[arg(long, env = "REDIS_HOST", value_name = "HOST", default_value = "localhost")]
+    pub redis_host: String,
+
+    /// Port of Redis.
+    #[arg(long, env = "REDIS_PORT", value_name = "PORT", default_value_t = 6379, value_parser = port())]
+    pub redis_port: u16,
+
+    /// Host of MySQL or MariaDB.
+    #[arg(long, env = "MYSQL_HOST", value_name = "HOST", default_value = "localhost")]
+    pub mysql_host: String,
+
+    /// Port of MySQL.
+    #[arg(long, env = "MYSQL_PORT", value_name = "PORT", default_value_t = 3306, value_parser = port())]
+    pub mysql_port: u16,
+
+    /// User of MySQL.
+    #[arg(long, env = "MYSQL_USER", value_name = "NAME", default_value = "dbuser")]
+    pub mysql_user: String,
+
+    /// Password of that user.
+    #[arg(
+        long,
+        env = "MYSQL_PASSWORD",
+        value_name = "PASSWORD",
+        hide_env_values = true,
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub mysql_password: SecretString,
+
+    /// Database in MySQL; it must be there, its tables are made.
+    #[arg(
+        long,
+        env = "MYSQL_DATABASE",
+        value_name = "NAME",
+        default_value = "azurevote"
+    )]
+    pub mysql_database: String,
+}
+
+impl StoreArgs {
+    /// The URL of the store: `STORAGE_URL`, else what the variables of this kind of store say.
+    ///
+    /// # Errors
+    /// [`InvalidSetting`]: a host or a name that can't stand in a URL, or no variables for this kind.
+    pub fn url(&self, kind: StoreKind) -> Result<StoreUrl, InvalidSetting> {
+        if let Some(url) = &self.storage_url {
+            return Ok(url.clone());
+        }
+        let no_host = |variable: &str, host: &str| {
+            InvalidSetting::of(
+                variable,
+                host,
+                "is not a host; allowed: a host name or an IP address",
+            )
+        };
+        match kind {
+            StoreKind::Redis => StoreUrl::redis(&self.redis_host, self.redis_port)
+                .map_err(|_| no_host("REDIS_HOST", &self.redis_host)),
+            StoreKind::MySql => StoreUrl::mysql(
+                &self.mysql_host,
+                self.mysql_port,
+                &self.mysql_user,
+                &self.mysql_password,
+                &self.mysql_database,
+            )
+            .map_err(|_| no_host("MYSQL_HOST", &self.mysql_host)),
+            StoreKind::Sqlite => Err(InvalidSetting::of(
+                "STORAGE_URL",
+                "",
+                "is not set; allowed: the URL of a store",
+            )),
+        }
+    }
+}
+
+/// A setting that can't be used, in one line: its variable, what it held (unless that may be a secret), what is
+/// allowed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct InvalidSetting(String);
+
+impl InvalidSetting {
+    /// `value` of the variable, and what is wrong with it and allowed instead.
+    pub fn of(variable: &str, value: &str, wrong: impl fmt::Display) -> Self {
+        Self(format!("{variable}: {value:?} {wrong}"))
+    }
+}
+
+/// A port to connect to or to listen on.
+pub fn port() -> impl clap::builder::TypedValueParser<Value = u16> {
+    use clap::builder::TypedValueParser as _;
+    clap::builder::StringValueParser::new().try_map(|text| {
+        text.parse::<u16>()
+            .map_err(|_| "is not a port; allowed: a number from 0 to 65535")
+    })
+}
+
+/// Reads the settings of a program from its arguments and environment. `--help` and `--version` print and end the
+/// program.
+///
+/// # Errors
+/// [`InvalidSetting`], to be printed as it is.
+pub fn parse<P: Parser>() -> Result<P, InvalidSetting> {
+    parse_from(std::env::args_os())
+}
+
+/// [`parse`] with these arguments.
+///
+/// # Errors
+/// [`InvalidSetting`].
+pub fn parse_from<P: Parser>(
+    arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>,
+) -> Result<P, InvalidSetting> {
+    match P::try_parse_from(arguments) {
+        Ok(settings) => Ok(settings),
+        Err(error)
+            if matches!(
+                error.kind(),
+                ErrorKind::DisplayHelp
+                    | ErrorKind::DisplayVersion
+                    | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+            ) =>
+        {
+            error.exit()
+        }
+        Err(error) => Err(one_line::<P>(&error)),
+    }
+}
+
+fn one_line<P: Parser>(error: &clap::Error) -> InvalidSetting {
+    let context = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.as_str()),
+        _ => None,
+    };
+    let (Some(flag), Some(value)) = (
+        context(ContextKind::InvalidArg),
+        context(ContextKind::InvalidValue),
+    ) else {
+        let text = error.to_string();
+        let first = text.lines().next().unwrap_or_default();
+        return InvalidSetting(format!("{}; see --help", first.trim_start_matches("error: ")));
+    };
+    let name = flag.trim_start_matches('-').split(' ').next().unwrap_or_default();
+    let command = P::command();
+    let argument = all_arguments(&command)
+        .into_iter()
+        .find(|argument| argument.get_long() == Some(name));
+    let shown = if argument.is_some_and(clap::Arg::is_hide_env_values_set) {
+        "(not shown)".to_owned()
+    } else {
+        format!("{value:?}")
+    };
+    let variable = argument.and_then(|argument| argument.get_env()).map_or_else(
+        || flag.to_owned(),
+        |variable| variable.to_string_lossy().into_owned(),
+    );
+    let wrong = match (
+        std::error::Error::source(error),
+        error.get(ContextKind::ValidValue),
+    ) {
+        (Some(wrong), _) => wrong.to_string(),
+        (None, Some(allowed)) => format!("is not allowed; allowed: {allowed}"),
+        (None, None) => "is not allowed".to_owned(),
+    };
+    InvalidSetting(format!("{variable}: {shown} {wrong}"))
+}
+
+fn all_arguments(command: &clap::Command) -> Vec<&clap::Arg> {
+    let own = command.get_arguments();
+    own.chain(command.get_subcommands().flat_map(all_arguments))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Parser, Debug)]
+    struct Settings {
+        #[command(flatten)]
+        poll: PollArgs,
+        #[command(flatten)]
+        store: StoreArgs,
+    }
+
+    fn error(arguments: &[&str]) -> String {
+        let arguments = ["program"].iter().chain(arguments).copied();
+        parse_from::<Settings>(arguments)
+            .map(|settings| settings.poll.choices())
+            .map_or_else(
+                |error| error.to_string(),
+                |choices| choices.expect_err("the settings are valid").to_string(),
+            )
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_one_line_with_the_variable() {
+        assert_eq!(
+            error(&["--redis-port", "tcp://10.0.0.1:6379"]),
+            "REDIS_PORT: \"tcp://10.0.0.1:6379\" is not a port; allowed: a number from 0 to 65535",
+        );
+        assert_eq!(
+            error(&["--vote1value", "x", "--vote2value", "x"]),
+            "VOTE2VALUE: \"x\" equals VOTE1VALUE; allowed: two different names",
+        );
+        assert_eq!(
+            error(&["--vote1value", " "]),
+            "VOTE1VALUE: \" \" is empty; allowed: 1 to 100 characters"
+        );
+        assert_eq!(
+            error(&["--nonsense"]),
+            "unexpected argument '--nonsense' found; see --help"
+        );
+    }
+
+    #[test]
+    fn a_url_that_may_hold_a_password_is_not_repeated() {
+        let error = error(&["--storage-url", "mysqll://user:secret@db/votes"]);
+        assert!(
+            error.starts_with("STORAGE_URL: (not shown) is not the URL of a store; allowed: redis://"),
+            "{error}"
+        );
+        assert!(!error.contains("secret"));
+    }
+
+    #[test]
+    fn the_help_shows_no_secret() {
+        let mut command = <Settings as clap::CommandFactory>::command();
+        let help = command.render_long_help().to_string();
+        assert!(
+            help.contains("MYSQL_PASSWORD") && !help.contains("MYSQL_PASSWORD="),
+            "{help}"
+        );
+    }
+}

@@ -1,0 +1,285 @@
+//! What every backend has in common: grouping, deadlines, retries and reconnection.
+//!
+//! A backend only says how to connect ([`Backend`]) and what one attempt does on a connection ([`Session`]).
+//! [`Grouped`] makes a [`VoteStore`] of it with two connections: ballots go through one [`Lane`] and reads through
+//! another. The rare rest (reset, snapshot, merge) uses a connection of its own each time.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use async_trait::async_trait;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::ballot::{Ballot, BallotId, Cast};
+use crate::lane::{Abandoned, Lane, Worker};
+use crate::store::{Limits, StoreError, StoreKind, VoteStore};
+use crate::tally::{Snapshot, Tally};
+
+/// How to reach one kind of store.
+#[async_trait]
+pub(crate) trait Backend: Send + Sync + 'static {
+    type Session: Session;
+
+    const KIND: StoreKind;
+
+    /// A connection to a store that is ready to be used: its schema is made, if it has one.
+    async fn connect(&self) -> Result<Self::Session, StoreError>;
+}
+
+/// One connection. Each method is one attempt; after an error or a time-out the session is dropped.
+#[async_trait]
+pub(crate) trait Session: Send + 'static {
+    /// Counts these ballots, all of them or, on an error other than `Unconfirmed`, none. No two have one id.
+    async fn cast(&mut self, ballots: &[Ballot]) -> Result<Vec<Cast>, StoreError>;
+    async fn tally(&mut self) -> Result<Tally, StoreError>;
+    async fn reset(&mut self) -> Result<(), StoreError>;
+    async fn snapshot(&mut self) -> Result<Snapshot, StoreError>;
+    async fn merge(&mut self, snapshot: &Snapshot) -> Result<(), StoreError>;
+
+    /// Deletes ids that were made before this time, since the Unix epoch, a bounded number; whether there may be
+    /// more. For stores that don't expire them by themselves.
+    async fn forget(&mut self, made_before: Duration) -> Result<bool, StoreError>;
+}
+
+/// A store whose concurrent work is grouped.
+pub(crate) struct Grouped<B: Backend> {
+    backend: Arc<B>,
+    limits: Limits,
+    casts: Lane<Caster<B>>,
+    reads: Lane<Reader<B>>,
+}
+
+impl<B: Backend> Grouped<B> {
+    pub(crate) fn start(backend: B, limits: Limits) -> Self {
+        let backend = Arc::new(backend);
+        let line = || Line {
+            backend: backend.clone(),
+            session: None,
+            attempt: limits.attempt,
+        };
+        tokio::spawn(forget_old_ballots(Arc::downgrade(&backend), limits.attempt));
+        Self {
+            casts: Lane::start(Caster(line())),
+            reads: Lane::start(Reader(line())),
+            backend: backend.clone(),
+            limits,
+        }
+    }
+
+    /// A connection for something rare, with its time limit.
+    async fn session(&self) -> Result<(B::Session, Instant), StoreError> {
+        Line {
+            backend: self.backend.clone(),
+            session: None,
+            attempt: self.limits.attempt,
+        }
+        .session()
+        .await
+    }
+}
+
+#[async_trait]
+impl<B: Backend> VoteStore for Grouped<B> {
+    fn kind(&self) -> StoreKind {
+        B::KIND
+    }
+
+    async fn cast(&self, ballot: Ballot) -> Result<Cast, StoreError> {
+        retry(self.limits.deadline, |deadline| {
+            ask(&self.casts, ballot, deadline)
+        })
+        .await
+    }
+
+    async fn tally(&self) -> Result<Tally, StoreError> {
+        retry(self.limits.deadline, |deadline| ask(&self.reads, (), deadline)).await
+    }
+
+    async fn reset(&self) -> Result<(), StoreError> {
+        let reset = |_| async {
+            let (mut session, within) = self.session().await?;
+            bounded(within, session.reset()).await
+        };
+        retry(self.limits.deadline, reset).await
+    }
+
+    async fn snapshot(&self) -> Result<Snapshot, StoreError> {
+        let read = |_| async {
+            let (mut session, within) = self.session().await?;
+            bounded(within, session.snapshot()).await
+        };
+        retry(self.limits.deadline, read).await
+    }
+
+    async fn merge(&self, snapshot: &Snapshot) -> Result<(), StoreError> {
+        let merge = |_| async {
+            let (mut session, within) = self.session().await?;
+            bounded(within, session.merge(snapshot)).await
+        };
+        retry(self.limits.deadline, merge).await
+    }
+}
+
+/// Tries again until the deadline, with pauses that grow; only what can't help is not tried again. Safe because
+/// every operation gives the same result when it is done twice.
+async fn retry<T, F: Future<Output = Result<T, StoreError>>>(
+    within: Duration,
+    attempt: impl Fn(Instant) -> F,
+) -> Result<T, StoreError> {
+    let deadline = Instant::now() + within;
+    let mut pause = Duration::from_millis(20);
+    let mut open = None;
+    loop {
+        let error = match attempt(deadline).await {
+            Ok(done) => return Ok(done),
+            Err(error @ StoreError::Unusable(_)) => return Err(open.unwrap_or(error)),
+            Err(error) => error,
+        };
+        if matches!(error, StoreError::Unconfirmed(_)) {
+            open = Some(error.clone());
+        }
+        if Instant::now() + pause >= deadline {
+            // What an earlier attempt left open stays open, however the last one failed.
+            return Err(open.unwrap_or(error));
+        }
+        sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_millis(250));
+    }
+}
+
+async fn ask<W, T>(lane: &Lane<W>, request: W::Request, deadline: Instant) -> Result<T, StoreError>
+where
+    W: Worker<Answer = Result<T, StoreError>>,
+{
+    lane.ask(request, deadline).await.unwrap_or_else(|abandoned| {
+        Err(match abandoned {
+            Abandoned::Waiting => StoreError::unavailable("too much is waiting for it"),
+            Abandoned::Running => StoreError::unconfirmed("no answer in time"),
+        })
+    })
+}
+
+/// A connection that is made when it is needed and dropped when it failed.
+struct Line<B: Backend> {
+    backend: Arc<B>,
+    session: Option<B::Session>,
+    attempt: Duration,
+}
+
+impl<B: Backend> Line<B> {
+    /// The connection, made now if there is none, and until when an attempt on it may take.
+    ///
+    /// It is out of its place while it is used; who succeeds puts it back. So a failed, timed-out or cancelled attempt
+    /// leaves no session behind whose state nobody knows.
+    async fn session(&mut self) -> Result<(B::Session, Instant), StoreError> {
+        let within = Instant::now() + self.attempt;
+        let session = match self.session.take() {
+            Some(session) => session,
+            None => tokio::time::timeout_at(within, self.backend.connect())
+                .await
+                .unwrap_or_else(|_| Err(StoreError::unavailable("no connection in time")))?,
+        };
+        Ok((session, within))
+    }
+}
+
+/// What `work` gives, unless it takes too long.
+async fn bounded<T>(
+    within: Instant,
+    work: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    tokio::time::timeout_at(within, work)
+        .await
+        .unwrap_or_else(|_| Err(StoreError::unconfirmed("no answer in time")))
+}
+
+/// Casts groups of ballots.
+struct Caster<B: Backend>(Line<B>);
+
+impl<B: Backend> Caster<B> {
+    async fn cast(&mut self, ballots: &[Ballot]) -> Result<Vec<Cast>, StoreError> {
+        let (mut session, within) = self.0.session().await?;
+        let casts = bounded(within, session.cast(ballots)).await?;
+        self.0.session = Some(session);
+        Ok(casts)
+    }
+}
+
+impl<B: Backend> Worker for Caster<B> {
+    type Request = Ballot;
+    type Answer = Result<Cast, StoreError>;
+    const MAX_GROUP: usize = 512;
+
+    async fn serve(&mut self, group: &[Ballot]) -> Vec<Self::Answer> {
+        // In the order of their ids: two replicas that hold the same ballots lock them in the same order.
+        let mut ballots = group.to_vec();
+        ballots.sort_by_key(|ballot| ballot.id);
+        ballots.dedup_by_key(|ballot| ballot.id);
+        let casts = match self.cast(&ballots).await {
+            Ok(casts) => casts,
+            Err(error) => {
+                tracing::warn!(ballots = ballots.len(), %error, "A group of ballots was not stored.");
+                return vec![Err(error); group.len()];
+            }
+        };
+        let mut answers: Vec<_> = casts.into_iter().map(Some).collect();
+        group
+            .iter()
+            .map(|ballot| {
+                let place = ballots.binary_search_by_key(&ballot.id, |ballot| ballot.id);
+                // The first requester of an id takes its answer; a double click in one group is told the truth.
+                let cast = place.ok().and_then(|place| answers.get_mut(place)?.take());
+                Ok(cast.unwrap_or(Cast::AlreadyCounted))
+            })
+            .collect()
+    }
+}
+
+/// Reads the tally once for all who wait.
+struct Reader<B: Backend>(Line<B>);
+
+impl<B: Backend> Reader<B> {
+    async fn tally(&mut self) -> Result<Tally, StoreError> {
+        let (mut session, within) = self.0.session().await?;
+        let tally = bounded(within, session.tally()).await?;
+        self.0.session = Some(session);
+        Ok(tally)
+    }
+}
+
+impl<B: Backend> Worker for Reader<B> {
+    type Request = ();
+    type Answer = Result<Tally, StoreError>;
+    const MAX_GROUP: usize = 4096;
+
+    async fn serve(&mut self, group: &[()]) -> Vec<Self::Answer> {
+        let tally = self.tally().await;
+        if let Err(error) = &tally {
+            tracing::warn!(%error, "The tally could not be read.");
+        }
+        vec![tally; group.len()]
+    }
+}
+
+/// Deletes ids that nobody takes any more, now and then, until the store is dropped.
+async fn forget_old_ballots<B: Backend>(backend: std::sync::Weak<B>, attempt: Duration) {
+    const PAUSE: Duration = Duration::from_secs(10 * 60);
+    loop {
+        sleep(PAUSE).await;
+        let Some(backend) = backend.upgrade() else { return };
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let made_before = now.saturating_sub(BallotId::REMEMBERED);
+        let work = async {
+            let mut session = backend.connect().await?;
+            while timeout(attempt, session.forget(made_before))
+                .await
+                .unwrap_or(Ok(false))?
+            {}
+            Ok::<_, StoreError>(())
+        };
+        if let Err(error) = work.await {
+            tracing::warn!(%error, "Old ballot ids could not be deleted; will try again.");
+        }
+    }
+}

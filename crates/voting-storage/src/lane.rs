@@ -1,0 +1,195 @@
+//! Concurrent requests served as one group.
+//!
+//! A [`Lane`] has one worker. While it serves one group, the requests that arrive form the next one: no timer, and
+//! a bounded group, so a lone request waits for nobody and a crowd shares one transaction or one read. A group is
+//! formed only after the one before has ended, so what the worker reads is never older than any request of it.
+//!
+//! A requester that gives up while it still waits for its group is taken out: it is never served later. One that
+//! gives up while its group is being served is told that the outcome is open ([`Abandoned::Running`]).
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+/// What serves the groups of a lane.
+pub trait Worker: Send + 'static {
+    /// What is asked.
+    type Request: Send + Sync + 'static;
+    /// What is answered.
+    type Answer: Send + 'static;
+    /// The most requests in a group.
+    const MAX_GROUP: usize;
+
+    /// Serves a group (at least one request): one answer for each, in order. Must end within a bound of its own.
+    fn serve(&mut self, group: &[Self::Request]) -> impl Future<Output = Vec<Self::Answer>> + Send;
+}
+
+/// A handle to a worker; clones share it.
+pub struct Lane<W: Worker> {
+    queue: mpsc::Sender<Job<W>>,
+}
+
+impl<W: Worker> Clone for Lane<W> {
+    fn clone(&self) -> Self {
+        Self {
+            queue: self.queue.clone(),
+        }
+    }
+}
+
+/// Why a request was not answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Abandoned {
+    /// It was not started, and never will be: the queue was full, or the deadline came first.
+    Waiting,
+    /// Its group was being served at the deadline: it may have had its effect, or may still have.
+    Running,
+}
+
+struct Job<W: Worker> {
+    request: W::Request,
+    reply: oneshot::Sender<W::Answer>,
+    /// Whoever sets it first decides: the worker, that the request is served; the requester, that it is not.
+    decided: Arc<AtomicBool>,
+}
+
+impl<W: Worker> Lane<W> {
+    /// Requests that may wait; one more is turned away at once, so that an outage can't fill the memory.
+    const MAX_WAITING: usize = 8192;
+
+    /// Starts the worker as a task, which ends when the last handle is gone.
+    pub fn start(worker: W) -> Self {
+        let (queue, jobs) = mpsc::channel(Self::MAX_WAITING);
+        tokio::spawn(run(worker, jobs));
+        Self { queue }
+    }
+
+    /// The worker's answer, if it comes before the deadline.
+    ///
+    /// # Errors
+    /// [`Abandoned`] tells whether the request may have had an effect.
+    pub async fn ask(&self, request: W::Request, deadline: Instant) -> Result<W::Answer, Abandoned> {
+        let (reply, answer) = oneshot::channel();
+        let decided = Arc::new(AtomicBool::new(false));
+        let job = Job {
+            request,
+            reply,
+            decided: decided.clone(),
+        };
+        self.queue.try_send(job).map_err(|_| Abandoned::Waiting)?;
+        match tokio::time::timeout_at(deadline, answer).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(_)) | Err(_) if decided.swap(true, Ordering::AcqRel) => Err(Abandoned::Running),
+            Ok(Err(_)) | Err(_) => Err(Abandoned::Waiting),
+        }
+    }
+}
+
+async fn run<W: Worker>(mut worker: W, mut queue: mpsc::Receiver<Job<W>>) {
+    let mut jobs = Vec::with_capacity(W::MAX_GROUP);
+    while queue.recv_many(&mut jobs, W::MAX_GROUP).await > 0 {
+        let (group, replies): (Vec<_>, Vec<_>) = jobs
+            .drain(..)
+            .filter(|job| !job.decided.swap(true, Ordering::AcqRel))
+            .map(|job| (job.request, job.reply))
+            .unzip();
+        if group.is_empty() {
+            continue;
+        }
+        let answers = worker.serve(&group).await;
+        debug_assert_eq!(answers.len(), group.len());
+        for (reply, answer) in replies.into_iter().zip(answers) {
+            // A requester that gave up has been told so; its answer is of no use.
+            let _ = reply.send(answer);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    /// Answers with the size of the group, after being told to go on.
+    struct Held {
+        go_on: mpsc::Receiver<()>,
+        served: Arc<std::sync::Mutex<Vec<Vec<u32>>>>,
+    }
+
+    impl Worker for Held {
+        type Request = u32;
+        type Answer = usize;
+        const MAX_GROUP: usize = 3;
+
+        async fn serve(&mut self, group: &[u32]) -> Vec<usize> {
+            self.go_on.recv().await;
+            self.served.lock().unwrap().push(group.to_vec());
+            vec![group.len(); group.len()]
+        }
+    }
+
+    type Served = Arc<std::sync::Mutex<Vec<Vec<u32>>>>;
+
+    fn held() -> (Lane<Held>, mpsc::Sender<()>, Served) {
+        let (go, go_on) = mpsc::channel(10);
+        let served = Served::default();
+        (
+            Lane::start(Held {
+                go_on,
+                served: served.clone(),
+            }),
+            go,
+            served,
+        )
+    }
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_secs(5)
+    }
+
+    #[tokio::test]
+    async fn what_arrives_meanwhile_forms_the_next_bounded_group() {
+        let (lane, go, served) = held();
+        let ask = |n| {
+            let lane = lane.clone();
+            tokio::spawn(async move { lane.ask(n, soon()).await })
+        };
+        let first = ask(0);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let rest: Vec<_> = (1..=4).map(ask).collect();
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        for _ in 0..3 {
+            go.send(()).await.unwrap();
+        }
+        assert_eq!(first.await.unwrap(), Ok(1));
+        for task in rest {
+            assert!(task.await.unwrap().is_ok());
+        }
+        assert_eq!(
+            served.lock().unwrap().iter().map(Vec::len).collect::<Vec<_>>(),
+            [1, 3, 1]
+        );
+    }
+
+    #[tokio::test]
+    async fn who_gives_up_waiting_is_never_served() {
+        let (lane, go, served) = held();
+        let running = tokio::spawn({
+            let lane = lane.clone();
+            async move { lane.ask(1, Instant::now() + Duration::from_millis(50)).await }
+        });
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        let waiting = lane.ask(2, Instant::now() + Duration::from_millis(50)).await;
+        assert_eq!(waiting, Err(Abandoned::Waiting));
+        assert_eq!(running.await.unwrap(), Err(Abandoned::Running));
+        let last = tokio::spawn(async move { lane.ask(3, soon()).await });
+        go.send(()).await.unwrap();
+        go.send(()).await.unwrap();
+        assert_eq!(last.await.unwrap(), Ok(1));
+        assert_eq!(*served.lock().unwrap(), [vec![1], vec![3]]);
+    }
+}

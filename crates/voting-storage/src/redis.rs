@@ -1,0 +1,225 @@
+//! Votes in Redis, with the original's keys: the name of a choice holds its count, so an original's Redis can be
+//! taken over in place, and the original's tools read it.
+//!
+//! Beside the counts lie, in hash slots of choices, `voting:{CHOICE}:counters`, the counters of a transfer, and
+//! `voting:{CHOICE}:ballots:MINUTE`, the ids of the ballots that were made in that minute, with an expiry. All ids
+//! lie with the choice whose name sorts first, whatever they are for: one id counts for one choice only. What must
+//! happen together happens in one script.
+
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, Client, ErrorKind, RedisError, Script, ServerErrorKind};
+
+use crate::ballot::{Ballot, BallotId, Cast};
+use crate::grouped;
+use crate::poll::{Category, Choices};
+use crate::store::{Limits, StoreError, StoreKind};
+use crate::tally::{Counter, Origin, Snapshot, Tally};
+use crate::url::StoreUrl;
+
+/// How to reach a Redis, and the keys of the poll in it.
+pub(crate) struct Backend {
+    client: Client,
+    limits: Limits,
+    keys: Keys,
+}
+
+#[derive(Clone)]
+struct Keys {
+    counts: [String; 2],
+    counters: [String; 2],
+    ballots: String,
+}
+
+impl Keys {
+    fn new(choices: &Choices) -> Self {
+        let names = Category::ALL.map(|category| choices.name(category).to_string());
+        let home = names.iter().min().map(String::as_str).unwrap_or_default();
+        Self {
+            ballots: format!("voting:{{{home}}}:ballots:"),
+            counters: names.each_ref().map(|name| format!("voting:{{{name}}}:counters")),
+            counts: names,
+        }
+    }
+}
+
+impl Backend {
+    pub(crate) fn new(url: &StoreUrl, choices: &Choices, limits: Limits) -> Result<Self, StoreError> {
+        let client = Client::open(url.expose()).map_err(|error| StoreError::unusable(error.category()))?;
+        Ok(Self {
+            client,
+            limits,
+            keys: Keys::new(choices),
+        })
+    }
+}
+
+#[async_trait]
+impl grouped::Backend for Backend {
+    type Session = Session;
+
+    const KIND: StoreKind = StoreKind::Redis;
+
+    async fn connect(&self) -> Result<Session, StoreError> {
+        // The response time-out is the caller's: it knows the deadline of the whole.
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(self.limits.connect))
+            .set_response_timeout(None);
+        let mut connection = self
+            .client
+            .get_multiplexed_async_connection_with_config(&config)
+            .await
+            .map_err(connecting)?;
+        let asked = Instant::now();
+        let (seconds, micros): (u64, u64) = redis::cmd("TIME")
+            .query_async(&mut connection)
+            .await
+            .map_err(connecting)?;
+        let server_time = Duration::from_secs(seconds) + Duration::from_micros(micros);
+        Ok(Session {
+            connection,
+            keys: self.keys.clone(),
+            attempt: self.limits.attempt,
+            clock: (asked + asked.elapsed() / 2, server_time),
+            cast: Script::new(include_str!("redis/cast.lua")),
+            counters: Script::new(include_str!("redis/counters.lua")),
+        })
+    }
+}
+
+/// One connection.
+pub(crate) struct Session {
+    connection: MultiplexedConnection,
+    keys: Keys,
+    attempt: Duration,
+    /// A moment of ours and the server's time (since the Unix epoch) at that moment.
+    clock: (Instant, Duration),
+    cast: Script,
+    counters: Script,
+}
+
+impl Session {
+    /// When a request that starts now is over, by the server's clock, in milliseconds. A server that was frozen and
+    /// finds the request in its socket later must not carry it out: the voter has been told that it failed.
+    fn server_deadline(&self) -> u64 {
+        let (at, server_time) = self.clock;
+        u64::try_from((server_time + at.elapsed() + self.attempt).as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Merges counters in, then takes away every vote or keeps them (`action`), and gives all counters.
+    async fn counters(&mut self, action: &str, merge: &Snapshot) -> Result<Snapshot, StoreError> {
+        let mut call = self.counters.prepare_invoke();
+        call.key(&self.keys.counts)
+            .key(&self.keys.counters)
+            .arg(Origin::new().to_string())
+            .arg(action);
+        for category in Category::ALL {
+            for (origin, counter) in merge.counters(category) {
+                call.arg(category.index() + 1)
+                    .arg(origin.to_string())
+                    .arg(counter.votes)
+                    .arg(counter.reset);
+            }
+        }
+        let answer: Vec<String> = call.invoke_async(&mut self.connection).await.map_err(answering)?;
+        let mut snapshot = Snapshot::default();
+        for counter in answer.chunks_exact(4) {
+            let category = if counter[0] == "1" {
+                Category::First
+            } else {
+                Category::Second
+            };
+            let (Some(origin), Ok(votes), Ok(reset)) =
+                (Origin::parse(&counter[1]), counter[2].parse(), counter[3].parse())
+            else {
+                return Err(StoreError::unusable("it holds counters that are not ours"));
+            };
+            snapshot.insert(category, origin, Counter { votes, reset });
+        }
+        Ok(snapshot)
+    }
+}
+
+#[async_trait]
+impl grouped::Session for Session {
+    async fn cast(&mut self, ballots: &[Ballot]) -> Result<Vec<Cast>, StoreError> {
+        let minute = |ballot: &Ballot| ballot.id.made().as_secs() / 60;
+        let mut minutes: Vec<_> = ballots.iter().map(minute).collect();
+        minutes.sort_unstable();
+        minutes.dedup();
+
+        let mut call = self.cast.prepare_invoke();
+        call.key(&self.keys.counts).arg(self.server_deadline());
+        for minute in &minutes {
+            call.key(format!("{}{minute}", self.keys.ballots));
+            call.arg((minute + 1) * 60 + BallotId::REMEMBERED.as_secs());
+        }
+        for ballot in ballots {
+            let set = minutes.binary_search(&minute(ballot)).unwrap_or_default() + 3;
+            call.arg(set)
+                .arg(ballot.category.index() + 1)
+                .arg(ballot.id.as_bytes());
+        }
+        let counted: Vec<bool> = call.invoke_async(&mut self.connection).await.map_err(answering)?;
+        if counted.len() != ballots.len() {
+            return Err(StoreError::unconfirmed(
+                "an answer of another length than the question",
+            ));
+        }
+        Ok(counted
+            .into_iter()
+            .map(|new| if new { Cast::Counted } else { Cast::AlreadyCounted })
+            .collect())
+    }
+
+    async fn tally(&mut self) -> Result<Tally, StoreError> {
+        let [first, second]: [Option<u64>; 2] = redis::cmd("MGET")
+            .arg(&self.keys.counts)
+            .query_async(&mut self.connection)
+            .await
+            .map_err(answering)?;
+        Ok(Tally::new(first.unwrap_or_default(), second.unwrap_or_default()))
+    }
+
+    async fn reset(&mut self) -> Result<(), StoreError> {
+        self.counters("reset", &Snapshot::default()).await.map(drop)
+    }
+
+    async fn snapshot(&mut self) -> Result<Snapshot, StoreError> {
+        self.counters("keep", &Snapshot::default()).await
+    }
+
+    async fn merge(&mut self, snapshot: &Snapshot) -> Result<(), StoreError> {
+        self.counters("keep", snapshot).await.map(drop)
+    }
+
+    async fn forget(&mut self, _made_before: Duration) -> Result<bool, StoreError> {
+        // The sets of ids expire.
+        Ok(false)
+    }
+}
+
+/// What an error means while a connection is made: nothing was asked yet.
+fn connecting(error: RedisError) -> StoreError {
+    match error.kind() {
+        ErrorKind::AuthenticationFailed | ErrorKind::InvalidClientConfig => {
+            StoreError::unusable(error.category())
+        }
+        _ => StoreError::unavailable(error),
+    }
+}
+
+/// What an error means as the answer to a request.
+fn answering(error: RedisError) -> StoreError {
+    use ServerErrorKind::{BusyLoading, ClusterDown, MasterDown, ReadOnly, TryAgain};
+    match (error.kind(), error.code()) {
+        (ErrorKind::Io, _) => StoreError::unconfirmed(error),
+        (ErrorKind::Server(BusyLoading | ClusterDown | MasterDown | ReadOnly | TryAgain), _)
+        | (ErrorKind::Extension, Some("LATE" | "OOM" | "MISCONF" | "NOREPLICAS")) => {
+            StoreError::unavailable(error)
+        }
+        _ => StoreError::unusable(error),
+    }
+}
