@@ -1,0 +1,30 @@
+//! The JSON of `GET /analytics`. Fields may be added, none removed: the original's clients read it.
+
+use serde::{Deserialize, Serialize};
+
+/// What the votes add up to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Results {
+    /// The first choice.
+    pub category1: CategoryResult,
+    /// The second choice.
+    pub category2: CategoryResult,
+    /// Both in words, as this release puts it.
+    pub text: String,
+}
+
+/// The votes of one choice.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CategoryResult {
+    /// The choice.
+    pub name: String,
+    /// Its votes.
+    pub count: u64,
+}
+
+/// Why there are no results; the body of every answer that is not 200.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// One sentence: what is wrong, and what is allowed.
+    pub error: String,
+}

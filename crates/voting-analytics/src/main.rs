@@ -1,0 +1,12 @@
+//! `voting-analytics`, the program.
+
+use std::process::ExitCode;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let done = match voting_storage::config::parse() {
+        Ok(config) => voting_analytics::run(config).await,
+        Err(error) => Err(error.into()),
+    };
+    voting_service::exit_code("voting-analytics", done)
+}

@@ -1,0 +1,89 @@
+//! How a release words the results.
+
+use voting_service::release::Summary;
+use voting_storage::{Category, Choices, Tally};
+
+/// The results in words: `Cats: 2 | Dogs: 4`, or `Cats: 2/6 (33%) | Dogs: 4/6 (67%)`.
+pub fn text(summary: Summary, choices: &Choices, tally: Tally) -> String {
+    let percentages = percentages(tally);
+    let part = |category: Category| {
+        let (name, count) = (choices.name(category), tally[category]);
+        match summary {
+            Summary::Counts => format!("{name}: {count}"),
+            Summary::Percentages => {
+                format!(
+                    "{name}: {count}/{} ({}%)",
+                    tally.total(),
+                    percentages[category.index()]
+                )
+            }
+        }
+    };
+    format!("{} | {}", part(Category::First), part(Category::Second))
+}
+
+/// The shares of both categories in whole percents, in order. They add up to 100; both are 0 where nothing was cast.
+///
+/// The first is rounded to the nearest, half upwards, and the second is the rest: two roundings could add up to 101.
+pub fn percentages(tally: Tally) -> [u8; 2] {
+    let (count, total) = (u128::from(tally[Category::First]), u128::from(tally.total()));
+    if total == 0 {
+        return [0, 0];
+    }
+    let first = u8::try_from((200 * count + total) / (2 * total))
+        .unwrap_or(100)
+        .min(100);
+    [first, 100 - first]
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn worded(summary: Summary, first: u64, second: u64) -> String {
+        text(summary, &Choices::default(), Tally::new(first, second))
+    }
+
+    #[test]
+    fn each_release_words_it_as_the_tutorial_shows() {
+        assert_eq!(worded(Summary::Counts, 2, 4), "Cats: 2 | Dogs: 4");
+        assert_eq!(
+            worded(Summary::Percentages, 2, 4),
+            "Cats: 2/6 (33%) | Dogs: 4/6 (67%)"
+        );
+        assert_eq!(worded(Summary::Counts, 0, 0), "Cats: 0 | Dogs: 0");
+        assert_eq!(
+            worded(Summary::Percentages, 0, 0),
+            "Cats: 0/0 (0%) | Dogs: 0/0 (0%)"
+        );
+    }
+
+    #[test]
+    fn one_in_eight_does_not_make_101_percent() {
+        assert_eq!(percentages(Tally::new(1, 7)), [13, 87]);
+        assert_eq!(percentages(Tally::new(7, 1)), [88, 12]);
+        assert_eq!(percentages(Tally::new(1, 0)), [100, 0]);
+    }
+
+    proptest! {
+        #[test]
+        fn percentages_add_up_to_100_and_keep_the_order(first in 0..=u64::MAX / 2, second in 0..=u64::MAX / 2) {
+            prop_assume!(first + second > 0);
+            let [a, b] = percentages(Tally::new(first, second));
+            prop_assert_eq!(a + b, 100);
+            prop_assert!(if first >= second { a >= b } else { a <= b }, "{} {} -> {} {}", first, second, a, b);
+            let exact = first as f64 / (first + second) as f64 * 100.0;
+            prop_assert!((f64::from(a) - exact).abs() <= 0.5 + 1e-6, "{} is not {}", a, exact);
+        }
+
+        #[test]
+        fn small_polls_too(first in 0_u64..300, second in 0_u64..300) {
+            prop_assume!(first + second > 0);
+            let [a, b] = percentages(Tally::new(first, second));
+            prop_assert_eq!(a + b, 100);
+            prop_assert!(if first >= second { a >= b } else { a <= b }, "{} {} -> {} {}", first, second, a, b);
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! What a vote form may hold, parsed once: handlers never see its raw text.
+
+use std::time::SystemTime;
+
+use axum::http::{HeaderMap, header};
+use url::form_urlencoded;
+use voting_storage::ballot::InvalidBallotId;
+use voting_storage::{Ballot, BallotId, Choices};
+
+/// A form of the page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// A vote.
+    Vote(Ballot),
+    /// Both counts are to be taken away.
+    Reset,
+}
+
+/// Why a form was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InvalidForm {
+    /// Its content type is not that of a form.
+    ContentType,
+    /// It has no field `vote`, or several, or one that is not on the poll.
+    Vote,
+    /// Its field `ballot` is no ballot id.
+    Ballot,
+    /// Its ballot is too old, or from the future.
+    Stale,
+}
+
+impl Form {
+    /// Parses the body of a request that arrived at `now`. A form without `ballot` (curl, the original's clients)
+    /// gets a new ballot.
+    ///
+    /// # Errors
+    /// [`InvalidForm`] says which part is wrong.
+    pub fn parse(
+        headers: &HeaderMap,
+        body: &[u8],
+        choices: &Choices,
+        now: SystemTime,
+    ) -> Result<Self, InvalidForm> {
+        if !body.is_empty() && !is_form(headers) {
+            return Err(InvalidForm::ContentType);
+        }
+        let fields: Vec<_> = form_urlencoded::parse(body).collect();
+        let field = |name: &str| {
+            let mut values = fields
+                .iter()
+                .filter(|(field, _)| field == name)
+                .map(|(_, value)| value.as_ref());
+            match (values.next(), values.next()) {
+                (value, None) => Ok(value),
+                (_, Some(_)) => Err(()),
+            }
+        };
+        let vote = field("vote").ok().flatten().ok_or(InvalidForm::Vote)?;
+        if vote == "reset" {
+            return Ok(Self::Reset);
+        }
+        let category = choices.find(vote).ok_or(InvalidForm::Vote)?;
+        let id = match field("ballot").map_err(|()| InvalidForm::Ballot)? {
+            None => BallotId::new(),
+            Some(text) => BallotId::parse_at(text, now).map_err(|error| match error {
+                InvalidBallotId::Malformed => InvalidForm::Ballot,
+                InvalidBallotId::Expired | InvalidBallotId::Future => InvalidForm::Stale,
+            })?,
+        };
+        Ok(Self::Vote(Ballot { id, category }))
+    }
+}
+
+fn is_form(headers: &HeaderMap) -> bool {
+    let content_type = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    let media_type = content_type.split(';').next().unwrap_or_default().trim();
+    media_type.eq_ignore_ascii_case("application/x-www-form-urlencoded")
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+    use proptest::prelude::*;
+    use voting_storage::Category;
+
+    use super::*;
+
+    fn parse_as(content_type: &str, body: &[u8]) -> Result<Form, InvalidForm> {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_str(content_type).unwrap());
+        Form::parse(&headers, body, &Choices::default(), SystemTime::now())
+    }
+
+    fn parse(body: &[u8]) -> Result<Form, InvalidForm> {
+        parse_as("application/x-www-form-urlencoded", body)
+    }
+
+    #[test]
+    fn a_vote_with_its_ballot_is_read() {
+        let id = BallotId::new();
+        let form = parse(format!("vote=Dogs&ballot={id}").as_bytes());
+        assert_eq!(
+            form,
+            Ok(Form::Vote(Ballot {
+                id,
+                category: Category::Second
+            }))
+        );
+        assert_eq!(parse(b"vote=reset"), Ok(Form::Reset));
+        assert!(parse_as("Application/X-WWW-Form-URLencoded; charset=utf-8", b"vote=Cats").is_ok());
+    }
+
+    #[test]
+    fn a_form_without_a_ballot_gets_a_new_one() {
+        let [first, second] = [parse(b"vote=Cats"), parse(b"vote=Cats")];
+        assert!(matches!(first, Ok(Form::Vote(_))) && first != second);
+    }
+
+    #[test]
+    fn what_is_not_on_the_poll_is_refused() {
+        for body in [
+            "",
+            "x",
+            "vote",
+            "vote=",
+            "vote[]=x",
+            "vote=Birds",
+            "vote=cats",
+            "vote=Cats%00",
+            "vote=Cats&vote=Dogs",
+            "vote=Cats%20",
+        ] {
+            assert_eq!(parse(body.as_bytes()), Err(InvalidForm::Vote), "{body}");
+        }
+        assert_eq!(parse(b"vote=Cats&ballot=1"), Err(InvalidForm::Ballot));
+        assert_eq!(parse(b"vote=Cats&ballot="), Err(InvalidForm::Ballot));
+        assert_eq!(
+            parse(b"vote=Cats&ballot=00000000-0000-7000-8000-000000000000"),
+            Err(InvalidForm::Stale)
+        );
+        assert_eq!(
+            parse_as("application/json", b"{\"vote\":\"Cats\"}"),
+            Err(InvalidForm::ContentType)
+        );
+        assert_eq!(
+            parse_as("multipart/form-data; boundary=x", b"vote=Cats"),
+            Err(InvalidForm::ContentType)
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn no_body_makes_the_parser_panic_or_names_another_choice(body in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = parse(&body);
+        }
+
+        #[test]
+        fn only_the_names_on_the_poll_are_votes(name in "[a-zA-Z%&=+ ]{0,10}") {
+            let body = form_urlencoded::Serializer::new(String::new()).append_pair("vote", &name).finish();
+            let is_vote = matches!(parse(body.as_bytes()), Ok(Form::Vote(_)));
+            prop_assert_eq!(is_vote, name == "Cats" || name == "Dogs");
+        }
+    }
+}

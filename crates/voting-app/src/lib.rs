@@ -1,0 +1,131 @@
+//! voting-app: the page with the two buttons.
+//!
+//! - [`config`]: the settings of the program.
+//! - [`form`]: what a vote form may hold, parsed once.
+//! - [`analytics`]: the client of voting-analytics; concurrent page views share its calls.
+//! - [`live`]: the results as they change, for all viewers of a pod.
+//! - [`page`]: the HTML. [`error`]: what a visitor is told when something is wrong.
+//! - [`routes`]: the HTTP routes, a file each.
+
+pub mod analytics;
+pub mod config;
+pub mod error;
+pub mod form;
+pub mod live;
+pub mod page;
+pub mod routes;
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use voting_service::lifecycle::Lifecycle;
+use voting_service::metrics::Metrics;
+use voting_service::release::{AppRelease, Released as _};
+use voting_service::server::{ClientLimits, listen, serve};
+use voting_service::{admin, telemetry};
+use voting_storage::{Choices, StoreUrl, VoteStore, open};
+
+use crate::analytics::{AnalyticsClient, AnalyticsUrl};
+use crate::config::{Config, Features};
+use crate::live::Live;
+
+/// What the routes need; clones share it.
+#[derive(Clone)]
+pub struct App(Arc<Parts>);
+
+/// The parts of an [`App`].
+pub struct Parts {
+    /// The release that is served.
+    pub release: &'static AppRelease,
+    /// The poll.
+    pub choices: Choices,
+    /// What the page shows and allows.
+    pub features: Features,
+    /// Where votes are cast.
+    pub store: Arc<dyn VoteStore>,
+    /// Where results come from.
+    pub analytics: AnalyticsClient,
+    /// The results as they change.
+    pub live: Live,
+    /// Whether the service is leaving.
+    pub lifecycle: Lifecycle,
+    /// The numbers for the operator.
+    pub metrics: Metrics,
+}
+
+impl std::ops::Deref for App {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
+impl App {
+    /// A release on the store and the analytics at these URLs.
+    ///
+    /// # Errors
+    /// The store's URL has a part that its driver does not know, or no HTTP client can be made.
+    pub fn open(
+        release: &'static AppRelease,
+        choices: Choices,
+        features: Features,
+        store: &StoreUrl,
+        analytics: AnalyticsUrl,
+        lifecycle: Lifecycle,
+    ) -> anyhow::Result<Self> {
+        let store = open(store, &choices).with_context(|| store.to_string())?;
+        let analytics = AnalyticsClient::new(analytics)?;
+        Ok(Self(Arc::new(Parts {
+            release,
+            choices,
+            features,
+            store,
+            live: Live::start(analytics.clone()),
+            analytics,
+            lifecycle,
+            metrics: Metrics::new(AppRelease::COMPONENT, release.version),
+        })))
+    }
+}
+
+/// Runs the program until it is asked to leave.
+///
+/// # Errors
+/// One line for the operator: a setting or a port that can't be used.
+pub async fn run(config: Config) -> anyhow::Result<()> {
+    let release = config.release.0;
+    let lifecycle = Lifecycle::new();
+    let url = config.store.url(release.storage.kind)?;
+    let analytics = config.analytics_url()?;
+    let app = App::open(
+        release,
+        config.poll.choices()?,
+        config.features,
+        &url,
+        analytics,
+        lifecycle.clone(),
+    )?;
+    let shutdown = config.serve.shutdown();
+    lifecycle.close_on_signals(shutdown)?;
+
+    let listener = listen(config.serve.address()).await?;
+    let admin_listener = listen(config.serve.admin_address()).await?;
+    telemetry::start(config.serve.log_format);
+    tracing::info!(release = release.version, address = %listener.local_addr()?, admin = %admin_listener.local_addr()?, store = %url, "voting-app serves.");
+
+    let admin = admin::routes(lifecycle.clone(), app.store.clone(), app.metrics.clone());
+    let limits = ClientLimits::default();
+    let service = serve(
+        listener,
+        routes::routes(app),
+        &lifecycle,
+        shutdown.deadline,
+        limits,
+    );
+    tokio::join!(
+        service,
+        serve(admin_listener, admin, &lifecycle, shutdown.deadline, limits)
+    );
+    Ok(())
+}

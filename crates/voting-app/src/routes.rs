@@ -1,0 +1,67 @@
+//! The HTTP routes, a file each, and what holds for all of them.
+
+pub mod assets;
+mod events;
+mod feature_flag;
+mod poll;
+pub mod vote;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{HeaderName, HeaderValue, header};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::Response;
+use axum::routing::{get, post};
+use tower_http::csrf::CsrfLayer;
+use tower_http::set_header::SetResponseHeaderLayer;
+use voting_service::headers::{VOTING_PATH, voting_path};
+use voting_service::metrics::measure;
+use voting_service::server::{ClientLimits, has_too_many_cookies, protected};
+
+use crate::App;
+use crate::error::AppError;
+
+/// What a page may load and do: its own files, its own forms, nothing inline, in no frame.
+const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; \
+     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+
+/// Everything that voting-app answers.
+pub fn routes(app: App) -> Router {
+    let path = voting_path(&[
+        ("app", app.release.version),
+        ("storage", app.release.storage.version),
+    ]);
+    let cross_site = {
+        let app = app.clone();
+        move |_| AppError::CrossSite.into_page(&app)
+    };
+    let header = |name: HeaderName, value| {
+        SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value))
+    };
+    let routes = Router::new()
+        .route("/", get(poll::show).post(vote::cast))
+        .route("/featureflag/{action}", post(feature_flag::change))
+        .route("/events", get(events::stream))
+        .route("/assets/{version}/{name}", get(assets::serve))
+        .method_not_allowed_fallback(async |State(app): State<App>| {
+            AppError::MethodNotAllowed.into_page(&app)
+        })
+        .fallback(async |State(app): State<App>| AppError::NotFound.into_page(&app))
+        .layer(CsrfLayer::new().with_rejection_response(cross_site))
+        .layer(from_fn_with_state(app.clone(), limit_cookies))
+        .layer(from_fn_with_state(app.metrics.clone(), measure))
+        .layer(SetResponseHeaderLayer::if_not_present(VOTING_PATH.clone(), path))
+        .layer(header(header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY))
+        .layer(header(header::X_FRAME_OPTIONS, "DENY"))
+        .with_state(app);
+    protected(routes, ClientLimits::default())
+}
+
+async fn limit_cookies(State(app): State<App>, request: Request<Body>, next: Next) -> Response {
+    if has_too_many_cookies(&request) {
+        AppError::TooManyCookies.into_page(&app)
+    } else {
+        next.run(request).await
+    }
+}

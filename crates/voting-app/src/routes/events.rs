@@ -1,0 +1,56 @@
+//! `GET /events`: the results as they change, as server-sent events.
+//!
+//! Each event's data is a JSON object: `{"text":"Cats: 2 | Dogs: 4","counts":[2,4]}`, or `{}` while there are no
+//! results.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use futures_util::stream;
+use serde::Serialize;
+
+use crate::App;
+use crate::live::Latest;
+
+#[derive(Serialize)]
+struct Data<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    counts: Option<[u64; 2]>,
+}
+
+/// An event for each change, until the viewer or the service leaves.
+pub(super) async fn stream(State(app): State<App>) -> Response {
+    let mut viewer = app.live.watch();
+    // What was read for others a moment ago is news to this viewer.
+    viewer.mark_changed();
+    let events = stream::unfold((app, viewer), async |(app, mut viewer)| {
+        loop {
+            tokio::select! {
+                changed = viewer.changed() => changed.ok()?,
+                () = app.lifecycle.closing() => return None,
+            }
+            let latest = viewer.borrow_and_update().clone();
+            let data = match &latest {
+                Latest::NotRead => continue,
+                Latest::Unavailable => Data {
+                    text: None,
+                    counts: None,
+                },
+                Latest::Results(results) => Data {
+                    text: Some(&results.text),
+                    counts: Some(results.counts),
+                },
+            };
+            let event = Event::default().json_data(data).ok()?;
+            return Some((Ok::<_, Infallible>(event), (app, viewer)));
+        }
+    });
+    Sse::new(events)
+        .keep_alive(KeepAlive::new().interval(Duration::from_secs(15)))
+        .into_response()
+}

@@ -1,0 +1,35 @@
+//! `GET /`: the page.
+
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue};
+use axum::response::Response;
+use voting_service::feature_flag;
+use voting_service::headers::VOTING_PATH;
+use voting_storage::BallotId;
+
+use crate::App;
+use crate::page::{PollPage, render};
+use crate::routes::feature_flag::refresh;
+
+/// The page, with results that are not older than the request. Without results it can still be voted on.
+pub(super) async fn show(State(app): State<App>, headers: HeaderMap) -> Response {
+    let results = app.analytics.results(&headers).await;
+    let flag_is_on = feature_flag::is_on(&headers);
+    let page = PollPage {
+        app: &app,
+        results: results.as_deref(),
+        ballot: BallotId::new(),
+        flag_is_on,
+    };
+    let mut response = render(&page);
+    if let Some(path) = results.as_ref().and_then(|results| results.path.as_ref()) {
+        let whole = [b"app=", app.release.version.as_bytes(), b", ", path.as_bytes()].concat();
+        if let Ok(whole) = HeaderValue::from_bytes(&whole) {
+            response.headers_mut().insert(VOTING_PATH.clone(), whole);
+        }
+    }
+    if flag_is_on {
+        refresh(&headers, &mut response);
+    }
+    response
+}

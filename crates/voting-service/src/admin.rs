@@ -1,0 +1,73 @@
+//! The port for the operator, which is never routed to the outside.
+//!
+//! `GET /livez` answers 200 while the process serves. `GET /readyz` answers 200, or 503 while the service drains or
+//! its store is away; `?exclude=store` leaves the store out: a page that says that votes can't be taken is better
+//! than no page, so that is what a readiness probe should ask. `GET /metrics` has the numbers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{RawQuery, State};
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use voting_storage::VoteStore;
+
+use crate::lifecycle::Lifecycle;
+use crate::metrics::Metrics;
+
+/// How long the store may take to show that it is there.
+const PING_TIMEOUT: Duration = Duration::from_secs(1);
+
+#[derive(Clone)]
+struct Admin {
+    lifecycle: Lifecycle,
+    store: Arc<dyn VoteStore>,
+    metrics: Metrics,
+}
+
+/// The routes of the admin port.
+pub fn routes(lifecycle: Lifecycle, store: Arc<dyn VoteStore>, metrics: Metrics) -> Router {
+    Router::new()
+        .route("/livez", get(|| async { "ok\n" }))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics_text))
+        .with_state(Admin {
+            lifecycle,
+            store,
+            metrics,
+        })
+}
+
+async fn readyz(State(admin): State<Admin>, RawQuery(query): RawQuery) -> impl IntoResponse {
+    let excluded = query.is_some_and(|query| query.split('&').any(|part| part == "exclude=store"));
+    let store = async {
+        matches!(
+            tokio::time::timeout(PING_TIMEOUT, admin.store.ping()).await,
+            Ok(Ok(()))
+        )
+    };
+    let lines = [
+        ("shutdown", !admin.lifecycle.is_draining()),
+        ("store", excluded || store.await),
+    ];
+    let status = if lines.iter().all(|(_, ok)| *ok) {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    let text = lines.map(|(name, ok)| {
+        if ok {
+            format!("[+]{name} ok\n")
+        } else {
+            format!("[-]{name} failed\n")
+        }
+    });
+    (status, text.concat())
+}
+
+async fn metrics_text(State(admin): State<Admin>) -> impl IntoResponse {
+    let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(header::CONTENT_TYPE, content_type)], admin.metrics.encode())
+}

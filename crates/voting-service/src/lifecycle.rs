@@ -1,0 +1,74 @@
+//! Ready, draining, gone: the states of a service that is asked to leave.
+
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Shutdown;
+
+/// The state of a service; clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Lifecycle {
+    draining: CancellationToken,
+    closing: CancellationToken,
+}
+
+impl Lifecycle {
+    /// A service that runs.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Whether it was asked to leave: it is not ready any more.
+    pub fn is_draining(&self) -> bool {
+        self.draining.is_cancelled()
+    }
+
+    /// Until it takes no more connections and ends what has no end, such as streams of events.
+    pub async fn closing(&self) {
+        self.closing.cancelled().await;
+    }
+
+    /// Leaves now: not ready and closing at once.
+    pub fn close(&self) {
+        self.draining.cancel();
+        self.closing.cancel();
+    }
+
+    /// Leaves on SIGTERM (not ready, wait, close) or SIGINT (close at once).
+    ///
+    /// # Errors
+    /// The signals can't be listened to.
+    pub fn close_on_signals(&self, shutdown: Shutdown) -> std::io::Result<()> {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let lifecycle = self.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {
+                    tracing::info!(wait = ?shutdown.wait, "Asked to leave: not ready from now on.");
+                    lifecycle.draining.cancel();
+                    // Impatience is allowed: an interrupt ends the wait.
+                    tokio::select! {
+                        () = tokio::time::sleep(shutdown.wait) => {}
+                        _ = interrupt.recv() => {}
+                    }
+                }
+            }
+            tracing::info!("Taking no more connections; finishing what is in flight.");
+            lifecycle.close();
+        });
+        Ok(())
+    }
+}
+
+/// What `work` gives, or `None` once it has gone on for `limit` after the service began to close.
+pub async fn bounded<T>(lifecycle: &Lifecycle, limit: Duration, work: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        done = work => Some(done),
+        () = async { lifecycle.closing().await; tokio::time::sleep(limit).await } => None,
+    }
+}

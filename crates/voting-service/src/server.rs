@@ -1,0 +1,183 @@
+//! Serving connections, with limits, until the shutdown.
+
+use std::any::Any;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::response::IntoResponse;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::TcpListener;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::set_header::SetResponseHeaderLayer;
+use tower_http::timeout::RequestBodyTimeoutLayer;
+
+use crate::lifecycle::{Lifecycle, bounded};
+
+/// The most bytes of a request's head; more is answered with 431.
+pub const MAX_HEAD: usize = 16 * 1024;
+/// The most bytes of a request's cookies; more is answered with 431. Browsers allow this much for one cookie.
+pub const MAX_COOKIES: usize = 4 * 1024;
+/// The most bytes of a request's body; more is answered with 413. A form of the page has under 500.
+pub const MAX_BODY: usize = 16 * 1024;
+
+/// How long clients may take. A proxy in front should end idle connections sooner, so that none is closed under a
+/// request that it has just sent.
+#[derive(Clone, Copy, Debug)]
+pub struct ClientLimits {
+    /// From an open or idle connection to the end of a request's head.
+    pub head: Duration,
+    /// Between two parts of a request's body.
+    pub body: Duration,
+}
+
+impl Default for ClientLimits {
+    fn default() -> Self {
+        Self {
+            head: Duration::from_secs(30),
+            body: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Listens on this address.
+///
+/// # Errors
+/// One line that names the address and says what to do, for a port in use or one that needs rights.
+pub async fn listen(address: SocketAddr) -> Result<TcpListener, CannotListen> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|error| CannotListen { address, error })
+}
+
+/// An address can't be listened on.
+#[derive(Debug)]
+pub struct CannotListen {
+    address: SocketAddr,
+    error: std::io::Error,
+}
+
+impl std::fmt::Display for CannotListen {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        use std::io::ErrorKind::{AddrInUse, PermissionDenied};
+        let Self { address, error } = self;
+        match error.kind() {
+            AddrInUse => write!(
+                f,
+                "port {} is in use; stop what uses it or choose another port",
+                address.port()
+            ),
+            PermissionDenied => write!(
+                f,
+                "port {} needs rights that this user lacks; choose one from 1024 on",
+                address.port()
+            ),
+            _ => write!(f, "can't listen on {address}: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for CannotListen {}
+
+/// What every service does for every request: no answer without the basic security headers, no panic that takes a
+/// connection down, no head or body without a limit.
+pub fn protected(routes: Router, limits: ClientLimits) -> Router {
+    let header = |name: HeaderName, value| {
+        SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value))
+    };
+    routes
+        .layer(axum::extract::DefaultBodyLimit::max(MAX_BODY))
+        .layer(RequestBodyTimeoutLayer::new(limits.body))
+        .layer(CatchPanicLayer::custom(|panic: Box<dyn Any + Send>| {
+            let cause = panic
+                .downcast_ref::<String>()
+                .map(String::as_str)
+                .or_else(|| panic.downcast_ref::<&str>().copied());
+            tracing::error!(cause, "A request made the service panic.");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }))
+        .layer(header(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
+        // Not "no-referrer": with it browsers send forms with `Origin: null`, which no longer shows that they are ours.
+        .layer(header(header::REFERRER_POLICY, "same-origin"))
+}
+
+/// Whether a request's cookies are more than [`MAX_COOKIES`].
+pub fn has_too_many_cookies(request: &Request<Body>) -> bool {
+    request
+        .headers()
+        .get_all(header::COOKIE)
+        .iter()
+        .map(HeaderValue::len)
+        .sum::<usize>()
+        > MAX_COOKIES
+}
+
+/// Serves connections until the lifecycle closes; then finishes the requests in flight, for as long as the deadline
+/// allows.
+pub async fn serve(
+    listener: TcpListener,
+    routes: Router,
+    lifecycle: &Lifecycle,
+    deadline: Duration,
+    limits: ClientLimits,
+) {
+    let mut server = auto::Builder::new(TokioExecutor::new());
+    server
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.head)
+        .max_buf_size(MAX_HEAD);
+    server
+        .http2()
+        .timer(TokioTimer::new())
+        .max_header_list_size(MAX_HEAD as u32)
+        .keep_alive_interval(Some(limits.head));
+    let connections = GracefulShutdown::new();
+    let mut tasks = tokio::task::JoinSet::new();
+    loop {
+        let stream = tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    // Out of file descriptors, most likely: others must end first.
+                    tracing::warn!(%error, "A connection could not be taken.");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    continue;
+                }
+            },
+            () = lifecycle.closing() => break,
+        };
+        while tasks.try_join_next().is_some() {}
+        let _ = stream.set_nodelay(true);
+        let service = TowerToHyperService::new(tower::ServiceExt::map_request(
+            routes.clone(),
+            |request: http::Request<hyper::body::Incoming>| request.map(Body::new),
+        ));
+        let connection = server
+            .serve_connection_with_upgrades(TokioIo::new(stream), service)
+            .into_owned();
+        let connection = connections.watch(connection);
+        tasks.spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(error, "A connection ended with an error.");
+            }
+        });
+    }
+    drop(listener);
+    if bounded(lifecycle, deadline, connections.shutdown())
+        .await
+        .is_none()
+    {
+        tracing::warn!(
+            ?deadline,
+            "Requests were still in flight at the deadline; they are cut off."
+        );
+    }
+    tasks.shutdown().await;
+}
