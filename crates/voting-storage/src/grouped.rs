@@ -182,6 +182,15 @@ impl<B: Backend> Line<B> {
         };
         Ok((session, within))
     }
+
+    /// Makes the connection if there is none.
+    async fn prepare(&mut self) -> Result<(), StoreError> {
+        let connected = self.session().await;
+        let (session, _) =
+            connected.inspect_err(|error| tracing::warn!(%error, "No connection to the store."))?;
+        self.session = Some(session);
+        Ok(())
+    }
 }
 
 /// What `work` gives, unless it takes too long.
@@ -210,6 +219,10 @@ impl<B: Backend> Worker for Caster<B> {
     type Request = Ballot;
     type Answer = Result<Cast, StoreError>;
     const MAX_GROUP: usize = 512;
+
+    async fn prepare(&mut self) -> Result<(), Self::Answer> {
+        self.0.prepare().await.map_err(Err)
+    }
 
     async fn serve(&mut self, group: &[Ballot]) -> Vec<Self::Answer> {
         // In the order of their ids: two replicas that hold the same ballots lock them in the same order.
@@ -252,6 +265,10 @@ impl<B: Backend> Worker for Reader<B> {
     type Request = ();
     type Answer = Result<Tally, StoreError>;
     const MAX_GROUP: usize = 4096;
+
+    async fn prepare(&mut self) -> Result<(), Self::Answer> {
+        self.0.prepare().await.map_err(Err)
+    }
 
     async fn serve(&mut self, group: &[()]) -> Vec<Self::Answer> {
         let tally = self.tally().await;

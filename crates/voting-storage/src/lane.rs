@@ -19,9 +19,15 @@ pub trait Worker: Send + 'static {
     /// What is asked.
     type Request: Send + Sync + 'static;
     /// What is answered.
-    type Answer: Send + 'static;
+    type Answer: Clone + Send + 'static;
     /// The most requests in a group.
     const MAX_GROUP: usize;
+
+    /// Gets ready to serve, with a connection for instance, before it is settled who is in the group: one that gives
+    /// up meanwhile is not served. An `Err` is the answer to all who wait.
+    fn prepare(&mut self) -> impl Future<Output = Result<(), Self::Answer>> + Send {
+        std::future::ready(Ok(()))
+    }
 
     /// Serves a group (at least one request): one answer for each, in order. Must end within a bound of its own.
     fn serve(&mut self, group: &[Self::Request]) -> impl Future<Output = Vec<Self::Answer>> + Send;
@@ -91,6 +97,7 @@ impl<W: Worker> Lane<W> {
 async fn run<W: Worker>(mut worker: W, mut queue: mpsc::Receiver<Job<W>>) {
     let mut jobs = Vec::with_capacity(W::MAX_GROUP);
     while queue.recv_many(&mut jobs, W::MAX_GROUP).await > 0 {
+        let ready = worker.prepare().await;
         let (group, replies): (Vec<_>, Vec<_>) = jobs
             .drain(..)
             .filter(|job| !job.decided.swap(true, Ordering::AcqRel))
@@ -99,7 +106,10 @@ async fn run<W: Worker>(mut worker: W, mut queue: mpsc::Receiver<Job<W>>) {
         if group.is_empty() {
             continue;
         }
-        let answers = worker.serve(&group).await;
+        let answers = match ready {
+            Ok(()) => worker.serve(&group).await,
+            Err(answer) => vec![answer; group.len()],
+        };
         debug_assert_eq!(answers.len(), group.len());
         for (reply, answer) in replies.into_iter().zip(answers) {
             // A requester that gave up has been told so; its answer is of no use.
@@ -191,5 +201,46 @@ mod tests {
         go.send(()).await.unwrap();
         assert_eq!(last.await.unwrap(), Ok(1));
         assert_eq!(*served.lock().unwrap(), [vec![1], vec![3]]);
+    }
+
+    /// Is ready after being told to go on, and counts what it serves.
+    struct Slow {
+        go_on: mpsc::Receiver<()>,
+        served: Arc<std::sync::Mutex<Vec<u32>>>,
+    }
+
+    impl Worker for Slow {
+        type Request = u32;
+        type Answer = Result<(), &'static str>;
+        const MAX_GROUP: usize = 3;
+
+        async fn prepare(&mut self) -> Result<(), Self::Answer> {
+            self.go_on.recv().await.ok_or(Err("never ready"))
+        }
+
+        async fn serve(&mut self, group: &[u32]) -> Vec<Self::Answer> {
+            self.served.lock().unwrap().extend(group);
+            vec![Ok(()); group.len()]
+        }
+    }
+
+    #[tokio::test]
+    async fn who_gives_up_before_the_worker_is_ready_is_never_served() {
+        let (go, go_on) = mpsc::channel(10);
+        let served = Arc::default();
+        let lane = Lane::start(Slow {
+            go_on,
+            served: Arc::clone(&served),
+        });
+        assert_eq!(
+            lane.ask(1, Instant::now() + Duration::from_millis(30)).await,
+            Err(Abandoned::Waiting)
+        );
+        go.send(()).await.unwrap();
+        go.send(()).await.unwrap();
+        assert_eq!(lane.ask(2, soon()).await, Ok(Ok(())));
+        assert_eq!(*served.lock().unwrap(), [2]);
+        drop(go);
+        assert_eq!(lane.ask(3, soon()).await, Ok(Err("never ready")));
     }
 }

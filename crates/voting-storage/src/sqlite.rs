@@ -50,13 +50,28 @@ impl grouped::Backend for Backend {
 
     async fn connect(&self) -> Result<Session, StoreError> {
         let mut connection = self.options.connect().await.map_err(connecting)?;
-        let origin = prepare(&mut connection).await?;
+        let origin = match own_origin(&mut connection).await {
+            Some(origin) => origin,
+            None => prepare(&mut connection).await?,
+        };
         Ok(Session {
             connection,
             origin,
             choices: self.choices.clone(),
         })
     }
+}
+
+/// The origin that this file has, if its schema is what this release expects. Takes no lock that a writer holds.
+async fn own_origin(connection: &mut SqliteConnection) -> Option<Origin> {
+    let newest = MIGRATIONS.iter().map(|migration| migration.version).max();
+    let own = query(
+        "SELECT origin FROM own_origin WHERE id = 1 \
+         AND EXISTS (SELECT 1 FROM _sqlx_migrations WHERE version = ? AND success)",
+    );
+    // An error is most likely a table that is not there; `prepare` meets any other one again.
+    let row = own.bind(newest).fetch_optional(connection).await.ok().flatten()?;
+    origin(&row, 0).ok()
 }
 
 /// Makes the schema or brings it up to date; processes that start at once take turns by the file's write lock.
@@ -76,11 +91,9 @@ async fn prepare(connection: &mut SqliteConnection) -> Result<Origin, StoreError
         .execute(&mut *transaction)
         .await
         .map_err(connecting)?;
-    let own = query("SELECT origin FROM own_origin WHERE id = 1");
-    let row = own.fetch_one(&mut *transaction).await.map_err(connecting)?;
-    let own = origin(&row, 0)?;
+    let own = own_origin(&mut transaction).await;
     transaction.commit().await.map_err(connecting)?;
-    Ok(own)
+    own.ok_or_else(|| StoreError::unusable("the file has no origin of its own"))
 }
 
 /// One connection to a file whose schema is ready.

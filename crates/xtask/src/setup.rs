@@ -1,0 +1,74 @@
+//! Getting what a fresh machine lacks, and saying so.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, bail};
+
+/// Runs a command with its output shown.
+pub fn run(command: &mut Command) -> anyhow::Result<()> {
+    let shown = format!("{:?}", command).replace('"', "");
+    println!("+ {shown}");
+    let status = command
+        .status()
+        .with_context(|| format!("can't start: {shown}"))?;
+    if !status.success() {
+        bail!("failed ({status}): {shown}");
+    }
+    Ok(())
+}
+
+/// Makes sure that the tests find a Redis and a MySQL or MariaDB. The tests of faults kill and freeze servers, so
+/// the programs are needed where Docker or a URL gives the others.
+pub fn servers() -> anyhow::Result<()> {
+    let mut missing = Vec::new();
+    if !is_there(&["redis-server", "valkey-server"]) {
+        missing.push("redis-server");
+    }
+    if !is_there(&["mysqld", "mariadbd"]) {
+        // The second has the program that makes the first one's tables.
+        missing.extend(["mariadb-server-core", "mariadb-client-core"]);
+    }
+    if missing.is_empty() {
+        println!("Servers for the tests: Redis and MySQL or MariaDB are on this machine.");
+        return Ok(());
+    }
+    println!(
+        "Servers for the tests: this machine lacks {}.",
+        missing.join(" and ")
+    );
+    install(&missing)
+}
+
+/// Installs packages of Debian or Ubuntu; elsewhere says what to install.
+pub fn install(packages: &[&str]) -> anyhow::Result<()> {
+    let list = packages.join(" ");
+    let is_debian = is_there(&["apt-get"]);
+    if !is_debian {
+        bail!("install these with the package manager of this system (Debian's names): {list}");
+    }
+    let is_root = Command::new("id")
+        .arg("-u")
+        .output()
+        .is_ok_and(|id| id.stdout.starts_with(b"0\n"));
+    if !is_root {
+        bail!("only root can install; run: sudo apt-get install --no-install-recommends {list}");
+    }
+    run(Command::new("apt-get").args(["-qq", "update"]))?;
+    run(Command::new("apt-get")
+        .args(["-qq", "install", "--yes", "--no-install-recommends"])
+        .args(packages)
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        // Only the programs are wanted: the tests start servers of their own.
+        .env("RUNLEVEL", "1")
+        .stdout(Stdio::null()))
+}
+
+fn is_there(names: &[&str]) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
+    folders.push("/usr/sbin".into());
+    names
+        .iter()
+        .any(|name| folders.iter().any(|folder| folder.join(name).is_file()))
+}

@@ -1,0 +1,305 @@
+//! What every backend does alike.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use voting_storage::transfer::{preview, transfer};
+use voting_storage::{
+    Ballot, BallotId, Cast, Category, Choices, Limits, StoreUrl, Tally, VoteStore, open_with,
+};
+
+/// Makes a test of each function of the contract, on an empty store that `$store` makes.
+macro_rules! contract {
+    ($store:expr; $($name:ident),+ $(,)?) => {
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                let (url, _server) = $store.await;
+                $crate::contract::$name(&url.parse().unwrap()).await;
+            }
+        )+
+    };
+    ($store:expr) => {
+        $crate::contract::contract! { $store;
+            an_empty_store_has_no_votes,
+            each_ballot_counts_once,
+            one_id_counts_for_one_choice_only,
+            a_double_click_in_one_group_counts_once,
+            a_reset_takes_both_counts_away_and_keeps_the_ids,
+            many_tasks_and_two_handles_add_up_exactly,
+            one_ballot_from_many_tasks_counts_once,
+            a_voter_sees_their_own_vote,
+            every_name_that_is_allowed_is_a_choice_of_its_own,
+            eight_handles_make_the_schema_at_once,
+            a_store_keeps_its_votes,
+            merging_again_and_back_changes_nothing,
+            a_reset_takes_away_what_the_store_had_and_nothing_else,
+        }
+    };
+}
+pub(crate) use contract;
+
+pub fn ballot(category: Category) -> Ballot {
+    Ballot {
+        id: BallotId::new(),
+        category,
+    }
+}
+
+fn store(url: &StoreUrl) -> Arc<dyn VoteStore> {
+    patient(url, &Choices::default())
+}
+
+/// A store that does not give up on a machine that is busy with other tests: the contract is not about time.
+fn patient(url: &StoreUrl, choices: &Choices) -> Arc<dyn VoteStore> {
+    let limits = Limits {
+        deadline: Duration::from_secs(30),
+        attempt: Duration::from_secs(20),
+        ..Limits::default()
+    };
+    open_with(url, choices, limits).unwrap()
+}
+
+async fn cast_new(store: &dyn VoteStore, category: Category, votes: u64) {
+    for _ in 0..votes {
+        assert_eq!(store.cast(ballot(category)).await.unwrap(), Cast::Counted);
+    }
+}
+
+pub async fn an_empty_store_has_no_votes(url: &StoreUrl) {
+    let store = store(url);
+    assert_eq!(store.tally().await.unwrap(), Tally::new(0, 0));
+    store.ping().await.unwrap();
+    store.reset().await.unwrap();
+    assert_eq!(store.tally().await.unwrap(), Tally::new(0, 0));
+    assert_eq!(store.kind(), url.kind());
+}
+
+pub async fn each_ballot_counts_once(url: &StoreUrl) {
+    let store = store(url);
+    let first = ballot(Category::First);
+    assert_eq!(store.cast(first).await.unwrap(), Cast::Counted);
+    assert_eq!(store.cast(first).await.unwrap(), Cast::AlreadyCounted);
+    assert_eq!(store.cast(ballot(Category::Second)).await.unwrap(), Cast::Counted);
+    assert_eq!(store.cast(first).await.unwrap(), Cast::AlreadyCounted);
+    assert_eq!(store.tally().await.unwrap(), Tally::new(1, 1));
+}
+
+pub async fn one_id_counts_for_one_choice_only(url: &StoreUrl) {
+    let store = store(url);
+    for (first, other) in [
+        (Category::First, Category::Second),
+        (Category::Second, Category::First),
+    ] {
+        let id = BallotId::new();
+        assert_eq!(
+            store.cast(Ballot { id, category: first }).await.unwrap(),
+            Cast::Counted
+        );
+        assert_eq!(
+            store.cast(Ballot { id, category: other }).await.unwrap(),
+            Cast::AlreadyCounted
+        );
+    }
+    assert_eq!(store.tally().await.unwrap(), Tally::new(1, 1));
+}
+
+pub async fn a_double_click_in_one_group_counts_once(url: &StoreUrl) {
+    let store = store(url);
+    // The first call connects; what arrives meanwhile is one group.
+    let connecting = tokio::spawn({
+        let store = store.clone();
+        async move { store.cast(ballot(Category::Second)).await }
+    });
+    let click = ballot(Category::First);
+    let mut clicks = JoinSet::new();
+    for _ in 0..10 {
+        let store = store.clone();
+        clicks.spawn(async move { store.cast(click).await.unwrap() });
+    }
+    let casts = clicks.join_all().await;
+    assert_eq!(casts.iter().filter(|cast| **cast == Cast::Counted).count(), 1);
+    connecting.await.unwrap().unwrap();
+    assert_eq!(store.tally().await.unwrap(), Tally::new(1, 1));
+}
+
+pub async fn a_reset_takes_both_counts_away_and_keeps_the_ids(url: &StoreUrl) {
+    let store = store(url);
+    let old = ballot(Category::First);
+    store.cast(old).await.unwrap();
+    cast_new(store.as_ref(), Category::Second, 2).await;
+    store.reset().await.unwrap();
+    assert_eq!(store.tally().await.unwrap(), Tally::new(0, 0));
+    assert_eq!(store.cast(old).await.unwrap(), Cast::AlreadyCounted);
+    cast_new(store.as_ref(), Category::First, 3).await;
+    assert_eq!(store.tally().await.unwrap(), Tally::new(3, 0));
+}
+
+pub async fn many_tasks_and_two_handles_add_up_exactly(url: &StoreUrl) {
+    let handles = [store(url), store(url)];
+    let mut tasks = JoinSet::new();
+    for task in 0..40_usize {
+        let store = handles[task % 2].clone();
+        let category = Category::ALL[task / 2 % 2];
+        tasks.spawn(async move { cast_new(store.as_ref(), category, 25).await });
+    }
+    tasks.join_all().await;
+    for store in &handles {
+        assert_eq!(store.tally().await.unwrap(), Tally::new(500, 500));
+    }
+}
+
+pub async fn one_ballot_from_many_tasks_counts_once(url: &StoreUrl) {
+    let handles = [store(url), store(url)];
+    for category in Category::ALL.into_iter().cycle().take(10) {
+        let same = ballot(category);
+        let mut tasks = JoinSet::new();
+        for task in 0..16_usize {
+            let store = handles[task % 2].clone();
+            tasks.spawn(async move { store.cast(same).await.unwrap() });
+        }
+        let casts = tasks.join_all().await;
+        assert_eq!(
+            casts.iter().filter(|cast| **cast == Cast::Counted).count(),
+            1,
+            "{casts:?}"
+        );
+    }
+    assert_eq!(handles[0].tally().await.unwrap(), Tally::new(5, 5));
+}
+
+pub async fn a_voter_sees_their_own_vote(url: &StoreUrl) {
+    let store = store(url);
+    let mut voters = JoinSet::new();
+    for voter in 0..8_usize {
+        let store = store.clone();
+        voters.spawn(async move {
+            let category = Category::ALL[voter % 2];
+            let mut seen = 0;
+            for _ in 0..25 {
+                cast_new(store.as_ref(), category, 1).await;
+                let tally = store.tally().await.unwrap();
+                assert!(tally[category] > seen, "{tally:?} after {seen}");
+                seen = tally[category];
+            }
+        });
+    }
+    voters.join_all().await;
+    assert_eq!(store.tally().await.unwrap(), Tally::new(100, 100));
+}
+
+pub async fn every_name_that_is_allowed_is_a_choice_of_its_own(url: &StoreUrl) {
+    let (medium, long, wide) = ("x".repeat(45), "y".repeat(100), "😺".repeat(100));
+    let pairs = [
+        ("cats", "CATS"),
+        ("Cats", "Çats"),
+        ("it's", "\"100%\" `x`; DROP TABLE tallies; --"),
+        ("%", "\\"),
+        ("😺", "🐶"),
+        ("a:b", "a b"),
+        (medium.as_str(), long.as_str()),
+        (wide.as_str(), "voting:tally"),
+    ];
+    for (place, (first, second)) in pairs.into_iter().enumerate() {
+        let votes = u64::try_from(place).unwrap() + 1;
+        let choices = Choices::new(first.parse().unwrap(), second.parse().unwrap()).unwrap();
+        let store = patient(url, &choices);
+        cast_new(store.as_ref(), Category::First, votes).await;
+        cast_new(store.as_ref(), Category::Second, 1).await;
+    }
+    for (place, (first, second)) in pairs.into_iter().enumerate() {
+        let votes = u64::try_from(place).unwrap() + 1;
+        let choices = Choices::new(first.parse().unwrap(), second.parse().unwrap()).unwrap();
+        let store = patient(url, &choices);
+        assert_eq!(
+            store.tally().await.unwrap(),
+            Tally::new(votes, 1),
+            "{first:?} and {second:?}"
+        );
+    }
+}
+
+pub async fn eight_handles_make_the_schema_at_once(url: &StoreUrl) {
+    let mut replicas = JoinSet::new();
+    for _ in 0..8 {
+        let store = store(url);
+        replicas.spawn(async move { store.cast(ballot(Category::First)).await.unwrap() });
+    }
+    assert!(
+        replicas
+            .join_all()
+            .await
+            .iter()
+            .all(|cast| *cast == Cast::Counted)
+    );
+    assert_eq!(store(url).tally().await.unwrap(), Tally::new(8, 0));
+}
+
+pub async fn a_store_keeps_its_votes(url: &StoreUrl) {
+    let same = ballot(Category::First);
+    store(url).cast(same).await.unwrap();
+    let again = store(url);
+    assert_eq!(again.cast(same).await.unwrap(), Cast::AlreadyCounted);
+    assert_eq!(again.tally().await.unwrap(), Tally::new(1, 0));
+}
+
+/// A second store, of the embedded kind, for transfers.
+fn other_store() -> (Arc<dyn VoteStore>, tempfile::TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite:{}/other.db", folder.path().display());
+    (store(&url.parse().unwrap()), folder)
+}
+
+pub async fn merging_again_and_back_changes_nothing(url: &StoreUrl) {
+    let store = store(url);
+    let (other, _folder) = other_store();
+    let (here, there) = (store.as_ref(), other.as_ref());
+    cast_new(here, Category::First, 3).await;
+    cast_new(there, Category::First, 2).await;
+    cast_new(there, Category::Second, 4).await;
+
+    let planned = preview(there, here).await.unwrap();
+    assert_eq!(
+        (planned.before, planned.after),
+        (Tally::new(3, 0), Tally::new(5, 4))
+    );
+    assert_eq!(here.tally().await.unwrap(), Tally::new(3, 0));
+
+    for _ in 0..3 {
+        assert_eq!(transfer(there, here).await.unwrap().after, Tally::new(5, 4));
+        assert_eq!(transfer(here, there).await.unwrap().after, Tally::new(5, 4));
+    }
+    cast_new(here, Category::Second, 1).await;
+    cast_new(there, Category::First, 1).await;
+    transfer(here, there).await.unwrap();
+    transfer(there, here).await.unwrap();
+    assert_eq!(here.tally().await.unwrap(), Tally::new(6, 5));
+    assert_eq!(there.tally().await.unwrap(), Tally::new(6, 5));
+    assert_eq!(here.snapshot().await.unwrap(), there.snapshot().await.unwrap());
+}
+
+pub async fn a_reset_takes_away_what_the_store_had_and_nothing_else(url: &StoreUrl) {
+    let store = store(url);
+    let (other, _folder) = other_store();
+    let (here, there) = (store.as_ref(), other.as_ref());
+    cast_new(here, Category::First, 3).await;
+    cast_new(there, Category::Second, 2).await;
+    transfer(there, here).await.unwrap();
+    // This one is not known here when the poll is reset here.
+    cast_new(there, Category::Second, 1).await;
+    here.reset().await.unwrap();
+    cast_new(here, Category::First, 1).await;
+    for _ in 0..2 {
+        transfer(here, there).await.unwrap();
+        transfer(there, here).await.unwrap();
+        assert_eq!(here.tally().await.unwrap(), Tally::new(1, 1));
+        assert_eq!(there.tally().await.unwrap(), Tally::new(1, 1));
+    }
+    there.reset().await.unwrap();
+    transfer(there, here).await.unwrap();
+    assert_eq!(here.tally().await.unwrap(), Tally::new(0, 0));
+}
+
+/// For how long a store may be away in the middle without a vote being refused.
+pub const SHORT_OUTAGE: Duration = Duration::from_millis(700);

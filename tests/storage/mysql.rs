@@ -1,0 +1,173 @@
+//! MySQL or MariaDB: the contract, the original's table, and the schema.
+
+use std::time::Duration;
+
+use sqlx::Row as _;
+use voting_storage::{Cast, Category, Choices, StoreError, Tally, open};
+use voting_tests::eventually;
+use voting_tests::servers::MySql;
+
+use crate::contract::{ballot, contract};
+
+async fn empty() -> (String, MySql) {
+    let mysql = MySql::database().await;
+    (mysql.url(), mysql)
+}
+
+contract!(empty());
+
+/// The original's table, with these votes in it.
+async fn azurevote(mysql: &MySql, votes: &[(&str, u32)]) {
+    mysql
+        .execute(
+            "CREATE TABLE azurevote (voteid INT NOT NULL AUTO_INCREMENT PRIMARY KEY, votevalue VARCHAR(45) NULL) \
+             DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci",
+        )
+        .await;
+    for (value, count) in votes {
+        for _ in 0..*count {
+            mysql
+                .execute(&format!("INSERT INTO azurevote (votevalue) VALUES ({value})"))
+                .await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_originals_database_is_taken_over_once() {
+    let (url, mysql) = empty().await;
+    azurevote(
+        &mysql,
+        &[
+            ("'Cats'", 4),
+            ("'Dogs'", 2),
+            ("'cats'", 5),
+            ("NULL", 3),
+            ("'Çats'", 1),
+        ],
+    )
+    .await;
+    for _ in 0..3 {
+        let store = open(&url.parse().unwrap(), &Choices::default()).unwrap();
+        assert_eq!(store.tally().await.unwrap(), Tally::new(4, 2));
+    }
+    let similar = Choices::new("cats".parse().unwrap(), "Çats".parse().unwrap()).unwrap();
+    assert_eq!(
+        open(&url.parse().unwrap(), &similar)
+            .unwrap()
+            .tally()
+            .await
+            .unwrap(),
+        Tally::new(5, 1)
+    );
+
+    let store = open(&url.parse().unwrap(), &Choices::default()).unwrap();
+    store.cast(ballot(Category::Second)).await.unwrap();
+    store.reset().await.unwrap();
+    let store = open(&url.parse().unwrap(), &Choices::default()).unwrap();
+    assert_eq!(store.tally().await.unwrap(), Tally::new(0, 0));
+}
+
+#[tokio::test]
+async fn a_take_over_that_was_cut_off_is_finished() {
+    let (url, mysql) = empty().await;
+    azurevote(&mysql, &[("'Cats'", 4)]).await;
+    // As after a kill between the two steps.
+    mysql
+        .execute("RENAME TABLE azurevote TO azurevote_taken_over")
+        .await;
+    let store = open(&url.parse().unwrap(), &Choices::default()).unwrap();
+    assert_eq!(store.tally().await.unwrap(), Tally::new(4, 0));
+}
+
+#[tokio::test]
+async fn a_migration_that_was_cut_off_is_finished() {
+    let (url, mysql) = empty().await;
+    let first = open(&url.parse().unwrap(), &Choices::default()).unwrap();
+    first.cast(ballot(Category::First)).await.unwrap();
+    // As after a kill in the middle of the first migration.
+    mysql
+        .execute("UPDATE _sqlx_migrations SET success = FALSE; DROP TABLE own_origin")
+        .await;
+    let store = open(&url.parse().unwrap(), &Choices::default()).unwrap();
+    assert_eq!(store.tally().await.unwrap(), Tally::new(1, 0));
+}
+
+#[tokio::test]
+async fn a_newer_schema_does_not_stop_an_older_release() {
+    let (url, mysql) = empty().await;
+    let store = || open(&url.parse().unwrap(), &Choices::default()).unwrap();
+    store().cast(ballot(Category::First)).await.unwrap();
+    mysql
+        .execute(
+            "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+             VALUES (9999, 'of a later release', TRUE, x'00', 1)",
+        )
+        .await;
+    assert_eq!(store().tally().await.unwrap(), Tally::new(1, 0));
+}
+
+#[tokio::test]
+async fn replicas_take_turns_at_the_schema() {
+    let (url, mysql) = empty().await;
+    let mut other = mysql.connect().await;
+    let lock = "SELECT GET_LOCK(CONCAT('voting-schema-', LEFT(SHA1(DATABASE()), 16)), 5)";
+    sqlx::query(lock).execute(&mut other).await.unwrap();
+    let store = open(&url.parse().unwrap(), &Choices::default()).unwrap();
+    let vote = ballot(Category::First);
+    let error = store.cast(vote).await.unwrap_err();
+    assert!(matches!(error, StoreError::Unavailable(_)), "{error}");
+    let tables: i64 =
+        sqlx::query("SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = DATABASE()")
+            .fetch_one(&mut mysql.connect().await)
+            .await
+            .unwrap()
+            .get(0);
+    assert_eq!(tables, 0, "the schema was made without the lock");
+    drop(other);
+    assert_eq!(store.cast(vote).await.unwrap(), Cast::Counted);
+}
+
+#[tokio::test]
+async fn a_password_with_every_kind_of_character_is_used() {
+    let mysql = MySql::database().await;
+    let user = format!("u{}", &mysql.name()[mysql.name().len() - 6..].replace('_', "x"));
+    let password = "p@ss/w:rd?#%41 '\"\\ü";
+    let literal = password.replace('\\', "\\\\").replace('\'', "\\'");
+    mysql
+        .execute(&format!(
+            "DROP USER IF EXISTS '{user}'@'%'; CREATE USER '{user}'@'%' IDENTIFIED BY '{literal}'; \
+             GRANT ALL ON {}.* TO '{user}'@'%'",
+            mysql.name()
+        ))
+        .await;
+    let (host, port) = (mysql.address().ip().to_string(), mysql.address().port());
+    let with = |password: &str| {
+        let url =
+            voting_storage::StoreUrl::mysql(&host, port, &user, &password.into(), mysql.name()).unwrap();
+        open(&url, &Choices::default()).unwrap()
+    };
+    assert_eq!(
+        with(password).cast(ballot(Category::First)).await.unwrap(),
+        Cast::Counted
+    );
+    let error = with("wrong-secret").tally().await.unwrap_err();
+    assert!(matches!(error, StoreError::Unusable(_)), "{error}");
+    assert!(!error.to_string().contains("wrong-secret"), "{error}");
+    mysql.execute(&format!("DROP USER '{user}'@'%'")).await;
+}
+
+#[tokio::test]
+async fn a_database_that_was_emptied_is_made_again() {
+    let (url, mysql) = empty().await;
+    let store = open(&url.parse().unwrap(), &Choices::default()).unwrap();
+    store.cast(ballot(Category::First)).await.unwrap();
+    mysql
+        .execute("DROP TABLE ballots, tallies, own_origin, _sqlx_migrations")
+        .await;
+    eventually("the store works again", Duration::from_secs(5), || async {
+        store.cast(ballot(Category::First)).await.is_ok()
+    })
+    .await;
+    assert_eq!(store.tally().await.unwrap(), Tally::new(1, 0));
+}

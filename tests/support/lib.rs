@@ -1,0 +1,33 @@
+//! The harness of the tests: real servers, the services on them, and the faults that are put between.
+//!
+//! - [`servers`]: a Redis and a MySQL or MariaDB, from the environment, Docker or the `PATH`.
+//! - [`proxy`]: a connection that can be cut.
+//! - [`process`]: the system's own programs as child processes.
+//! - [`http`]: the services inside the test's process, and a browser-like client.
+
+// A harness may fail loudly: a test that can't be set up has failed.
+#![allow(clippy::unwrap_used, reason = "what can't be set up fails the test")]
+
+pub mod http;
+pub mod process;
+pub mod proxy;
+pub mod servers;
+mod watchdog;
+
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+/// Waits until something holds, and fails with what was waited for after `limit`.
+pub async fn eventually<F: Future<Output = bool>>(what: &str, limit: Duration, check: impl Fn() -> F) {
+    let start = Instant::now();
+    while !check().await {
+        assert!(start.elapsed() < limit, "after {limit:?} still not so: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// A port that was free a moment ago.
+pub fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    listener.local_addr().unwrap().port()
+}

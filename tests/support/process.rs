@@ -1,0 +1,216 @@
+//! Programs as child processes that end with the test.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
+use tokio::process::{Child, Command};
+
+use crate::free_port;
+
+/// A signal.
+#[derive(Clone, Copy, Debug)]
+pub enum Signal {
+    /// Asks to leave.
+    Terminate,
+    /// Ctrl-C.
+    Interrupt,
+    /// `kill -9`.
+    Kill,
+    /// Freezes.
+    Stop,
+    /// Thaws.
+    Continue,
+}
+
+impl Signal {
+    fn number(self) -> i32 {
+        match self {
+            Self::Terminate => libc::SIGTERM,
+            Self::Interrupt => libc::SIGINT,
+            Self::Kill => libc::SIGKILL,
+            Self::Stop => libc::SIGSTOP,
+            Self::Continue => libc::SIGCONT,
+        }
+    }
+
+    /// Sends it.
+    #[allow(unsafe_code, reason = "the standard library has no other signal than kill -9")]
+    pub fn send(self, pid: u32) {
+        let pid = i32::try_from(pid).unwrap();
+        // SAFETY: kill(2) takes two numbers and touches no memory of ours.
+        let done = unsafe { libc::kill(pid, self.number()) };
+        assert_eq!(done, 0, "{self:?} to {pid}: {}", std::io::Error::last_os_error());
+    }
+}
+
+/// The path of one of the system's own programs, built now if it is not up to date.
+pub fn program(name: &str) -> PathBuf {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    let directory = BUILT.get_or_init(|| {
+        let programs = ["voting-app", "voting-analytics", "voting-storage", "voting-local"];
+        let mut cargo = std::process::Command::new(env!("CARGO"));
+        cargo
+            .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+            .args(["build", "--quiet", "--locked"]);
+        cargo.args(programs.iter().flat_map(|name| ["--package", name]));
+        assert!(cargo.status().unwrap().success(), "the programs can't be built");
+        // Test programs lie in the folder `deps` beside the programs.
+        let test = std::env::current_exe().unwrap();
+        test.parent().and_then(Path::parent).unwrap().to_owned()
+    });
+    directory.join(name)
+}
+
+/// One of the system's programs, running; it is killed when this is dropped.
+#[derive(Debug)]
+pub struct Service {
+    child: Child,
+    /// Where it serves.
+    pub address: SocketAddr,
+    /// Where its admin port is.
+    pub admin: SocketAddr,
+}
+
+impl Service {
+    /// Starts a program with these settings and waits until its admin port answers.
+    pub async fn start(name: &str, settings: &[(&str, &str)]) -> Self {
+        let (port, admin_port) = (free_port(), free_port());
+        let mut command = clean(&program(name));
+        command.envs(settings.iter().copied());
+        command
+            .env("PORT", port.to_string())
+            .env("ADMIN_PORT", admin_port.to_string());
+        command.env("LISTEN_ADDRESS", "127.0.0.1");
+        let child = command.stdout(Stdio::null()).spawn().unwrap();
+        let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        let mut service = Self {
+            child,
+            address: at(port),
+            admin: at(admin_port),
+        };
+        for _ in 0..500 {
+            if tokio::net::TcpStream::connect(service.admin).await.is_ok() {
+                return service;
+            }
+            if let Some(status) = service.child.try_wait().unwrap() {
+                panic!("{name} ended at its start: {status}");
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("{name} does not listen");
+    }
+
+    /// The URL of a path of the service.
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    /// The URL of a path of the admin port.
+    pub fn admin_url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.admin)
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id().unwrap()
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        signal.send(self.pid());
+    }
+
+    /// Waits for its end.
+    pub async fn wait(&mut self) -> ExitStatus {
+        self.child.wait().await.unwrap()
+    }
+}
+
+/// A program without any setting of the surrounding environment.
+pub fn clean(program: &Path) -> Command {
+    let mut command = Command::new(program);
+    command.env_clear().kill_on_drop(true).stdin(Stdio::null());
+    command
+}
+
+/// How a program ended, and what it said.
+#[derive(Debug)]
+pub struct Ended {
+    /// Whether its exit code was 0.
+    pub success: bool,
+    /// Its standard output.
+    pub stdout: String,
+    /// Its standard error.
+    pub stderr: String,
+}
+
+/// Runs one of the system's programs to its end.
+pub async fn run(name: &str, arguments: &[&str], settings: &[(&str, &str)]) -> Ended {
+    let mut command = clean(&program(name));
+    let output = command.args(arguments).envs(settings.iter().copied()).output();
+    let output = tokio::time::timeout(Duration::from_secs(60), output)
+        .await
+        .expect("the program does not end")
+        .unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Ended {
+        success: output.status.success(),
+        stdout: text(output.stdout),
+        stderr: text(output.stderr),
+    }
+}
+
+/// `voting-local`, running.
+#[derive(Debug)]
+pub struct Local {
+    child: Child,
+    /// The URL of its page, without a slash at the end.
+    pub url: String,
+    /// What it printed when it was ready.
+    pub welcome: String,
+}
+
+impl Local {
+    /// Starts it on a free port and waits for its welcome.
+    pub async fn start(data_dir: &Path, arguments: &[&str]) -> Self {
+        let mut command = clean(&program("voting-local"));
+        command
+            .arg("--data-dir")
+            .arg(data_dir)
+            .args(["--port", "0"])
+            .args(arguments)
+            .stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut welcome = String::new();
+        let reading = async {
+            while let Some(line) = lines.next_line().await.unwrap() {
+                welcome += &line;
+                welcome.push('\n');
+                if line.contains("Ctrl-C") {
+                    break;
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), reading)
+            .await
+            .expect("voting-local does not start");
+        let url = welcome
+            .split_whitespace()
+            .find(|word| word.starts_with("http://"));
+        let url = url.expect("voting-local prints no address").to_owned();
+        // What it logs later must not fill the pipe.
+        tokio::spawn(async move { lines.into_inner().read_to_end(&mut Vec::new()).await });
+        Self { child, url, welcome }
+    }
+
+    /// Sends a signal and waits for the end.
+    pub async fn end(mut self, signal: Signal) -> ExitStatus {
+        signal.send(self.child.id().unwrap());
+        self.child.wait().await.unwrap()
+    }
+}

@@ -1,0 +1,96 @@
+//! A TCP connection that can be cut: what a network does to a client at the worst moment.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+/// What the proxy does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Passes everything on.
+    Open,
+    /// Takes no connections and cuts those that there are.
+    Closed,
+    /// Passes requests on; at the first answer cuts the connection instead. So the server has done what it was
+    /// asked, and the client does not know.
+    DropAnswers,
+    /// Keeps connections and passes nothing on, as a network that loses every packet.
+    Silent,
+}
+
+/// A proxy in front of one address.
+#[derive(Clone, Debug)]
+pub struct Proxy {
+    address: SocketAddr,
+    mode: Arc<watch::Sender<Mode>>,
+}
+
+impl Proxy {
+    /// A proxy on a free port.
+    pub async fn start(target: SocketAddr, mode: Mode) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mode = Arc::new(watch::Sender::new(mode));
+        let modes = mode.subscribe();
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let modes = modes.clone();
+                tokio::spawn(async move {
+                    if *modes.borrow() != Mode::Closed
+                        && let Ok(server) = TcpStream::connect(target).await
+                    {
+                        pass_on(client, server, modes).await;
+                    }
+                });
+            }
+        });
+        Self { address, mode }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Changes what it does, for the connections that there are too.
+    pub fn set(&self, mode: Mode) {
+        self.mode.send_replace(mode);
+    }
+}
+
+async fn pass_on(client: TcpStream, server: TcpStream, mut modes: watch::Receiver<Mode>) {
+    let (from_client, to_client) = client.into_split();
+    let (from_server, to_server) = server.into_split();
+    let answers = modes.clone();
+    tokio::select! {
+        () = copy(from_client, to_server, modes.clone(), false) => {}
+        () = copy(from_server, to_client, answers, true) => {}
+        _ = modes.wait_for(|mode| *mode == Mode::Closed) => {}
+    }
+}
+
+async fn copy(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    mut modes: watch::Receiver<Mode>,
+    is_answer: bool,
+) {
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        let Ok(length @ 1..) = from.read(&mut buffer).await else {
+            return;
+        };
+        if is_answer && *modes.borrow() == Mode::DropAnswers {
+            return;
+        }
+        if modes.wait_for(|mode| *mode != Mode::Silent).await.is_err()
+            || to.write_all(&buffer[..length]).await.is_err()
+        {
+            return;
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! MySQL or MariaDB.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use sqlx::mysql::MySqlConnection;
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
+use tempfile::TempDir;
+use testcontainers::core::{ContainerPort, WaitFor};
+use testcontainers::runners::AsyncRunner as _;
+use testcontainers::{ContainerAsync, GenericImage, ImageExt as _};
+use tokio::sync::OnceCell;
+
+use super::{Program, docker_answers, find_program, text};
+use crate::free_port;
+use crate::process::Signal;
+
+/// A database of a server that tests share, or of one of a test's own.
+#[derive(Debug)]
+pub struct MySql {
+    address: SocketAddr,
+    /// `root` or `root:PASSWORD`, as it stands in a URL.
+    login: String,
+    name: String,
+    own: Option<(Program, TempDir)>,
+}
+
+enum Shared {
+    Given(String),
+    Container {
+        address: SocketAddr,
+        _container: Box<ContainerAsync<GenericImage>>,
+    },
+    Program {
+        address: SocketAddr,
+        _program: Box<Program>,
+        _data: TempDir,
+    },
+}
+
+static SHARED: OnceCell<Shared> = OnceCell::const_new();
+static NEXT: AtomicU32 = AtomicU32::new(0);
+
+impl MySql {
+    /// An empty database of a server that the tests of this program share.
+    pub async fn database() -> Self {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let (address, login) = match SHARED.get_or_init(shared).await {
+            Shared::Given(url) => {
+                let url = reqwest::Url::parse(url)
+                    .expect("TEST_MYSQL_URL: not a URL; allowed: mysql://USER:PASSWORD@HOST:PORT");
+                let password = url
+                    .password()
+                    .map(|password| format!(":{password}"))
+                    .unwrap_or_default();
+                let address = url
+                    .socket_addrs(|| Some(3306))
+                    .expect("TEST_MYSQL_URL: no such host")[0];
+                (address, format!("{}{password}", url.username()))
+            }
+            Shared::Container { address, .. } => (*address, "root:test".to_owned()),
+            Shared::Program { address, .. } => (*address, "root".to_owned()),
+        };
+        let name = format!("voting_test_{}_{number}", std::process::id());
+        Self {
+            address,
+            login,
+            name,
+            own: None,
+        }
+        .create()
+        .await
+    }
+
+    /// A server of the test's own, for faults; a commit is on disk when it is acknowledged.
+    pub async fn own() -> Self {
+        let (program, address, data) = start_program().await;
+        Self {
+            address,
+            login: "root".to_owned(),
+            name: "votes".to_owned(),
+            own: Some((program, data)),
+        }
+        .create()
+        .await
+    }
+
+    async fn create(self) -> Self {
+        let mut connection = MySqlConnection::connect(&format!("mysql://{}@{}", self.login, self.address))
+            .await
+            .unwrap();
+        let create = format!(
+            "DROP DATABASE IF EXISTS {name}; CREATE DATABASE {name}",
+            name = self.name
+        );
+        connection
+            .execute(sqlx::raw_sql(AssertSqlSafe(create)))
+            .await
+            .unwrap();
+        self
+    }
+
+    /// Where the server listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The URL of the database.
+    pub fn url(&self) -> String {
+        self.url_at(self.address)
+    }
+
+    /// Its URL through a proxy at this address.
+    pub fn url_at(&self, address: SocketAddr) -> String {
+        format!("mysql://{}@{address}/{}", self.login, self.name)
+    }
+
+    /// The name of the database.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// A connection of an operator.
+    pub async fn connect(&self) -> MySqlConnection {
+        MySqlConnection::connect(&self.url()).await.unwrap()
+    }
+
+    /// Statements, as an operator would give them.
+    pub async fn execute(&self, statements: &str) {
+        self.connect()
+            .await
+            .execute(sqlx::raw_sql(AssertSqlSafe(statements)))
+            .await
+            .unwrap();
+    }
+
+    /// Sends a signal to a server of the test's own.
+    pub fn signal(&self, signal: Signal) {
+        self.own.as_ref().expect("a shared server").0.signal(signal);
+    }
+
+    /// `kill -9` of a server of the test's own.
+    pub async fn kill(&mut self) {
+        self.own.as_mut().expect("a shared server").0.kill().await;
+    }
+
+    /// Starts it again with its data.
+    pub async fn restart(&mut self) {
+        let address = self.address;
+        self.own.as_mut().expect("a shared server").0.start(address).await;
+    }
+}
+
+async fn shared() -> Shared {
+    if let Ok(url) = std::env::var("TEST_MYSQL_URL") {
+        return Shared::Given(url);
+    }
+    if docker_answers().await {
+        // The image starts a server for its own set-up first; the second one is meant.
+        let image = GenericImage::new("mysql", "8.4")
+            .with_exposed_port(ContainerPort::Tcp(3306))
+            .with_wait_for(WaitFor::message_on_stderr("port: 3306  MySQL"))
+            .with_env_var("MYSQL_ROOT_PASSWORD", "test")
+            .with_env_var("MYSQL_ROOT_HOST", "%")
+            .with_startup_timeout(Duration::from_secs(180));
+        let container = image
+            .start()
+            .await
+            .expect("Docker answers, but a MySQL can't be started in it");
+        let port = container.get_host_port_ipv4(3306).await.unwrap();
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        return Shared::Container {
+            address,
+            _container: Box::new(container),
+        };
+    }
+    let (program, address, data) = start_program().await;
+    Shared::Program {
+        address,
+        _program: Box::new(program),
+        _data: data,
+    }
+}
+
+async fn start_program() -> (Program, SocketAddr, TempDir) {
+    let data = TempDir::new().unwrap();
+    let server = find_program(&["mysqld", "mariadbd"]).expect(
+        "no MySQL: set TEST_MYSQL_URL, start Docker, or put mysqld or mariadbd on the PATH (`cargo xtask test` installs it on Debian and Ubuntu)",
+    );
+    let files = data.path().join("files");
+    initialize(&server, &files).await;
+    let port = free_port();
+    let socket = text(&data.path().join("socket"));
+    let mut arguments = vec![
+        "--no-defaults".to_owned(),
+        format!("--datadir={}", text(&files)),
+        format!("--port={port}"),
+        "--bind-address=127.0.0.1".to_owned(),
+        format!("--socket={socket}"),
+        format!("--pid-file={}", text(&data.path().join("pid"))),
+        "--max-connections=300".to_owned(),
+        "--innodb-flush-log-at-trx-commit=1".to_owned(),
+    ];
+    arguments.extend(as_this_user());
+    let mut program = Program::new(server, arguments, data.path().join("log"));
+    let address = SocketAddr::from(([127, 0, 0, 1], port));
+    program.start(address).await;
+    (program, address, data)
+}
+
+/// Makes the server's own tables.
+async fn initialize(server: &Path, files: &Path) {
+    let install = find_program(&["mariadb-install-db", "mysql_install_db"]);
+    let mut command = if let Some(install) = install {
+        let mut command = tokio::process::Command::new(install);
+        command.args([
+            "--no-defaults",
+            "--auth-root-authentication-method=normal",
+            "--skip-test-db",
+        ]);
+        command
+    } else {
+        let mut command = tokio::process::Command::new(server);
+        command.args(["--no-defaults", "--initialize-insecure"]);
+        command
+    };
+    let output = command
+        .arg(format!("--datadir={}", text(files)))
+        .args(as_this_user())
+        .output()
+        .await
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+/// The server refuses to run as root unless it is told to.
+fn as_this_user() -> Option<String> {
+    (std::env::var("USER").as_deref() == Ok("root")
+        || std::fs::metadata("/proc/self").is_ok_and(|meta| std::os::unix::fs::MetadataExt::uid(&meta) == 0))
+    .then(|| "--user=root".to_owned())
+}
