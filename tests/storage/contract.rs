@@ -41,10 +41,7 @@ macro_rules! contract {
 pub(crate) use contract;
 
 pub fn ballot(category: Category) -> Ballot {
-    Ballot {
-        id: BallotId::new(),
-        category,
-    }
+    Ballot { id: BallotId::new(), category }
 }
 
 fn store(url: &StoreUrl) -> Arc<dyn VoteStore> {
@@ -53,11 +50,8 @@ fn store(url: &StoreUrl) -> Arc<dyn VoteStore> {
 
 /// A store that does not give up on a machine that is busy with other tests: the contract is not about time.
 fn patient(url: &StoreUrl, choices: &Choices) -> Arc<dyn VoteStore> {
-    let limits = Limits {
-        deadline: Duration::from_secs(30),
-        attempt: Duration::from_secs(20),
-        ..Limits::default()
-    };
+    let limits =
+        Limits { deadline: Duration::from_secs(30), attempt: Duration::from_secs(20), ..Limits::default() };
     open_with(url, choices, limits).unwrap()
 }
 
@@ -88,19 +82,10 @@ pub async fn each_ballot_counts_once(url: &StoreUrl) {
 
 pub async fn one_id_counts_for_one_choice_only(url: &StoreUrl) {
     let store = store(url);
-    for (first, other) in [
-        (Category::First, Category::Second),
-        (Category::Second, Category::First),
-    ] {
+    for (first, other) in [(Category::First, Category::Second), (Category::Second, Category::First)] {
         let id = BallotId::new();
-        assert_eq!(
-            store.cast(Ballot { id, category: first }).await.unwrap(),
-            Cast::Counted
-        );
-        assert_eq!(
-            store.cast(Ballot { id, category: other }).await.unwrap(),
-            Cast::AlreadyCounted
-        );
+        assert_eq!(store.cast(Ballot { id, category: first }).await.unwrap(), Cast::Counted);
+        assert_eq!(store.cast(Ballot { id, category: other }).await.unwrap(), Cast::AlreadyCounted);
     }
     assert_eq!(store.tally().await.unwrap(), Tally::new(1, 1));
 }
@@ -160,11 +145,7 @@ pub async fn one_ballot_from_many_tasks_counts_once(url: &StoreUrl) {
             tasks.spawn(async move { store.cast(same).await.unwrap() });
         }
         let casts = tasks.join_all().await;
-        assert_eq!(
-            casts.iter().filter(|cast| **cast == Cast::Counted).count(),
-            1,
-            "{casts:?}"
-        );
+        assert_eq!(casts.iter().filter(|cast| **cast == Cast::Counted).count(), 1, "{casts:?}");
     }
     assert_eq!(handles[0].tally().await.unwrap(), Tally::new(5, 5));
 }
@@ -212,11 +193,7 @@ pub async fn every_name_that_is_allowed_is_a_choice_of_its_own(url: &StoreUrl) {
         let votes = u64::try_from(place).unwrap() + 1;
         let choices = Choices::new(first.parse().unwrap(), second.parse().unwrap()).unwrap();
         let store = patient(url, &choices);
-        assert_eq!(
-            store.tally().await.unwrap(),
-            Tally::new(votes, 1),
-            "{first:?} and {second:?}"
-        );
+        assert_eq!(store.tally().await.unwrap(), Tally::new(votes, 1), "{first:?} and {second:?}");
     }
 }
 
@@ -226,13 +203,7 @@ pub async fn eight_handles_make_the_schema_at_once(url: &StoreUrl) {
         let store = store(url);
         replicas.spawn(async move { store.cast(ballot(Category::First)).await.unwrap() });
     }
-    assert!(
-        replicas
-            .join_all()
-            .await
-            .iter()
-            .all(|cast| *cast == Cast::Counted)
-    );
+    assert!(replicas.join_all().await.iter().all(|cast| *cast == Cast::Counted));
     assert_eq!(store(url).tally().await.unwrap(), Tally::new(8, 0));
 }
 
@@ -260,10 +231,7 @@ pub async fn merging_again_and_back_changes_nothing(url: &StoreUrl) {
     cast_new(there, Category::Second, 4).await;
 
     let planned = preview(there, here).await.unwrap();
-    assert_eq!(
-        (planned.before, planned.after),
-        (Tally::new(3, 0), Tally::new(5, 4))
-    );
+    assert_eq!((planned.before, planned.after), (Tally::new(3, 0), Tally::new(5, 4)));
     assert_eq!(here.tally().await.unwrap(), Tally::new(3, 0));
 
     for _ in 0..3 {

@@ -26,9 +26,7 @@ async fn azurevote(mysql: &MySql, votes: &[(&str, u32)]) {
         .await;
     for (value, count) in votes {
         for _ in 0..*count {
-            mysql
-                .execute(&format!("INSERT INTO azurevote (votevalue) VALUES ({value})"))
-                .await;
+            mysql.execute(&format!("INSERT INTO azurevote (votevalue) VALUES ({value})")).await;
         }
     }
 }
@@ -36,30 +34,13 @@ async fn azurevote(mysql: &MySql, votes: &[(&str, u32)]) {
 #[tokio::test]
 async fn an_originals_database_is_taken_over_once() {
     let (url, mysql) = empty().await;
-    azurevote(
-        &mysql,
-        &[
-            ("'Cats'", 4),
-            ("'Dogs'", 2),
-            ("'cats'", 5),
-            ("NULL", 3),
-            ("'Çats'", 1),
-        ],
-    )
-    .await;
+    azurevote(&mysql, &[("'Cats'", 4), ("'Dogs'", 2), ("'cats'", 5), ("NULL", 3), ("'Çats'", 1)]).await;
     for _ in 0..3 {
         let store = open(&url.parse().unwrap(), &Choices::default()).unwrap();
         assert_eq!(store.tally().await.unwrap(), Tally::new(4, 2));
     }
     let similar = Choices::new("cats".parse().unwrap(), "Çats".parse().unwrap()).unwrap();
-    assert_eq!(
-        open(&url.parse().unwrap(), &similar)
-            .unwrap()
-            .tally()
-            .await
-            .unwrap(),
-        Tally::new(5, 1)
-    );
+    assert_eq!(open(&url.parse().unwrap(), &similar).unwrap().tally().await.unwrap(), Tally::new(5, 1));
 
     let store = open(&url.parse().unwrap(), &Choices::default()).unwrap();
     store.cast(ballot(Category::Second)).await.unwrap();
@@ -73,9 +54,7 @@ async fn a_take_over_that_was_cut_off_is_finished() {
     let (url, mysql) = empty().await;
     azurevote(&mysql, &[("'Cats'", 4)]).await;
     // As after a kill between the two steps.
-    mysql
-        .execute("RENAME TABLE azurevote TO azurevote_taken_over")
-        .await;
+    mysql.execute("RENAME TABLE azurevote TO azurevote_taken_over").await;
     let store = open(&url.parse().unwrap(), &Choices::default()).unwrap();
     assert_eq!(store.tally().await.unwrap(), Tally::new(4, 0));
 }
@@ -86,9 +65,7 @@ async fn a_migration_that_was_cut_off_is_finished() {
     let first = open(&url.parse().unwrap(), &Choices::default()).unwrap();
     first.cast(ballot(Category::First)).await.unwrap();
     // As after a kill in the middle of the first migration.
-    mysql
-        .execute("UPDATE _sqlx_migrations SET success = FALSE; DROP TABLE own_origin")
-        .await;
+    mysql.execute("UPDATE _sqlx_migrations SET success = FALSE; DROP TABLE own_origin").await;
     let store = open(&url.parse().unwrap(), &Choices::default()).unwrap();
     assert_eq!(store.tally().await.unwrap(), Tally::new(1, 0));
 }
@@ -147,10 +124,7 @@ async fn a_password_with_every_kind_of_character_is_used() {
             voting_storage::StoreUrl::mysql(&host, port, &user, &password.into(), mysql.name()).unwrap();
         open(&url, &Choices::default()).unwrap()
     };
-    assert_eq!(
-        with(password).cast(ballot(Category::First)).await.unwrap(),
-        Cast::Counted
-    );
+    assert_eq!(with(password).cast(ballot(Category::First)).await.unwrap(), Cast::Counted);
     let error = with("wrong-secret").tally().await.unwrap_err();
     assert!(matches!(error, StoreError::Unusable(_)), "{error}");
     assert!(!error.to_string().contains("wrong-secret"), "{error}");
@@ -162,9 +136,7 @@ async fn a_database_that_was_emptied_is_made_again() {
     let (url, mysql) = empty().await;
     let store = open(&url.parse().unwrap(), &Choices::default()).unwrap();
     store.cast(ballot(Category::First)).await.unwrap();
-    mysql
-        .execute("DROP TABLE ballots, tallies, own_origin, _sqlx_migrations")
-        .await;
+    mysql.execute("DROP TABLE ballots, tallies, own_origin, _sqlx_migrations").await;
     eventually("the store works again", Duration::from_secs(5), || async {
         store.cast(ballot(Category::First)).await.is_ok()
     })

@@ -28,10 +28,7 @@ async fn a_folder_that_comes_later_is_used_then() {
     let folder = tempfile::tempdir().unwrap();
     let url = format!("sqlite:{}/later/votes.db", folder.path().display());
     let store = open(&url.parse().unwrap(), &Choices::default()).unwrap();
-    assert!(matches!(
-        store.cast(ballot(Category::First)).await,
-        Err(StoreError::Unavailable(_))
-    ));
+    assert!(matches!(store.cast(ballot(Category::First)).await, Err(StoreError::Unavailable(_))));
     std::fs::create_dir(folder.path().join("later")).unwrap();
     store.cast(ballot(Category::First)).await.unwrap();
     assert_eq!(store.tally().await.unwrap(), Tally::new(1, 0));

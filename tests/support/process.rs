@@ -53,9 +53,7 @@ pub fn program(name: &str) -> PathBuf {
     let directory = BUILT.get_or_init(|| {
         let programs = ["voting-app", "voting-analytics", "voting-storage", "voting-local"];
         let mut cargo = std::process::Command::new(env!("CARGO"));
-        cargo
-            .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
-            .args(["build", "--quiet", "--locked"]);
+        cargo.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).args(["build", "--quiet", "--locked"]);
         cargo.args(programs.iter().flat_map(|name| ["--package", name]));
         assert!(cargo.status().unwrap().success(), "the programs can't be built");
         // Test programs lie in the folder `deps` beside the programs.
@@ -81,17 +79,11 @@ impl Service {
         let (port, admin_port) = (free_port(), free_port());
         let mut command = clean(&program(name));
         command.envs(settings.iter().copied());
-        command
-            .env("PORT", port.to_string())
-            .env("ADMIN_PORT", admin_port.to_string());
+        command.env("PORT", port.to_string()).env("ADMIN_PORT", admin_port.to_string());
         command.env("LISTEN_ADDRESS", "127.0.0.1");
         let child = command.stdout(Stdio::null()).spawn().unwrap();
         let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
-        let mut service = Self {
-            child,
-            address: at(port),
-            admin: at(admin_port),
-        };
+        let mut service = Self { child, address: at(port), admin: at(admin_port) };
         for _ in 0..500 {
             if tokio::net::TcpStream::connect(service.admin).await.is_ok() {
                 return service;
@@ -157,11 +149,7 @@ pub async fn run(name: &str, arguments: &[&str], settings: &[(&str, &str)]) -> E
         .expect("the program does not end")
         .unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
-    Ended {
-        success: output.status.success(),
-        stdout: text(output.stdout),
-        stderr: text(output.stderr),
-    }
+    Ended { success: output.status.success(), stdout: text(output.stdout), stderr: text(output.stderr) }
 }
 
 /// `voting-local`, running.
@@ -178,12 +166,7 @@ impl Local {
     /// Starts it on a free port and waits for its welcome.
     pub async fn start(data_dir: &Path, arguments: &[&str]) -> Self {
         let mut command = clean(&program("voting-local"));
-        command
-            .arg("--data-dir")
-            .arg(data_dir)
-            .args(["--port", "0"])
-            .args(arguments)
-            .stdout(Stdio::piped());
+        command.arg("--data-dir").arg(data_dir).args(["--port", "0"]).args(arguments).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut welcome = String::new();
@@ -196,12 +179,8 @@ impl Local {
                 }
             }
         };
-        tokio::time::timeout(Duration::from_secs(20), reading)
-            .await
-            .expect("voting-local does not start");
-        let url = welcome
-            .split_whitespace()
-            .find(|word| word.starts_with("http://"));
+        tokio::time::timeout(Duration::from_secs(20), reading).await.expect("voting-local does not start");
+        let url = welcome.split_whitespace().find(|word| word.starts_with("http://"));
         let url = url.expect("voting-local prints no address").to_owned();
         // What it logs later must not fill the pipe.
         tokio::spawn(async move { lines.into_inner().read_to_end(&mut Vec::new()).await });

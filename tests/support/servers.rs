@@ -22,9 +22,8 @@ pub use redis::Redis;
 /// Where a program lies on the `PATH`, or where distributions put servers.
 pub fn find_program(names: &[&str]) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders: Vec<_> = std::env::split_paths(&path)
-        .chain(["/usr/sbin".into(), "/usr/local/sbin".into()])
-        .collect();
+    let folders: Vec<_> =
+        std::env::split_paths(&path).chain(["/usr/sbin".into(), "/usr/local/sbin".into()]).collect();
     names
         .iter()
         .flat_map(|name| folders.iter().map(move |folder| folder.join(name)))
@@ -34,10 +33,7 @@ pub fn find_program(names: &[&str]) -> Option<PathBuf> {
 /// Whether a Docker engine answers.
 pub async fn docker_answers() -> bool {
     let mut docker = Command::new("docker");
-    docker
-        .args(["version", "--format", "{{.Server.Version}}"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
+    docker.args(["version", "--format", "{{.Server.Version}}"]).stdout(Stdio::null()).stderr(Stdio::null());
     matches!(tokio::time::timeout(Duration::from_secs(10), docker.status()).await, Ok(Ok(status)) if status.success())
 }
 
@@ -52,27 +48,14 @@ struct Program {
 
 impl Program {
     fn new(program: PathBuf, arguments: Vec<String>, log: PathBuf) -> Self {
-        Self {
-            program,
-            arguments,
-            log,
-            running: None,
-        }
+        Self { program, arguments, log, running: None }
     }
 
     /// Starts it and waits until it takes connections.
     async fn start(&mut self, address: SocketAddr) {
-        let log = std::fs::File::options()
-            .create(true)
-            .append(true)
-            .open(&self.log)
-            .unwrap();
+        let log = std::fs::File::options().create(true).append(true).open(&self.log).unwrap();
         let mut command = Command::new(&self.program);
-        command
-            .args(&self.arguments)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().unwrap())
-            .stderr(log);
+        command.args(&self.arguments).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         let mut child = command.kill_on_drop(true).spawn().unwrap();
         let watchdog = Watchdog::new(&format!("kill -9 {}", child.id().unwrap()));
         for _ in 0..1500 {

@@ -18,8 +18,6 @@ impl Watchdog {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        Self {
-            _pipe: shell.stdin.take().unwrap(),
-        }
+        Self { _pipe: shell.stdin.take().unwrap() }
     }
 }

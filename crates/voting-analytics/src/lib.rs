@@ -44,11 +44,7 @@ impl Analytics {
         choices: Choices,
         url: &StoreUrl,
     ) -> anyhow::Result<Self> {
-        let limits = Limits {
-            deadline: READ_LIMITS,
-            attempt: READ_LIMITS,
-            ..Limits::default()
-        };
+        let limits = Limits { deadline: READ_LIMITS, attempt: READ_LIMITS, ..Limits::default() };
         let store = open_with(url, &choices, limits).with_context(|| url.to_string())?;
         Ok(Self {
             release,
@@ -76,22 +72,9 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     telemetry::start(config.serve.log_format);
     tracing::info!(release = release.version, address = %listener.local_addr()?, admin = %admin_listener.local_addr()?, store = %url, "voting-analytics serves.");
 
-    let admin = admin::routes(
-        lifecycle.clone(),
-        analytics.store.clone(),
-        analytics.metrics.clone(),
-    );
+    let admin = admin::routes(lifecycle.clone(), analytics.store.clone(), analytics.metrics.clone());
     let limits = ClientLimits::default();
-    let service = serve(
-        listener,
-        routes::routes(analytics),
-        &lifecycle,
-        shutdown.deadline,
-        limits,
-    );
-    tokio::join!(
-        service,
-        serve(admin_listener, admin, &lifecycle, shutdown.deadline, limits)
-    );
+    let service = serve(listener, routes::routes(analytics), &lifecycle, shutdown.deadline, limits);
+    tokio::join!(service, serve(admin_listener, admin, &lifecycle, shutdown.deadline, limits));
     Ok(())
 }

@@ -19,19 +19,13 @@ use crate::summary;
 /// Everything that voting-analytics answers.
 pub fn routes(analytics: Analytics) -> Router {
     let release = analytics.release;
-    let path = voting_path(&[
-        ("analytics", release.version),
-        ("storage", release.storage.version),
-    ]);
+    let path = voting_path(&[("analytics", release.version), ("storage", release.storage.version)]);
     let metrics = analytics.metrics.clone();
     let routes = Router::new()
         .route("/analytics", get(results))
         .method_not_allowed_fallback(|| async { problem(StatusCode::METHOD_NOT_ALLOWED, "allowed: GET") })
         .fallback(|| async {
-            problem(
-                StatusCode::NOT_FOUND,
-                "there is nothing here; allowed: GET /analytics",
-            )
+            problem(StatusCode::NOT_FOUND, "there is nothing here; allowed: GET /analytics")
         })
         .with_state(analytics)
         .layer(from_fn_with_state(metrics, measure))
@@ -45,28 +39,19 @@ pub fn routes(analytics: Analytics) -> Router {
 
 /// `GET /analytics`: the results at this moment, never an older one; 503 while the store is away.
 async fn results(State(analytics): State<Analytics>) -> Response {
-    let Analytics {
-        release,
-        choices,
-        store,
-        ..
-    } = analytics;
+    let Analytics { release, choices, store, .. } = analytics;
     let tally = match store.tally().await {
         Ok(tally) => tally,
         Err(error) => {
             tracing::warn!(%error, "The results are unavailable.");
             let retry = [(header::RETRY_AFTER, "1")];
-            let problem = problem(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "the store of the votes is away; try again soon",
-            );
+            let problem =
+                problem(StatusCode::SERVICE_UNAVAILABLE, "the store of the votes is away; try again soon");
             return (retry, problem).into_response();
         }
     };
-    let result = |category| CategoryResult {
-        name: choices.name(category).to_string(),
-        count: tally[category],
-    };
+    let result =
+        |category| CategoryResult { name: choices.name(category).to_string(), count: tally[category] };
     Json(Results {
         category1: result(Category::First),
         category2: result(Category::Second),
@@ -76,11 +61,5 @@ async fn results(State(analytics): State<Analytics>) -> Response {
 }
 
 fn problem(status: StatusCode, error: &str) -> Response {
-    (
-        status,
-        Json(Problem {
-            error: error.to_owned(),
-        }),
-    )
-        .into_response()
+    (status, Json(Problem { error: error.to_owned() })).into_response()
 }

@@ -11,11 +11,7 @@ pub fn text(summary: Summary, choices: &Choices, tally: Tally) -> String {
         match summary {
             Summary::Counts => format!("{name}: {count}"),
             Summary::Percentages => {
-                format!(
-                    "{name}: {count}/{} ({}%)",
-                    tally.total(),
-                    percentages[category.index()]
-                )
+                format!("{name}: {count}/{} ({}%)", tally.total(), percentages[category.index()])
             }
         }
     };
@@ -30,9 +26,7 @@ pub fn percentages(tally: Tally) -> [u8; 2] {
     if total == 0 {
         return [0, 0];
     }
-    let first = u8::try_from((200 * count + total) / (2 * total))
-        .unwrap_or(100)
-        .min(100);
+    let first = u8::try_from((200 * count + total) / (2 * total)).unwrap_or(100).min(100);
     [first, 100 - first]
 }
 
@@ -49,15 +43,9 @@ mod tests {
     #[test]
     fn each_release_words_it_as_the_tutorial_shows() {
         assert_eq!(worded(Summary::Counts, 2, 4), "Cats: 2 | Dogs: 4");
-        assert_eq!(
-            worded(Summary::Percentages, 2, 4),
-            "Cats: 2/6 (33%) | Dogs: 4/6 (67%)"
-        );
+        assert_eq!(worded(Summary::Percentages, 2, 4), "Cats: 2/6 (33%) | Dogs: 4/6 (67%)");
         assert_eq!(worded(Summary::Counts, 0, 0), "Cats: 0 | Dogs: 0");
-        assert_eq!(
-            worded(Summary::Percentages, 0, 0),
-            "Cats: 0/0 (0%) | Dogs: 0/0 (0%)"
-        );
+        assert_eq!(worded(Summary::Percentages, 0, 0), "Cats: 0/0 (0%) | Dogs: 0/0 (0%)");
     }
 
     #[test]

@@ -82,22 +82,15 @@ impl AnalyticsClient {
     /// # Errors
     /// The HTTP client can't be made.
     pub fn new(url: AnalyticsUrl) -> Result<Self, reqwest::Error> {
-        let client = Client::builder()
-            .no_proxy()
-            .redirect(redirect::Policy::none())
-            .timeout(TIMEOUT)
-            .build()?;
+        let client =
+            Client::builder().no_proxy().redirect(redirect::Policy::none()).timeout(TIMEOUT).build()?;
         Ok(Self(Lane::start(Caller { client, url })))
     }
 
     /// The results at a moment that is not before the call; `None` if they don't come in time or can't be used.
     /// The trace headers among `headers` go along.
     pub async fn results(&self, headers: &HeaderMap) -> Option<Arc<Results>> {
-        self.0
-            .ask(trace(headers), Instant::now() + TIMEOUT)
-            .await
-            .ok()
-            .flatten()
+        self.0.ask(trace(headers), Instant::now() + TIMEOUT).await.ok().flatten()
     }
 }
 
@@ -112,11 +105,15 @@ impl Worker for Caller {
     type Answer = Option<Arc<Results>>;
     const MAX_GROUP: usize = 4096;
 
-    async fn serve(&mut self, group: &[HeaderMap]) -> Vec<Self::Answer> {
+    async fn serve(&mut self, group: &[HeaderMap], until: Instant) -> Vec<Self::Answer> {
         let trace = group.first().cloned().unwrap_or_default();
-        let answer = match self.call(trace).await {
-            Ok(results) => Some(Arc::new(results)),
-            Err(error) => {
+        let answer = match tokio::time::timeout_at(until, self.call(trace)).await {
+            Ok(Ok(results)) => Some(Arc::new(results)),
+            Err(_) => {
+                tracing::warn!(url = %self.url, "voting-analytics does not answer in time.");
+                None
+            }
+            Ok(Err(error)) => {
                 tracing::warn!(%error, url = %self.url, "voting-analytics gives no results.");
                 None
             }
@@ -148,13 +145,8 @@ fn chain(error: &reqwest::Error) -> String {
 
 impl Caller {
     async fn call(&self, trace: HeaderMap) -> Result<Results, CallError> {
-        let mut answer = self
-            .client
-            .get(self.url.0.clone())
-            .headers(trace)
-            .send()
-            .await?
-            .error_for_status()?;
+        let mut answer =
+            self.client.get(self.url.0.clone()).headers(trace).send().await?.error_for_status()?;
         let path = answer.headers().get(&VOTING_PATH).cloned();
         let mut body = Vec::new();
         while let Some(part) = answer.chunk().await? {
@@ -163,11 +155,7 @@ impl Caller {
                 return Err(CallError::TooLong);
             }
         }
-        let Answer {
-            category1,
-            category2,
-            text,
-        } = serde_json::from_slice(&body)?;
+        let Answer { category1, category2, text } = serde_json::from_slice(&body)?;
         Ok(Results {
             text: text.replace(['\r', '\n'], " "),
             counts: [category1.count, category2.count],

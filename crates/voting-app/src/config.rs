@@ -33,12 +33,7 @@ pub struct Config {
     pub analytics_url: Option<AnalyticsUrl>,
 
     /// Host of voting-analytics.
-    #[arg(
-        long,
-        env = "ANALYTICS_HOST",
-        value_name = "HOST",
-        default_value = "localhost"
-    )]
+    #[arg(long, env = "ANALYTICS_HOST", value_name = "HOST", default_value = "localhost")]
     pub analytics_host: String,
 
     /// Port of voting-analytics.
@@ -105,16 +100,8 @@ impl Config {
         if let Some(url) = &self.analytics_url {
             return Ok(url.clone());
         }
-        let Self {
-            analytics_host: host,
-            analytics_port: port,
-            ..
-        } = self;
-        let host = if host.contains(':') {
-            format!("[{host}]")
-        } else {
-            host.clone()
-        };
+        let Self { analytics_host: host, analytics_port: port, .. } = self;
+        let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
         format!("http://{host}:{port}").parse().map_err(|_| {
             InvalidSetting::of(
                 "ANALYTICS_HOST",
@@ -149,18 +136,13 @@ mod tests {
         .unwrap();
         assert_eq!(config.features.title, "Pets & more");
         assert!(config.features.showdetails && config.features.featureflag && config.features.allow_reset);
-        assert_eq!(
-            config.analytics_url().unwrap().to_string(),
-            "http://voting-analytics:8080/analytics"
-        );
+        assert_eq!(config.analytics_url().unwrap().to_string(), "http://voting-analytics:8080/analytics");
     }
 
     #[test]
     fn what_cannot_be_used_is_named() {
         let error = |arguments: [&str; 2]| {
-            parse_from::<Config>(["voting-app", arguments[0], arguments[1]])
-                .unwrap_err()
-                .to_string()
+            parse_from::<Config>(["voting-app", arguments[0], arguments[1]]).unwrap_err().to_string()
         };
         assert_eq!(
             error(["--featureflag", "maybe"]),

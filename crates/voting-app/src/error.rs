@@ -51,12 +51,7 @@ impl AppError {
     /// The page that tells it. What went wrong inside is logged here, once, and never shown.
     pub fn into_page(self, app: &App) -> Response {
         let told = self.told(app);
-        let page = ErrorPage {
-            app,
-            title: told.title,
-            text: &told.text,
-            retry: told.retry.as_ref(),
-        };
+        let page = ErrorPage { app, title: told.title, text: &told.text, retry: told.retry.as_ref() };
         let mut response = (told.status, render(&page)).into_response();
         let headers = response.headers_mut();
         if let Some(outcome) = told.outcome {
@@ -69,17 +64,9 @@ impl AppError {
     }
 
     fn told(self, app: &App) -> Told {
-        let told = |status, title, text: String| Told {
-            status,
-            title,
-            text,
-            outcome: None,
-            retry: None,
-        };
-        let refused = |status, title, text: String| Told {
-            outcome: Some("refused"),
-            ..told(status, title, text)
-        };
+        let told = |status, title, text: String| Told { status, title, text, outcome: None, retry: None };
+        let refused =
+            |status, title, text: String| Told { outcome: Some("refused"), ..told(status, title, text) };
         let choices = Category::ALL.map(|category| app.choices.name(category).to_string());
         let allowed = format!("Allowed: {} or {}.", choices[0], choices[1]);
         match self {

@@ -46,10 +46,8 @@ impl Form {
         }
         let fields: Vec<_> = form_urlencoded::parse(body).collect();
         let field = |name: &str| {
-            let mut values = fields
-                .iter()
-                .filter(|(field, _)| field == name)
-                .map(|(_, value)| value.as_ref());
+            let mut values =
+                fields.iter().filter(|(field, _)| field == name).map(|(_, value)| value.as_ref());
             match (values.next(), values.next()) {
                 (value, None) => Ok(value),
                 (_, Some(_)) => Err(()),
@@ -72,10 +70,8 @@ impl Form {
 }
 
 fn is_form(headers: &HeaderMap) -> bool {
-    let content_type = headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default();
+    let content_type =
+        headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let media_type = content_type.split(';').next().unwrap_or_default().trim();
     media_type.eq_ignore_ascii_case("application/x-www-form-urlencoded")
 }
@@ -102,13 +98,7 @@ mod tests {
     fn a_vote_with_its_ballot_is_read() {
         let id = BallotId::new();
         let form = parse(format!("vote=Dogs&ballot={id}").as_bytes());
-        assert_eq!(
-            form,
-            Ok(Form::Vote(Ballot {
-                id,
-                category: Category::Second
-            }))
-        );
+        assert_eq!(form, Ok(Form::Vote(Ballot { id, category: Category::Second })));
         assert_eq!(parse(b"vote=reset"), Ok(Form::Reset));
         assert!(parse_as("Application/X-WWW-Form-URLencoded; charset=utf-8", b"vote=Cats").is_ok());
     }
@@ -137,18 +127,9 @@ mod tests {
         }
         assert_eq!(parse(b"vote=Cats&ballot=1"), Err(InvalidForm::Ballot));
         assert_eq!(parse(b"vote=Cats&ballot="), Err(InvalidForm::Ballot));
-        assert_eq!(
-            parse(b"vote=Cats&ballot=00000000-0000-7000-8000-000000000000"),
-            Err(InvalidForm::Stale)
-        );
-        assert_eq!(
-            parse_as("application/json", b"{\"vote\":\"Cats\"}"),
-            Err(InvalidForm::ContentType)
-        );
-        assert_eq!(
-            parse_as("multipart/form-data; boundary=x", b"vote=Cats"),
-            Err(InvalidForm::ContentType)
-        );
+        assert_eq!(parse(b"vote=Cats&ballot=00000000-0000-7000-8000-000000000000"), Err(InvalidForm::Stale));
+        assert_eq!(parse_as("application/json", b"{\"vote\":\"Cats\"}"), Err(InvalidForm::ContentType));
+        assert_eq!(parse_as("multipart/form-data; boundary=x", b"vote=Cats"), Err(InvalidForm::ContentType));
     }
 
     proptest! {

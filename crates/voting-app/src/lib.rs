@@ -98,14 +98,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let lifecycle = Lifecycle::new();
     let url = config.store.url(release.storage.kind)?;
     let analytics = config.analytics_url()?;
-    let app = App::open(
-        release,
-        config.poll.choices()?,
-        config.features,
-        &url,
-        analytics,
-        lifecycle.clone(),
-    )?;
+    let app =
+        App::open(release, config.poll.choices()?, config.features, &url, analytics, lifecycle.clone())?;
     let shutdown = config.serve.shutdown();
     lifecycle.close_on_signals(shutdown)?;
 
@@ -116,16 +110,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
 
     let admin = admin::routes(lifecycle.clone(), app.store.clone(), app.metrics.clone());
     let limits = ClientLimits::default();
-    let service = serve(
-        listener,
-        routes::routes(app),
-        &lifecycle,
-        shutdown.deadline,
-        limits,
-    );
-    tokio::join!(
-        service,
-        serve(admin_listener, admin, &lifecycle, shutdown.deadline, limits)
-    );
+    let service = serve(listener, routes::routes(app), &lifecycle, shutdown.deadline, limits);
+    tokio::join!(service, serve(admin_listener, admin, &lifecycle, shutdown.deadline, limits));
     Ok(())
 }

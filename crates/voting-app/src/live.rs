@@ -49,10 +49,7 @@ async fn read(sender: Weak<watch::Sender<Latest>>, analytics: AnalyticsClient) {
         let latest = if sender.receiver_count() == 0 {
             Latest::NotRead
         } else {
-            analytics
-                .results(&HeaderMap::new())
-                .await
-                .map_or(Latest::Unavailable, Latest::Results)
+            analytics.results(&HeaderMap::new()).await.map_or(Latest::Unavailable, Latest::Results)
         };
         sender.send_if_modified(|last| {
             let changed = *last != latest;

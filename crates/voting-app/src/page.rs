@@ -26,10 +26,8 @@ pub struct PollPage<'a> {
 impl PollPage<'_> {
     /// The line of results: the whole text, or that there is none.
     fn line(&self) -> &str {
-        self.results.map_or(
-            "The votes are unavailable right now. You can still vote.",
-            |results| &results.text,
-        )
+        self.results
+            .map_or("The votes are unavailable right now. You can still vote.", |results| &results.text)
     }
 
     fn count(&self, category: &Category) -> Option<u64> {
@@ -38,9 +36,7 @@ impl PollPage<'_> {
 
     /// The length of a bar that is full; never 0, which no bar can have.
     fn total(&self) -> u64 {
-        self.results
-            .map_or(0, |results| results.counts[0].saturating_add(results.counts[1]))
-            .max(1)
+        self.results.map_or(0, |results| results.counts[0].saturating_add(results.counts[1])).max(1)
     }
 }
 
@@ -69,14 +65,10 @@ pub struct Retry {
 /// A page as a response that no cache keeps: its ballot is for one visitor.
 pub fn render(page: &impl Template) -> Response {
     match page.render() {
-        Ok(html) => (
-            [
-                (header::CONTENT_TYPE, "text/html; charset=utf-8"),
-                (header::CACHE_CONTROL, "no-store"),
-            ],
-            html,
-        )
-            .into_response(),
+        Ok(html) => {
+            ([(header::CONTENT_TYPE, "text/html; charset=utf-8"), (header::CACHE_CONTROL, "no-store")], html)
+                .into_response()
+        }
         Err(error) => {
             tracing::error!(%error, "A page could not be rendered.");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()

@@ -28,10 +28,7 @@ const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'self'; scr
 
 /// Everything that voting-app answers.
 pub fn routes(app: App) -> Router {
-    let path = voting_path(&[
-        ("app", app.release.version),
-        ("storage", app.release.storage.version),
-    ]);
+    let path = voting_path(&[("app", app.release.version), ("storage", app.release.storage.version)]);
     let cross_site = {
         let app = app.clone();
         move |_| AppError::CrossSite.into_page(&app)

@@ -59,11 +59,9 @@ impl Config {
             (3, false) => Ok(Step::Canary),
             (4, false) => Ok(Step::Finalize),
             (1 | 3 | 4, true) => Err(InvalidSetting::of("--locked", "", "goes with step 2 only")),
-            (step, _) => Err(InvalidSetting::of(
-                "STEP",
-                &step.to_string(),
-                "is not a step; allowed: 1, 2, 3, 4",
-            )),
+            (step, _) => {
+                Err(InvalidSetting::of("STEP", &step.to_string(), "is not a step; allowed: 1, 2, 3, 4"))
+            }
         }
     }
 }

@@ -33,10 +33,7 @@ struct Gateway {
 
 /// Everything that comes in, answered by the release that the routing picks.
 pub fn gateway(routing: Routing) -> Router {
-    let gateway = Gateway {
-        routing: Arc::new(routing),
-        turn: Arc::default(),
-    };
+    let gateway = Gateway { routing: Arc::new(routing), turn: Arc::default() };
     Router::new().fallback(route).with_state(gateway)
 }
 

@@ -31,10 +31,7 @@ use crate::gateway::{Routing, gateway};
 use crate::step::Step;
 
 /// How the process leaves: nobody routes to it, so nobody has to notice first.
-const SHUTDOWN: Shutdown = Shutdown {
-    wait: Duration::ZERO,
-    deadline: Duration::from_secs(5),
-};
+const SHUTDOWN: Shutdown = Shutdown { wait: Duration::ZERO, deadline: Duration::from_secs(5) };
 
 /// Runs a step until the process is asked to leave.
 ///
@@ -50,28 +47,13 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
 
     let lifecycle = Lifecycle::new();
     lifecycle.close_on_signals(SHUTDOWN)?;
-    let mut town = Town {
-        poll,
-        title: config.title,
-        data_dir: config.data_dir,
-        lifecycle,
-        tasks: JoinSet::new(),
-    };
+    let mut town =
+        Town { poll, title: config.title, data_dir: config.data_dir, lifecycle, tasks: JoinSet::new() };
     let routes = town.build(step).await?;
     let address = listener.local_addr()?;
-    println!(
-        "{}",
-        step.welcome(&format!("http://localhost:{}", address.port()))
-    );
+    println!("{}", step.welcome(&format!("http://localhost:{}", address.port())));
 
-    serve(
-        listener,
-        routes,
-        &town.lifecycle,
-        SHUTDOWN.deadline,
-        ClientLimits::default(),
-    )
-    .await;
+    serve(listener, routes, &town.lifecycle, SHUTDOWN.deadline, ClientLimits::default()).await;
     town.tasks.join_all().await;
     Ok(())
 }
@@ -134,29 +116,12 @@ impl Town {
         let lifecycle = self.lifecycle.clone();
         self.tasks.spawn(async move {
             let routes = gateway(Routing::InTurn(upstream));
-            serve(
-                listener,
-                routes,
-                &lifecycle,
-                SHUTDOWN.deadline,
-                ClientLimits::default(),
-            )
-            .await;
+            serve(listener, routes, &lifecycle, SHUTDOWN.deadline, ClientLimits::default()).await;
         });
-        let features = Features {
-            title: self.title.clone(),
-            featureflag: has_toggle,
-            ..Features::default()
-        };
+        let features = Features { title: self.title.clone(), featureflag: has_toggle, ..Features::default() };
         let url = self.store_url(release.0.storage.version)?;
-        let app = App::open(
-            release.0,
-            self.poll.clone(),
-            features,
-            &url,
-            analytics_url,
-            self.lifecycle.clone(),
-        )?;
+        let app =
+            App::open(release.0, self.poll.clone(), features, &url, analytics_url, self.lifecycle.clone())?;
         // Fails here rather than at the first vote.
         app.store.ping().await.with_context(|| url.to_string())?;
         Ok(voting_app::routes::routes(app))
@@ -177,9 +142,7 @@ impl Town {
     async fn bring_votes_over(&self) -> anyhow::Result<()> {
         let from = open(&self.store_url("1.0")?, &self.poll)?;
         let to = open(&self.store_url("2.0")?, &self.poll)?;
-        transfer(from.as_ref(), to.as_ref())
-            .await
-            .context("the votes of 1.0 could not be brought over")?;
+        transfer(from.as_ref(), to.as_ref()).await.context("the votes of 1.0 could not be brought over")?;
         Ok(())
     }
 }

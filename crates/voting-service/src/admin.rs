@@ -33,37 +33,17 @@ pub fn routes(lifecycle: Lifecycle, store: Arc<dyn VoteStore>, metrics: Metrics)
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics_text))
-        .with_state(Admin {
-            lifecycle,
-            store,
-            metrics,
-        })
+        .with_state(Admin { lifecycle, store, metrics })
 }
 
 async fn readyz(State(admin): State<Admin>, RawQuery(query): RawQuery) -> impl IntoResponse {
     let excluded = query.is_some_and(|query| query.split('&').any(|part| part == "exclude=store"));
-    let store = async {
-        matches!(
-            tokio::time::timeout(PING_TIMEOUT, admin.store.ping()).await,
-            Ok(Ok(()))
-        )
-    };
-    let lines = [
-        ("shutdown", !admin.lifecycle.is_draining()),
-        ("store", excluded || store.await),
-    ];
-    let status = if lines.iter().all(|(_, ok)| *ok) {
-        StatusCode::OK
-    } else {
-        StatusCode::SERVICE_UNAVAILABLE
-    };
-    let text = lines.map(|(name, ok)| {
-        if ok {
-            format!("[+]{name} ok\n")
-        } else {
-            format!("[-]{name} failed\n")
-        }
-    });
+    let store = async { matches!(tokio::time::timeout(PING_TIMEOUT, admin.store.ping()).await, Ok(Ok(()))) };
+    let lines = [("shutdown", !admin.lifecycle.is_draining()), ("store", excluded || store.await)];
+    let status =
+        if lines.iter().all(|(_, ok)| *ok) { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let text =
+        lines.map(|(name, ok)| if ok { format!("[+]{name} ok\n") } else { format!("[-]{name} failed\n") });
     (status, text.concat())
 }
 

@@ -32,12 +32,9 @@ mod tests {
 
     #[test]
     fn the_flag_is_one_cookie_with_exactly_this_value() {
-        for cookies in [
-            "featureflag=on",
-            "a=b; featureflag=on",
-            "featureflag=on; a=b",
-            "a=b;featureflag=on ;c=d",
-        ] {
+        for cookies in
+            ["featureflag=on", "a=b; featureflag=on", "featureflag=on; a=b", "a=b;featureflag=on ;c=d"]
+        {
             assert!(by_code(cookies), "{cookies}");
         }
         for cookies in [

@@ -31,9 +31,6 @@ pub fn trace(headers: &HeaderMap) -> HeaderMap {
 /// # Panics
 /// Never: the parts come from the release table.
 pub fn voting_path(parts: &[(&str, &str)]) -> HeaderValue {
-    let path: Vec<_> = parts
-        .iter()
-        .map(|(component, release)| format!("{component}={release}"))
-        .collect();
+    let path: Vec<_> = parts.iter().map(|(component, release)| format!("{component}={release}")).collect();
     HeaderValue::from_str(&path.join(", ")).unwrap_or_else(|_| HeaderValue::from_static(""))
 }

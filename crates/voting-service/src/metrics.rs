@@ -40,9 +40,7 @@ impl Metrics {
     pub fn new(component: &'static str, release: &'static str) -> Self {
         let mut registry = Registry::default();
         let requests = Family::<RequestLabels, Histogram>::new_with_constructor(|| {
-            Histogram::new([
-                0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
-            ])
+            Histogram::new([0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0])
         });
         let votes = Family::<VoteLabels, Counter>::default();
         let build = Info::new([("component", component), ("release", release)]);
@@ -53,26 +51,13 @@ impl Metrics {
             Unit::Seconds,
             requests.clone(),
         );
-        registry.register(
-            "voting_votes",
-            "Votes by choice and by what became of them",
-            votes.clone(),
-        );
-        Self {
-            registry: Arc::new(registry),
-            requests,
-            votes,
-        }
+        registry.register("voting_votes", "Votes by choice and by what became of them", votes.clone());
+        Self { registry: Arc::new(registry), requests, votes }
     }
 
     /// Counts a vote for a choice by its outcome.
     pub fn count_vote(&self, choice: &str, outcome: &'static str) {
-        self.votes
-            .get_or_create(&VoteLabels {
-                choice: choice.to_owned(),
-                outcome,
-            })
-            .inc();
+        self.votes.get_or_create(&VoteLabels { choice: choice.to_owned(), outcome }).inc();
     }
 
     pub(crate) fn encode(&self) -> String {
@@ -92,20 +77,9 @@ pub async fn measure(State(metrics): State<Metrics>, request: Request, next: Nex
         "POST" => "POST",
         _ => "other",
     };
-    let route = request
-        .extensions()
-        .get::<MatchedPath>()
-        .map_or("none", MatchedPath::as_str)
-        .to_owned();
+    let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
     let response = next.run(request).await;
-    let labels = RequestLabels {
-        method,
-        route,
-        status: response.status().as_u16(),
-    };
-    metrics
-        .requests
-        .get_or_create(&labels)
-        .observe(start.elapsed().as_secs_f64());
+    let labels = RequestLabels { method, route, status: response.status().as_u16() };
+    metrics.requests.get_or_create(&labels).observe(start.elapsed().as_secs_f64());
     response
 }

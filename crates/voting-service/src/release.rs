@@ -49,47 +49,21 @@ pub struct AppRelease {
 }
 
 /// voting-storage 1.0.
-pub static STORAGE_1_0: StorageRelease = StorageRelease {
-    version: "1.0",
-    kind: StoreKind::Redis,
-};
+pub static STORAGE_1_0: StorageRelease = StorageRelease { version: "1.0", kind: StoreKind::Redis };
 /// voting-storage 2.0.
-pub static STORAGE_2_0: StorageRelease = StorageRelease {
-    version: "2.0",
-    kind: StoreKind::MySql,
-};
+pub static STORAGE_2_0: StorageRelease = StorageRelease { version: "2.0", kind: StoreKind::MySql };
 
 /// All releases of voting-analytics, oldest first.
 pub static ANALYTICS: [AnalyticsRelease; 3] = [
-    AnalyticsRelease {
-        version: "1.0",
-        storage: &STORAGE_1_0,
-        summary: Summary::Counts,
-    },
-    AnalyticsRelease {
-        version: "1.1",
-        storage: &STORAGE_1_0,
-        summary: Summary::Percentages,
-    },
-    AnalyticsRelease {
-        version: "2.0",
-        storage: &STORAGE_2_0,
-        summary: Summary::Percentages,
-    },
+    AnalyticsRelease { version: "1.0", storage: &STORAGE_1_0, summary: Summary::Counts },
+    AnalyticsRelease { version: "1.1", storage: &STORAGE_1_0, summary: Summary::Percentages },
+    AnalyticsRelease { version: "2.0", storage: &STORAGE_2_0, summary: Summary::Percentages },
 ];
 
 /// All releases of voting-app, oldest first.
 pub static APP: [AppRelease; 2] = [
-    AppRelease {
-        version: "1.0",
-        storage: &STORAGE_1_0,
-        theme: "release-1",
-    },
-    AppRelease {
-        version: "2.0",
-        storage: &STORAGE_2_0,
-        theme: "release-2",
-    },
+    AppRelease { version: "1.0", storage: &STORAGE_1_0, theme: "release-1" },
+    AppRelease { version: "2.0", storage: &STORAGE_2_0, theme: "release-2" },
 ];
 
 /// The tag of the image of the operator's tool `voting-storage`.
@@ -152,12 +126,7 @@ pub struct UnknownRelease {
 
 impl fmt::Display for UnknownRelease {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "is not a release of {}; allowed: {}",
-            self.component,
-            self.allowed.join(", ")
-        )
+        write!(f, "is not a release of {}; allowed: {}", self.component, self.allowed.join(", "))
     }
 }
 
@@ -167,14 +136,10 @@ impl<R: Released> FromStr for Release<R> {
     type Err = UnknownRelease;
 
     fn from_str(text: &str) -> Result<Self, UnknownRelease> {
-        R::all()
-            .iter()
-            .find(|release| release.version() == text)
-            .map(Release)
-            .ok_or_else(|| UnknownRelease {
-                component: R::COMPONENT,
-                allowed: R::all().iter().map(Released::version).collect(),
-            })
+        R::all().iter().find(|release| release.version() == text).map(Release).ok_or_else(|| UnknownRelease {
+            component: R::COMPONENT,
+            allowed: R::all().iter().map(Released::version).collect(),
+        })
     }
 }
 
@@ -187,9 +152,7 @@ impl<R: Released> fmt::Display for Release<R> {
 /// Every image of the system as `NAME:TAG`.
 pub fn images() -> Vec<String> {
     fn of<R: Released>() -> impl Iterator<Item = String> {
-        R::all()
-            .iter()
-            .map(|release| format!("{}:{}", R::COMPONENT, release.version()))
+        R::all().iter().map(|release| format!("{}:{}", R::COMPONENT, release.version()))
     }
     of::<AppRelease>()
         .chain(of::<AnalyticsRelease>())
@@ -207,10 +170,7 @@ mod tests {
         let analytics = |version: &str| version.parse::<Release<AnalyticsRelease>>().unwrap().0;
         assert_eq!(app("1.0").storage.kind, StoreKind::Redis);
         assert_eq!(app("2.0").storage.kind, StoreKind::MySql);
-        assert_eq!(
-            (analytics("1.0").storage.version, analytics("1.0").summary),
-            ("1.0", Summary::Counts)
-        );
+        assert_eq!((analytics("1.0").storage.version, analytics("1.0").summary), ("1.0", Summary::Counts));
         assert_eq!(
             (analytics("1.1").storage.version, analytics("1.1").summary),
             ("1.0", Summary::Percentages)

@@ -39,10 +39,7 @@ pub struct ClientLimits {
 
 impl Default for ClientLimits {
     fn default() -> Self {
-        Self {
-            head: Duration::from_secs(30),
-            body: Duration::from_secs(5),
-        }
+        Self { head: Duration::from_secs(30), body: Duration::from_secs(5) }
     }
 }
 
@@ -51,9 +48,7 @@ impl Default for ClientLimits {
 /// # Errors
 /// One line that names the address and says what to do, for a port in use or one that needs rights.
 pub async fn listen(address: SocketAddr) -> Result<TcpListener, CannotListen> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|error| CannotListen { address, error })
+    TcpListener::bind(address).await.map_err(|error| CannotListen { address, error })
 }
 
 /// An address can't be listened on.
@@ -68,11 +63,9 @@ impl std::fmt::Display for CannotListen {
         use std::io::ErrorKind::{AddrInUse, PermissionDenied};
         let Self { address, error } = self;
         match error.kind() {
-            AddrInUse => write!(
-                f,
-                "port {} is in use; stop what uses it or choose another port",
-                address.port()
-            ),
+            AddrInUse => {
+                write!(f, "port {} is in use; stop what uses it or choose another port", address.port())
+            }
             PermissionDenied => write!(
                 f,
                 "port {} needs rights that this user lacks; choose one from 1024 on",
@@ -109,13 +102,7 @@ pub fn protected(routes: Router, limits: ClientLimits) -> Router {
 
 /// Whether a request's cookies are more than [`MAX_COOKIES`].
 pub fn has_too_many_cookies(request: &Request<Body>) -> bool {
-    request
-        .headers()
-        .get_all(header::COOKIE)
-        .iter()
-        .map(HeaderValue::len)
-        .sum::<usize>()
-        > MAX_COOKIES
+    request.headers().get_all(header::COOKIE).iter().map(HeaderValue::len).sum::<usize>() > MAX_COOKIES
 }
 
 /// Serves connections until the lifecycle closes; then finishes the requests in flight, for as long as the deadline
@@ -128,11 +115,7 @@ pub async fn serve(
     limits: ClientLimits,
 ) {
     let mut server = auto::Builder::new(TokioExecutor::new());
-    server
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.head)
-        .max_buf_size(MAX_HEAD);
+    server.http1().timer(TokioTimer::new()).header_read_timeout(limits.head).max_buf_size(MAX_HEAD);
     server
         .http2()
         .timer(TokioTimer::new())
@@ -159,9 +142,7 @@ pub async fn serve(
             routes.clone(),
             |request: http::Request<hyper::body::Incoming>| request.map(Body::new),
         ));
-        let connection = server
-            .serve_connection_with_upgrades(TokioIo::new(stream), service)
-            .into_owned();
+        let connection = server.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
         let connection = connections.watch(connection);
         tasks.spawn(async move {
             if let Err(error) = connection.await {
@@ -170,14 +151,8 @@ pub async fn serve(
         });
     }
     drop(listener);
-    if bounded(lifecycle, deadline, connections.shutdown())
-        .await
-        .is_none()
-    {
-        tracing::warn!(
-            ?deadline,
-            "Requests were still in flight at the deadline; they are cut off."
-        );
+    if bounded(lifecycle, deadline, connections.shutdown()).await.is_none() {
+        tracing::warn!(?deadline, "Requests were still in flight at the deadline; they are cut off.");
     }
     tasks.shutdown().await;
 }

@@ -50,19 +50,12 @@ pub enum InvalidBackup {
 /// # Errors
 /// None in practice: every part of a snapshot can be written as JSON.
 pub fn write(snapshot: &Snapshot, choices: &Choices) -> Result<String, serde_json::Error> {
-    let mut text = serde_json::to_string(&Header {
-        format: FORMAT.to_owned(),
-        version: VERSION,
-    })?;
+    let mut text = serde_json::to_string(&Header { format: FORMAT.to_owned(), version: VERSION })?;
     text.push('\n');
     for category in Category::ALL {
         for (&origin, &counter) in snapshot.counters(category) {
             let choice = choices.name(category).to_string();
-            text += &serde_json::to_string(&Line {
-                choice,
-                origin,
-                counter,
-            })?;
+            text += &serde_json::to_string(&Line { choice, origin, counter })?;
             text.push('\n');
         }
     }
@@ -75,9 +68,7 @@ pub fn write(snapshot: &Snapshot, choices: &Choices) -> Result<String, serde_jso
 /// [`InvalidBackup`] names the line.
 pub fn read(text: &str, choices: &Choices) -> Result<Snapshot, InvalidBackup> {
     let mut lines = text.lines().enumerate().map(|(place, line)| (place + 1, line));
-    let header = lines
-        .next()
-        .and_then(|(_, line)| serde_json::from_str::<Header>(line).ok());
+    let header = lines.next().and_then(|(_, line)| serde_json::from_str::<Header>(line).ok());
     if !header.is_some_and(|header| header.format == FORMAT && header.version == VERSION) {
         return Err(InvalidBackup::Format);
     }
@@ -106,11 +97,7 @@ mod tests {
         let mut snapshot = Snapshot::default();
         snapshot.insert(Category::First, Origin::new(), Counter { votes: 7, reset: 2 });
         snapshot.insert(Category::First, Origin::new(), Counter { votes: 1, reset: 0 });
-        snapshot.insert(
-            Category::Second,
-            Origin::AZUREVOTE,
-            Counter { votes: 9, reset: 9 },
-        );
+        snapshot.insert(Category::Second, Origin::AZUREVOTE, Counter { votes: 9, reset: 9 });
         let text = write(&snapshot, &choices).unwrap();
         assert_eq!(read(&text, &choices).unwrap(), snapshot);
         assert_eq!(text.lines().count(), 4);

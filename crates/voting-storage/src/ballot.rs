@@ -80,9 +80,7 @@ impl BallotId {
     /// When it was made, since the Unix epoch, in whole milliseconds.
     pub fn made(&self) -> Duration {
         let bytes = self.0.as_bytes();
-        let millis = bytes[..6]
-            .iter()
-            .fold(0, |millis, &byte| (millis << 8) | u64::from(byte));
+        let millis = bytes[..6].iter().fold(0, |millis, &byte| (millis << 8) | u64::from(byte));
         Duration::from_millis(millis)
     }
 
@@ -142,31 +140,15 @@ mod tests {
         let now = SystemTime::now();
         let at = |now| BallotId::parse_at(&id, now).map(|_| ());
         assert_eq!(at(now + BallotId::LIFETIME - Duration::from_secs(1)), Ok(()));
-        assert_eq!(
-            at(now + BallotId::LIFETIME + Duration::from_secs(1)),
-            Err(InvalidBallotId::Expired)
-        );
+        assert_eq!(at(now + BallotId::LIFETIME + Duration::from_secs(1)), Err(InvalidBallotId::Expired));
         assert_eq!(at(now - BallotId::CLOCK_SKEW + Duration::from_secs(1)), Ok(()));
-        assert_eq!(
-            at(now - BallotId::CLOCK_SKEW - Duration::from_secs(2)),
-            Err(InvalidBallotId::Future)
-        );
+        assert_eq!(at(now - BallotId::CLOCK_SKEW - Duration::from_secs(2)), Err(InvalidBallotId::Future));
     }
 
     #[test]
     fn other_texts_are_not_ids() {
-        for text in [
-            "",
-            "x",
-            "1",
-            "'; DROP TABLE ballots",
-            "3d813cbb-47fb-42ba-91df-831e1593ac29",
-        ] {
-            assert_eq!(
-                text.parse::<BallotId>(),
-                Err(InvalidBallotId::Malformed),
-                "{text:?}"
-            );
+        for text in ["", "x", "1", "'; DROP TABLE ballots", "3d813cbb-47fb-42ba-91df-831e1593ac29"] {
+            assert_eq!(text.parse::<BallotId>(), Err(InvalidBallotId::Malformed), "{text:?}");
         }
     }
 }

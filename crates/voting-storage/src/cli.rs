@@ -82,9 +82,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     match settings.command {
         Command::Migrate { wait } => {
             let (url, store) = selected()?;
-            migrate(store.as_ref(), Duration::from_secs(wait))
-                .await
-                .with_context(|| url.to_string())?;
+            migrate(store.as_ref(), Duration::from_secs(wait)).await.with_context(|| url.to_string())?;
             println!("{url} is ready.");
         }
         Command::Tally => {
@@ -112,23 +110,10 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
             } else {
                 transfer::transfer(source.as_ref(), target.as_ref()).await
             };
-            let Transferred {
-                from: votes,
-                before,
-                after,
-            } = work.with_context(|| format!("from {from} to {to}"))?;
-            println!(
-                "From {from} to {to}{}:",
-                if dry_run { " (nothing was changed)" } else { "" }
-            );
-            print!(
-                "{}",
-                table(
-                    &choices,
-                    &["from", "to before", "to after"],
-                    &[votes, before, after]
-                )
-            );
+            let Transferred { from: votes, before, after } =
+                work.with_context(|| format!("from {from} to {to}"))?;
+            println!("From {from} to {to}{}:", if dry_run { " (nothing was changed)" } else { "" });
+            print!("{}", table(&choices, &["from", "to before", "to after"], &[votes, before, after]));
         }
         Command::Export => {
             let (url, store) = selected()?;
@@ -151,10 +136,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
             let after = store.tally().await.with_context(|| url.to_string())?;
             println!("From {shown} to {url}:");
             let columns = ["from", "to before", "to after"];
-            print!(
-                "{}",
-                table(&choices, &columns, &[snapshot.tally(), before, after])
-            );
+            print!("{}", table(&choices, &columns, &[snapshot.tally(), before, after]));
         }
     }
     Ok(())
@@ -195,11 +177,7 @@ async fn migrate(store: &dyn VoteStore, wait: Duration) -> Result<(), StoreError
 /// The choices and some tallies of them, one below the other.
 fn table(choices: &Choices, columns: &[&str], tallies: &[Tally]) -> String {
     let names = Category::ALL.map(|category| choices.name(category).as_str());
-    let width = names
-        .iter()
-        .map(|name| name.chars().count())
-        .max()
-        .unwrap_or_default();
+    let width = names.iter().map(|name| name.chars().count()).max().unwrap_or_default();
     let mut table = String::new();
     let mut row = |name: &str, cells: Vec<String>| {
         let _ = write!(table, "{name:<width$}");
@@ -210,10 +188,7 @@ fn table(choices: &Choices, columns: &[&str], tallies: &[Tally]) -> String {
     };
     row("", columns.iter().map(ToString::to_string).collect());
     for category in Category::ALL {
-        row(
-            names[category.index()],
-            tallies.iter().map(|tally| tally[category].to_string()).collect(),
-        );
+        row(names[category.index()], tallies.iter().map(|tally| tally[category].to_string()).collect());
     }
     table
 }

@@ -33,11 +33,7 @@ impl PollArgs {
     /// [`InvalidSetting`]: the two names are equal.
     pub fn choices(self) -> Result<Choices, InvalidSetting> {
         Choices::new(self.vote1value, self.vote2value).map_err(|EqualChoices(name)| {
-            InvalidSetting::of(
-                "VOTE2VALUE",
-                &name,
-                "equals VOTE1VALUE; allowed: two different names",
-            )
+            InvalidSetting::of("VOTE2VALUE", &name, "equals VOTE1VALUE; allowed: two different names")
         })
     }
 }
@@ -82,12 +78,7 @@ pub struct StoreArgs {
     pub mysql_password: SecretString,
 
     /// Database in MySQL; it must be there, its tables are made.
-    #[arg(
-        long,
-        env = "MYSQL_DATABASE",
-        value_name = "NAME",
-        default_value = "azurevote"
-    )]
+    #[arg(long, env = "MYSQL_DATABASE", value_name = "NAME", default_value = "azurevote")]
     pub mysql_database: String,
 }
 
@@ -101,11 +92,7 @@ impl StoreArgs {
             return Ok(url.clone());
         }
         let no_host = |variable: &str, host: &str| {
-            InvalidSetting::of(
-                variable,
-                host,
-                "is not a host; allowed: a host name or an IP address",
-            )
+            InvalidSetting::of(variable, host, "is not a host; allowed: a host name or an IP address")
         };
         match kind {
             StoreKind::Redis => StoreUrl::redis(&self.redis_host, self.redis_port)
@@ -118,11 +105,9 @@ impl StoreArgs {
                 &self.mysql_database,
             )
             .map_err(|_| no_host("MYSQL_HOST", &self.mysql_host)),
-            StoreKind::Sqlite => Err(InvalidSetting::of(
-                "STORAGE_URL",
-                "",
-                "is not set; allowed: the URL of a store",
-            )),
+            StoreKind::Sqlite => {
+                Err(InvalidSetting::of("STORAGE_URL", "", "is not set; allowed: the URL of a store"))
+            }
         }
     }
 }
@@ -143,10 +128,8 @@ impl InvalidSetting {
 /// A port to connect to or to listen on.
 pub fn port() -> impl clap::builder::TypedValueParser<Value = u16> {
     use clap::builder::TypedValueParser as _;
-    clap::builder::StringValueParser::new().try_map(|text| {
-        text.parse::<u16>()
-            .map_err(|_| "is not a port; allowed: a number from 0 to 65535")
-    })
+    clap::builder::StringValueParser::new()
+        .try_map(|text| text.parse::<u16>().map_err(|_| "is not a port; allowed: a number from 0 to 65535"))
 }
 
 /// Reads the settings of a program from its arguments and environment. `--help` and `--version` print and end the
@@ -186,32 +169,24 @@ fn one_line<P: Parser>(error: &clap::Error) -> InvalidSetting {
         Some(ContextValue::String(text)) => Some(text.as_str()),
         _ => None,
     };
-    let (Some(flag), Some(value)) = (
-        context(ContextKind::InvalidArg),
-        context(ContextKind::InvalidValue),
-    ) else {
+    let (Some(flag), Some(value)) = (context(ContextKind::InvalidArg), context(ContextKind::InvalidValue))
+    else {
         let text = error.to_string();
         let first = text.lines().next().unwrap_or_default();
         return InvalidSetting(format!("{}; see --help", first.trim_start_matches("error: ")));
     };
     let name = flag.trim_start_matches('-').split(' ').next().unwrap_or_default();
     let command = P::command();
-    let argument = all_arguments(&command)
-        .into_iter()
-        .find(|argument| argument.get_long() == Some(name));
+    let argument = all_arguments(&command).into_iter().find(|argument| argument.get_long() == Some(name));
     let shown = if argument.is_some_and(clap::Arg::is_hide_env_values_set) {
         "(not shown)".to_owned()
     } else {
         format!("{value:?}")
     };
-    let variable = argument.and_then(|argument| argument.get_env()).map_or_else(
-        || flag.to_owned(),
-        |variable| variable.to_string_lossy().into_owned(),
-    );
-    let wrong = match (
-        std::error::Error::source(error),
-        error.get(ContextKind::ValidValue),
-    ) {
+    let variable = argument
+        .and_then(|argument| argument.get_env())
+        .map_or_else(|| flag.to_owned(), |variable| variable.to_string_lossy().into_owned());
+    let wrong = match (std::error::Error::source(error), error.get(ContextKind::ValidValue)) {
         (Some(wrong), _) => wrong.to_string(),
         (None, Some(allowed)) => format!("is not allowed; allowed: {allowed}"),
         (None, None) => "is not allowed".to_owned(),
@@ -221,8 +196,7 @@ fn one_line<P: Parser>(error: &clap::Error) -> InvalidSetting {
 
 fn all_arguments(command: &clap::Command) -> Vec<&clap::Arg> {
     let own = command.get_arguments();
-    own.chain(command.get_subcommands().flat_map(all_arguments))
-        .collect()
+    own.chain(command.get_subcommands().flat_map(all_arguments)).collect()
 }
 
 #[cfg(test)]
@@ -239,12 +213,10 @@ mod tests {
 
     fn error(arguments: &[&str]) -> String {
         let arguments = ["program"].iter().chain(arguments).copied();
-        parse_from::<Settings>(arguments)
-            .map(|settings| settings.poll.choices())
-            .map_or_else(
-                |error| error.to_string(),
-                |choices| choices.expect_err("the settings are valid").to_string(),
-            )
+        parse_from::<Settings>(arguments).map(|settings| settings.poll.choices()).map_or_else(
+            |error| error.to_string(),
+            |choices| choices.expect_err("the settings are valid").to_string(),
+        )
     }
 
     #[test]
@@ -257,14 +229,8 @@ mod tests {
             error(&["--vote1value", "x", "--vote2value", "x"]),
             "VOTE2VALUE: \"x\" equals VOTE1VALUE; allowed: two different names",
         );
-        assert_eq!(
-            error(&["--vote1value", " "]),
-            "VOTE1VALUE: \" \" is empty; allowed: 1 to 100 characters"
-        );
-        assert_eq!(
-            error(&["--nonsense"]),
-            "unexpected argument '--nonsense' found; see --help"
-        );
+        assert_eq!(error(&["--vote1value", " "]), "VOTE1VALUE: \" \" is empty; allowed: 1 to 100 characters");
+        assert_eq!(error(&["--nonsense"]), "unexpected argument '--nonsense' found; see --help");
     }
 
     #[test]
@@ -281,9 +247,6 @@ mod tests {
     fn the_help_shows_no_secret() {
         let mut command = <Settings as clap::CommandFactory>::command();
         let help = command.render_long_help().to_string();
-        assert!(
-            help.contains("MYSQL_PASSWORD") && !help.contains("MYSQL_PASSWORD="),
-            "{help}"
-        );
+        assert!(help.contains("MYSQL_PASSWORD") && !help.contains("MYSQL_PASSWORD="), "{help}");
     }
 }

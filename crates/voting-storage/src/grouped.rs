@@ -30,8 +30,9 @@ pub(crate) trait Backend: Send + Sync + 'static {
 /// One connection. Each method is one attempt; after an error or a time-out the session is dropped.
 #[async_trait]
 pub(crate) trait Session: Send + 'static {
-    /// Counts these ballots, all of them or, on an error other than `Unconfirmed`, none. No two have one id.
-    async fn cast(&mut self, ballots: &[Ballot]) -> Result<Vec<Cast>, StoreError>;
+    /// Counts these ballots, all of them or, on an error other than `Unconfirmed`, none. No two have one id. The caller
+    /// gives up at `until`; a store that can tell must not count them later.
+    async fn cast(&mut self, ballots: &[Ballot], until: Instant) -> Result<Vec<Cast>, StoreError>;
     async fn tally(&mut self) -> Result<Tally, StoreError>;
     async fn reset(&mut self) -> Result<(), StoreError>;
     async fn snapshot(&mut self) -> Result<Snapshot, StoreError>;
@@ -53,11 +54,7 @@ pub(crate) struct Grouped<B: Backend> {
 impl<B: Backend> Grouped<B> {
     pub(crate) fn start(backend: B, limits: Limits) -> Self {
         let backend = Arc::new(backend);
-        let line = || Line {
-            backend: backend.clone(),
-            session: None,
-            attempt: limits.attempt,
-        };
+        let line = || Line { backend: backend.clone(), session: None, attempt: limits.attempt };
         tokio::spawn(forget_old_ballots(Arc::downgrade(&backend), limits.attempt));
         Self {
             casts: Lane::start(Caster(line())),
@@ -69,13 +66,7 @@ impl<B: Backend> Grouped<B> {
 
     /// A connection for something rare, with its time limit.
     async fn session(&self) -> Result<(B::Session, Instant), StoreError> {
-        Line {
-            backend: self.backend.clone(),
-            session: None,
-            attempt: self.limits.attempt,
-        }
-        .session()
-        .await
+        Line { backend: self.backend.clone(), session: None, attempt: self.limits.attempt }.session().await
     }
 }
 
@@ -86,10 +77,7 @@ impl<B: Backend> VoteStore for Grouped<B> {
     }
 
     async fn cast(&self, ballot: Ballot) -> Result<Cast, StoreError> {
-        retry(self.limits.deadline, |deadline| {
-            ask(&self.casts, ballot, deadline)
-        })
-        .await
+        retry(self.limits.deadline, |deadline| ask(&self.casts, ballot, deadline)).await
     }
 
     async fn tally(&self) -> Result<Tally, StoreError> {
@@ -168,7 +156,7 @@ struct Line<B: Backend> {
 }
 
 impl<B: Backend> Line<B> {
-    /// The connection, made now if there is none, and until when an attempt on it may take.
+    /// The connection, made now if there is none, and until when an attempt that starts now may take.
     ///
     /// It is out of its place while it is used; who succeeds puts it back. So a failed, timed-out or cancelled attempt
     /// leaves no session behind whose state nobody knows.
@@ -207,9 +195,10 @@ async fn bounded<T>(
 struct Caster<B: Backend>(Line<B>);
 
 impl<B: Backend> Caster<B> {
-    async fn cast(&mut self, ballots: &[Ballot]) -> Result<Vec<Cast>, StoreError> {
+    async fn cast(&mut self, ballots: &[Ballot], until: Instant) -> Result<Vec<Cast>, StoreError> {
         let (mut session, within) = self.0.session().await?;
-        let casts = bounded(within, session.cast(ballots)).await?;
+        let until = until.min(within);
+        let casts = bounded(until, session.cast(ballots, until)).await?;
         self.0.session = Some(session);
         Ok(casts)
     }
@@ -224,12 +213,12 @@ impl<B: Backend> Worker for Caster<B> {
         self.0.prepare().await.map_err(Err)
     }
 
-    async fn serve(&mut self, group: &[Ballot]) -> Vec<Self::Answer> {
+    async fn serve(&mut self, group: &[Ballot], until: Instant) -> Vec<Self::Answer> {
         // In the order of their ids: two replicas that hold the same ballots lock them in the same order.
         let mut ballots = group.to_vec();
         ballots.sort_by_key(|ballot| ballot.id);
         ballots.dedup_by_key(|ballot| ballot.id);
-        let casts = match self.cast(&ballots).await {
+        let casts = match self.cast(&ballots, until).await {
             Ok(casts) => casts,
             Err(error) => {
                 tracing::warn!(ballots = ballots.len(), %error, "A group of ballots was not stored.");
@@ -253,9 +242,9 @@ impl<B: Backend> Worker for Caster<B> {
 struct Reader<B: Backend>(Line<B>);
 
 impl<B: Backend> Reader<B> {
-    async fn tally(&mut self) -> Result<Tally, StoreError> {
+    async fn tally(&mut self, until: Instant) -> Result<Tally, StoreError> {
         let (mut session, within) = self.0.session().await?;
-        let tally = bounded(within, session.tally()).await?;
+        let tally = bounded(until.min(within), session.tally()).await?;
         self.0.session = Some(session);
         Ok(tally)
     }
@@ -270,8 +259,8 @@ impl<B: Backend> Worker for Reader<B> {
         self.0.prepare().await.map_err(Err)
     }
 
-    async fn serve(&mut self, group: &[()]) -> Vec<Self::Answer> {
-        let tally = self.tally().await;
+    async fn serve(&mut self, group: &[()], until: Instant) -> Vec<Self::Answer> {
+        let tally = self.tally(until).await;
         if let Err(error) = &tally {
             tracing::warn!(%error, "The tally could not be read.");
         }
@@ -289,10 +278,7 @@ async fn forget_old_ballots<B: Backend>(backend: std::sync::Weak<B>, attempt: Du
         let made_before = now.saturating_sub(BallotId::REMEMBERED);
         let work = async {
             let mut session = backend.connect().await?;
-            while timeout(attempt, session.forget(made_before))
-                .await
-                .unwrap_or(Ok(false))?
-            {}
+            while timeout(attempt, session.forget(made_before)).await.unwrap_or(Ok(false))? {}
             Ok::<_, StoreError>(())
         };
         if let Err(error) = work.await {

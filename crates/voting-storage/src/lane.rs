@@ -29,8 +29,13 @@ pub trait Worker: Send + 'static {
         std::future::ready(Ok(()))
     }
 
-    /// Serves a group (at least one request): one answer for each, in order. Must end within a bound of its own.
-    fn serve(&mut self, group: &[Self::Request]) -> impl Future<Output = Vec<Self::Answer>> + Send;
+    /// Serves a group (at least one request): one answer for each, in order. What it does must not have an effect
+    /// after `until`, when the first of the group gives up, as far as that can be had.
+    fn serve(
+        &mut self,
+        group: &[Self::Request],
+        until: Instant,
+    ) -> impl Future<Output = Vec<Self::Answer>> + Send;
 }
 
 /// A handle to a worker; clones share it.
@@ -40,9 +45,7 @@ pub struct Lane<W: Worker> {
 
 impl<W: Worker> Clone for Lane<W> {
     fn clone(&self) -> Self {
-        Self {
-            queue: self.queue.clone(),
-        }
+        Self { queue: self.queue.clone() }
     }
 }
 
@@ -57,6 +60,7 @@ pub enum Abandoned {
 
 struct Job<W: Worker> {
     request: W::Request,
+    deadline: Instant,
     reply: oneshot::Sender<W::Answer>,
     /// Whoever sets it first decides: the worker, that the request is served; the requester, that it is not.
     decided: Arc<AtomicBool>,
@@ -80,11 +84,7 @@ impl<W: Worker> Lane<W> {
     pub async fn ask(&self, request: W::Request, deadline: Instant) -> Result<W::Answer, Abandoned> {
         let (reply, answer) = oneshot::channel();
         let decided = Arc::new(AtomicBool::new(false));
-        let job = Job {
-            request,
-            reply,
-            decided: decided.clone(),
-        };
+        let job = Job { request, deadline, reply, decided: decided.clone() };
         self.queue.try_send(job).map_err(|_| Abandoned::Waiting)?;
         match tokio::time::timeout_at(deadline, answer).await {
             Ok(Ok(answer)) => Ok(answer),
@@ -98,16 +98,13 @@ async fn run<W: Worker>(mut worker: W, mut queue: mpsc::Receiver<Job<W>>) {
     let mut jobs = Vec::with_capacity(W::MAX_GROUP);
     while queue.recv_many(&mut jobs, W::MAX_GROUP).await > 0 {
         let ready = worker.prepare().await;
-        let (group, replies): (Vec<_>, Vec<_>) = jobs
-            .drain(..)
-            .filter(|job| !job.decided.swap(true, Ordering::AcqRel))
-            .map(|job| (job.request, job.reply))
-            .unzip();
-        if group.is_empty() {
+        jobs.retain(|job| !job.decided.swap(true, Ordering::AcqRel));
+        let Some(until) = jobs.iter().map(|job| job.deadline).min() else {
             continue;
-        }
+        };
+        let (group, replies): (Vec<_>, Vec<_>) = jobs.drain(..).map(|job| (job.request, job.reply)).unzip();
         let answers = match ready {
-            Ok(()) => worker.serve(&group).await,
+            Ok(()) => worker.serve(&group, until).await,
             Err(answer) => vec![answer; group.len()],
         };
         debug_assert_eq!(answers.len(), group.len());
@@ -135,7 +132,7 @@ mod tests {
         type Answer = usize;
         const MAX_GROUP: usize = 3;
 
-        async fn serve(&mut self, group: &[u32]) -> Vec<usize> {
+        async fn serve(&mut self, group: &[u32], _until: Instant) -> Vec<usize> {
             self.go_on.recv().await;
             self.served.lock().unwrap().push(group.to_vec());
             vec![group.len(); group.len()]
@@ -147,14 +144,7 @@ mod tests {
     fn held() -> (Lane<Held>, mpsc::Sender<()>, Served) {
         let (go, go_on) = mpsc::channel(10);
         let served = Served::default();
-        (
-            Lane::start(Held {
-                go_on,
-                served: served.clone(),
-            }),
-            go,
-            served,
-        )
+        (Lane::start(Held { go_on, served: served.clone() }), go, served)
     }
 
     fn soon() -> Instant {
@@ -179,10 +169,7 @@ mod tests {
         for task in rest {
             assert!(task.await.unwrap().is_ok());
         }
-        assert_eq!(
-            served.lock().unwrap().iter().map(Vec::len).collect::<Vec<_>>(),
-            [1, 3, 1]
-        );
+        assert_eq!(served.lock().unwrap().iter().map(Vec::len).collect::<Vec<_>>(), [1, 3, 1]);
     }
 
     #[tokio::test]
@@ -218,7 +205,7 @@ mod tests {
             self.go_on.recv().await.ok_or(Err("never ready"))
         }
 
-        async fn serve(&mut self, group: &[u32]) -> Vec<Self::Answer> {
+        async fn serve(&mut self, group: &[u32], _until: Instant) -> Vec<Self::Answer> {
             self.served.lock().unwrap().extend(group);
             vec![Ok(()); group.len()]
         }
@@ -228,14 +215,8 @@ mod tests {
     async fn who_gives_up_before_the_worker_is_ready_is_never_served() {
         let (go, go_on) = mpsc::channel(10);
         let served = Arc::default();
-        let lane = Lane::start(Slow {
-            go_on,
-            served: Arc::clone(&served),
-        });
-        assert_eq!(
-            lane.ask(1, Instant::now() + Duration::from_millis(30)).await,
-            Err(Abandoned::Waiting)
-        );
+        let lane = Lane::start(Slow { go_on, served: Arc::clone(&served) });
+        assert_eq!(lane.ask(1, Instant::now() + Duration::from_millis(30)).await, Err(Abandoned::Waiting));
         go.send(()).await.unwrap();
         go.send(()).await.unwrap();
         assert_eq!(lane.ask(2, soon()).await, Ok(Ok(())));

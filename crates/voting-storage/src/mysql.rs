@@ -15,6 +15,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlDatabaseError, MySqlRow};
 use sqlx::{AssertSqlSafe, ConnectOptions, Executor, Row, raw_sql};
+use tokio::time::Instant;
 
 use crate::ballot::{Ballot, BallotId, Cast};
 use crate::grouped;
@@ -36,10 +37,7 @@ impl Backend {
             .expose()
             .parse()
             .map_err(|_| StoreError::unusable("its URL has a part that the driver of MySQL does not know"))?;
-        Ok(Self {
-            options: options.disable_statement_logging(),
-            choices: choices.clone(),
-        })
+        Ok(Self { options: options.disable_statement_logging(), choices: choices.clone() })
     }
 }
 
@@ -56,11 +54,7 @@ impl grouped::Backend for Backend {
             None => schema::prepare(self.options.clone()).await?,
         };
         let names = Category::ALL.map(|category| hex(self.choices.name(category).as_str().as_bytes()));
-        Ok(Session {
-            connection,
-            origin: hex(origin.as_bytes()),
-            names,
-        })
+        Ok(Session { connection, origin: hex(origin.as_bytes()), names })
     }
 }
 
@@ -85,18 +79,13 @@ impl Session {
     }
 
     async fn rows(&mut self, query: String) -> Result<Vec<MySqlRow>, StoreError> {
-        self.connection
-            .fetch_all(raw_sql(AssertSqlSafe(query)))
-            .await
-            .map_err(answering)
+        self.connection.fetch_all(raw_sql(AssertSqlSafe(query))).await.map_err(answering)
     }
 
     /// Which of these ids are known.
     async fn known(&mut self, ballots: &[Ballot]) -> Result<HashSet<Vec<u8>>, StoreError> {
         let ids = list(ballots.iter().map(|ballot| hex(ballot.id.as_bytes())));
-        let rows = self
-            .rows(format!("SELECT id FROM ballots WHERE id IN ({ids})"))
-            .await?;
+        let rows = self.rows(format!("SELECT id FROM ballots WHERE id IN ({ids})")).await?;
         rows.iter().map(|row| row.try_get(0).map_err(answering)).collect()
     }
 
@@ -105,11 +94,7 @@ impl Session {
         for ballot in ballots {
             votes[ballot.category.index()] += 1;
         }
-        let ids = list(
-            ballots
-                .iter()
-                .map(|ballot| format!("({})", hex(ballot.id.as_bytes()))),
-        );
+        let ids = list(ballots.iter().map(|ballot| format!("({})", hex(ballot.id.as_bytes()))));
         let counts = list(
             self.names
                 .iter()
@@ -130,17 +115,13 @@ impl Session {
 
 #[async_trait]
 impl grouped::Session for Session {
-    async fn cast(&mut self, ballots: &[Ballot]) -> Result<Vec<Cast>, StoreError> {
+    async fn cast(&mut self, ballots: &[Ballot], _until: Instant) -> Result<Vec<Cast>, StoreError> {
         let mut known = HashSet::new();
         // Usually all are new and the first attempt is the only one.
         for _ in 0..5 {
             let is_new = |ballot: &&Ballot| !known.contains(ballot.id.as_bytes().as_slice());
             let new: Vec<_> = ballots.iter().filter(is_new).collect();
-            let done = if new.is_empty() {
-                Ok(())
-            } else {
-                self.commit(self.cast_statements(&new)).await
-            };
+            let done = if new.is_empty() { Ok(()) } else { self.commit(self.cast_statements(&new)).await };
             match done {
                 Ok(()) => {
                     let cast = |new| if new { Cast::Counted } else { Cast::AlreadyCounted };
@@ -188,10 +169,7 @@ impl grouped::Session for Session {
             let origin: Vec<u8> = row.try_get(1).map_err(answering)?;
             let origin =
                 Origin::from_slice(&origin).ok_or_else(|| StoreError::unusable("an origin is not ours"))?;
-            let counter = Counter {
-                votes: number(row, 2)?,
-                reset: number(row, 3)?,
-            };
+            let counter = Counter { votes: number(row, 2)?, reset: number(row, 3)? };
             snapshot.insert(self.category(row)?, origin, counter);
         }
         Ok(snapshot)
@@ -221,11 +199,7 @@ impl grouped::Session for Session {
         const AT_ONCE: u64 = 2000;
         let first_kept = hex(&BallotId::first_of(made_before));
         let delete = format!("DELETE FROM ballots WHERE id < {first_kept} LIMIT {AT_ONCE}");
-        let done = self
-            .connection
-            .execute(raw_sql(AssertSqlSafe(delete)))
-            .await
-            .map_err(answering)?;
+        let done = self.connection.execute(raw_sql(AssertSqlSafe(delete))).await.map_err(answering)?;
         Ok(done.rows_affected() == AT_ONCE)
     }
 }
@@ -275,10 +249,7 @@ const DUPLICATE: u16 = 1062;
 const CONTENTION: [u16; 2] = [1205, 1213];
 
 fn error_number(error: &sqlx::Error) -> Option<u16> {
-    error
-        .as_database_error()?
-        .try_downcast_ref::<MySqlDatabaseError>()
-        .map(MySqlDatabaseError::number)
+    error.as_database_error()?.try_downcast_ref::<MySqlDatabaseError>().map(MySqlDatabaseError::number)
 }
 
 /// What an error means before anything was asked.
@@ -292,11 +263,7 @@ fn connecting(error: sqlx::Error) -> StoreError {
 /// What an error means as the answer to a transaction.
 fn answering(error: sqlx::Error) -> StoreError {
     match error_number(&error) {
-        None if matches!(
-            error,
-            sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_)
-        ) =>
-        {
+        None if matches!(error, sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_)) => {
             StoreError::unconfirmed(error)
         }
         None => StoreError::unusable(error),

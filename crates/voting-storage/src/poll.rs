@@ -104,11 +104,7 @@ impl Choices {
     /// # Errors
     /// They are equal: one vote would count for both.
     pub fn new(first: Choice, second: Choice) -> Result<Self, EqualChoices> {
-        if first == second {
-            Err(EqualChoices(first.to_string()))
-        } else {
-            Ok(Self([first, second]))
-        }
+        if first == second { Err(EqualChoices(first.to_string())) } else { Ok(Self([first, second])) }
     }
 
     /// The name of a category.
@@ -118,9 +114,7 @@ impl Choices {
 
     /// The category of exactly this name; `None` if it is not on the poll.
     pub fn find(&self, name: &str) -> Option<Category> {
-        Category::ALL
-            .into_iter()
-            .find(|&category| self.name(category).as_str() == name)
+        Category::ALL.into_iter().find(|&category| self.name(category).as_str() == name)
     }
 }
 
@@ -138,15 +132,7 @@ mod tests {
     #[test]
     fn a_name_may_hold_any_visible_character() {
         let long = "ü".repeat(100);
-        for name in [
-            "Cats",
-            "it's \"100%\" `cats`; --",
-            "😺😺",
-            "Çats",
-            "a\\b",
-            "x",
-            &long,
-        ] {
+        for name in ["Cats", "it's \"100%\" `cats`; --", "😺😺", "Çats", "a\\b", "x", &long] {
             assert_eq!(name.parse::<Choice>().map(|c| c.to_string()), Ok(name.to_owned()));
         }
     }

@@ -6,11 +6,12 @@
 //! lie with the choice whose name sorts first, whatever they are for: one id counts for one choice only. What must
 //! happen together happens in one script.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, ErrorKind, RedisError, Script, ServerErrorKind};
+use tokio::time::Instant;
 
 use crate::ballot::{Ballot, BallotId, Cast};
 use crate::grouped;
@@ -48,11 +49,7 @@ impl Keys {
 impl Backend {
     pub(crate) fn new(url: &StoreUrl, choices: &Choices, limits: Limits) -> Result<Self, StoreError> {
         let client = Client::open(url.expose()).map_err(|error| StoreError::unusable(error.category()))?;
-        Ok(Self {
-            client,
-            limits,
-            keys: Keys::new(choices),
-        })
+        Ok(Self { client, limits, keys: Keys::new(choices) })
     }
 }
 
@@ -67,21 +64,15 @@ impl grouped::Backend for Backend {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(self.limits.connect))
             .set_response_timeout(None);
-        let mut connection = self
-            .client
-            .get_multiplexed_async_connection_with_config(&config)
-            .await
-            .map_err(connecting)?;
+        let mut connection =
+            self.client.get_multiplexed_async_connection_with_config(&config).await.map_err(connecting)?;
         let asked = Instant::now();
-        let (seconds, micros): (u64, u64) = redis::cmd("TIME")
-            .query_async(&mut connection)
-            .await
-            .map_err(connecting)?;
+        let (seconds, micros): (u64, u64) =
+            redis::cmd("TIME").query_async(&mut connection).await.map_err(connecting)?;
         let server_time = Duration::from_secs(seconds) + Duration::from_micros(micros);
         Ok(Session {
             connection,
             keys: self.keys.clone(),
-            attempt: self.limits.attempt,
             clock: (asked + asked.elapsed() / 2, server_time),
             cast: Script::new(include_str!("redis/cast.lua")),
             counters: Script::new(include_str!("redis/counters.lua")),
@@ -93,7 +84,6 @@ impl grouped::Backend for Backend {
 pub(crate) struct Session {
     connection: MultiplexedConnection,
     keys: Keys,
-    attempt: Duration,
     /// A moment of ours and the server's time (since the Unix epoch) at that moment.
     clock: (Instant, Duration),
     cast: Script,
@@ -101,36 +91,26 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// When a request that starts now is over, by the server's clock, in milliseconds. A server that was frozen and
-    /// finds the request in its socket later must not carry it out: the voter has been told that it failed.
-    fn server_deadline(&self) -> u64 {
+    /// A moment by the server's clock, in milliseconds since the Unix epoch. A server that was frozen and finds a
+    /// request in its socket later must not carry it out: the voter has been told that it failed.
+    fn server_millis(&self, moment: Instant) -> u64 {
         let (at, server_time) = self.clock;
-        u64::try_from((server_time + at.elapsed() + self.attempt).as_millis()).unwrap_or(u64::MAX)
+        u64::try_from((server_time + moment.saturating_duration_since(at)).as_millis()).unwrap_or(u64::MAX)
     }
 
     /// Merges counters in, then takes away every vote or keeps them (`action`), and gives all counters.
     async fn counters(&mut self, action: &str, merge: &Snapshot) -> Result<Snapshot, StoreError> {
         let mut call = self.counters.prepare_invoke();
-        call.key(&self.keys.counts)
-            .key(&self.keys.counters)
-            .arg(Origin::new().to_string())
-            .arg(action);
+        call.key(&self.keys.counts).key(&self.keys.counters).arg(Origin::new().to_string()).arg(action);
         for category in Category::ALL {
             for (origin, counter) in merge.counters(category) {
-                call.arg(category.index() + 1)
-                    .arg(origin.to_string())
-                    .arg(counter.votes)
-                    .arg(counter.reset);
+                call.arg(category.index() + 1).arg(origin.to_string()).arg(counter.votes).arg(counter.reset);
             }
         }
         let answer: Vec<String> = call.invoke_async(&mut self.connection).await.map_err(answering)?;
         let mut snapshot = Snapshot::default();
         for counter in answer.chunks_exact(4) {
-            let category = if counter[0] == "1" {
-                Category::First
-            } else {
-                Category::Second
-            };
+            let category = if counter[0] == "1" { Category::First } else { Category::Second };
             let (Some(origin), Ok(votes), Ok(reset)) =
                 (Origin::parse(&counter[1]), counter[2].parse(), counter[3].parse())
             else {
@@ -144,34 +124,27 @@ impl Session {
 
 #[async_trait]
 impl grouped::Session for Session {
-    async fn cast(&mut self, ballots: &[Ballot]) -> Result<Vec<Cast>, StoreError> {
+    async fn cast(&mut self, ballots: &[Ballot], until: Instant) -> Result<Vec<Cast>, StoreError> {
         let minute = |ballot: &Ballot| ballot.id.made().as_secs() / 60;
         let mut minutes: Vec<_> = ballots.iter().map(minute).collect();
         minutes.sort_unstable();
         minutes.dedup();
 
         let mut call = self.cast.prepare_invoke();
-        call.key(&self.keys.counts).arg(self.server_deadline());
+        call.key(&self.keys.counts).arg(self.server_millis(until));
         for minute in &minutes {
             call.key(format!("{}{minute}", self.keys.ballots));
             call.arg((minute + 1) * 60 + BallotId::REMEMBERED.as_secs());
         }
         for ballot in ballots {
             let set = minutes.binary_search(&minute(ballot)).unwrap_or_default() + 3;
-            call.arg(set)
-                .arg(ballot.category.index() + 1)
-                .arg(ballot.id.as_bytes());
+            call.arg(set).arg(ballot.category.index() + 1).arg(ballot.id.as_bytes());
         }
         let counted: Vec<bool> = call.invoke_async(&mut self.connection).await.map_err(answering)?;
         if counted.len() != ballots.len() {
-            return Err(StoreError::unconfirmed(
-                "an answer of another length than the question",
-            ));
+            return Err(StoreError::unconfirmed("an answer of another length than the question"));
         }
-        Ok(counted
-            .into_iter()
-            .map(|new| if new { Cast::Counted } else { Cast::AlreadyCounted })
-            .collect())
+        Ok(counted.into_iter().map(|new| if new { Cast::Counted } else { Cast::AlreadyCounted }).collect())
     }
 
     async fn tally(&mut self) -> Result<Tally, StoreError> {

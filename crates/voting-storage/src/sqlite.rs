@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteRow, SqliteSynchronous};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row, query};
+use tokio::time::Instant;
 
 use crate::ballot::{Ballot, BallotId, Cast};
 use crate::grouped;
@@ -35,10 +36,7 @@ impl Backend {
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(limits.connect)
             .disable_statement_logging();
-        Ok(Self {
-            options,
-            choices: choices.clone(),
-        })
+        Ok(Self { options, choices: choices.clone() })
     }
 }
 
@@ -54,11 +52,7 @@ impl grouped::Backend for Backend {
             Some(origin) => origin,
             None => prepare(&mut connection).await?,
         };
-        Ok(Session {
-            connection,
-            origin,
-            choices: self.choices.clone(),
-        })
+        Ok(Session { connection, origin, choices: self.choices.clone() })
     }
 }
 
@@ -78,19 +72,10 @@ async fn own_origin(connection: &mut SqliteConnection) -> Option<Origin> {
 async fn prepare(connection: &mut SqliteConnection) -> Result<Origin, StoreError> {
     let mut migrations = Migrator::with_migrations(MIGRATIONS.iter().cloned().collect());
     migrations.set_ignore_missing(true);
-    let mut transaction = connection
-        .begin_with("BEGIN IMMEDIATE")
-        .await
-        .map_err(connecting)?;
-    migrations
-        .run_direct(None, &mut *transaction, false)
-        .await
-        .map_err(StoreError::unusable)?;
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await.map_err(connecting)?;
+    migrations.run_direct(None, &mut *transaction, false).await.map_err(StoreError::unusable)?;
     let own = query("INSERT INTO own_origin (id, origin) VALUES (1, ?) ON CONFLICT (id) DO NOTHING");
-    own.bind(Origin::new().as_bytes().as_slice())
-        .execute(&mut *transaction)
-        .await
-        .map_err(connecting)?;
+    own.bind(Origin::new().as_bytes().as_slice()).execute(&mut *transaction).await.map_err(connecting)?;
     let own = own_origin(&mut transaction).await;
     transaction.commit().await.map_err(connecting)?;
     own.ok_or_else(|| StoreError::unusable("the file has no origin of its own"))
@@ -111,13 +96,9 @@ impl Session {
 
 #[async_trait]
 impl grouped::Session for Session {
-    async fn cast(&mut self, ballots: &[Ballot]) -> Result<Vec<Cast>, StoreError> {
+    async fn cast(&mut self, ballots: &[Ballot], _until: Instant) -> Result<Vec<Cast>, StoreError> {
         let names = Category::ALL.map(|category| self.name(category).to_owned());
-        let mut transaction = self
-            .connection
-            .begin_with("BEGIN IMMEDIATE")
-            .await
-            .map_err(answering)?;
+        let mut transaction = self.connection.begin_with("BEGIN IMMEDIATE").await.map_err(answering)?;
 
         let places = vec!["(?)"; ballots.len()].join(",");
         let insert =
@@ -128,18 +109,12 @@ impl grouped::Session for Session {
             insert = insert.bind(ballot.id.as_bytes().as_slice());
         }
         let rows = insert.fetch_all(&mut *transaction).await.map_err(answering)?;
-        let new: HashSet<Vec<u8>> = rows
-            .iter()
-            .map(|row| row.try_get(0))
-            .collect::<Result<_, _>>()
-            .map_err(answering)?;
+        let new: HashSet<Vec<u8>> =
+            rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>().map_err(answering)?;
         let is_new = |ballot: &Ballot| new.contains(ballot.id.as_bytes().as_slice());
 
         for category in Category::ALL {
-            let votes = ballots
-                .iter()
-                .filter(|ballot| ballot.category == category && is_new(ballot))
-                .count();
+            let votes = ballots.iter().filter(|ballot| ballot.category == category && is_new(ballot)).count();
             if votes > 0 {
                 let count = query(
                     "INSERT INTO tallies (choice, origin, votes, reset_votes) VALUES (?, ?, ?, 0) \
@@ -194,10 +169,7 @@ impl grouped::Session for Session {
         for row in &rows {
             let name: String = row.try_get(0).map_err(answering)?;
             if let Some(category) = self.choices.find(&name) {
-                let counter = Counter {
-                    votes: number(row, 2)?,
-                    reset: number(row, 3)?,
-                };
+                let counter = Counter { votes: number(row, 2)?, reset: number(row, 3)? };
                 snapshot.insert(category, origin(row, 1)?, counter);
             }
         }
@@ -205,11 +177,7 @@ impl grouped::Session for Session {
     }
 
     async fn merge(&mut self, snapshot: &Snapshot) -> Result<(), StoreError> {
-        let mut transaction = self
-            .connection
-            .begin_with("BEGIN IMMEDIATE")
-            .await
-            .map_err(answering)?;
+        let mut transaction = self.connection.begin_with("BEGIN IMMEDIATE").await.map_err(answering)?;
         for category in Category::ALL {
             for (origin, counter) in snapshot.counters(category) {
                 let merge = query(
@@ -236,11 +204,8 @@ impl grouped::Session for Session {
             "DELETE FROM ballots WHERE id IN (SELECT id FROM ballots WHERE id < ? ORDER BY id LIMIT 2000)",
         );
         let first_kept = BallotId::first_of(made_before);
-        let done = delete
-            .bind(first_kept.as_slice())
-            .execute(&mut self.connection)
-            .await
-            .map_err(answering)?;
+        let done =
+            delete.bind(first_kept.as_slice()).execute(&mut self.connection).await.map_err(answering)?;
         Ok(done.rows_affected() == AT_ONCE)
     }
 }

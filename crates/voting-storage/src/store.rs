@@ -133,9 +133,6 @@ pub fn open_with(
     Ok(match url.kind() {
         StoreKind::Redis => Arc::new(Grouped::start(redis::Backend::new(url, choices, limits)?, limits)),
         StoreKind::MySql => Arc::new(Grouped::start(mysql::Backend::new(url, choices)?, limits)),
-        StoreKind::Sqlite => Arc::new(Grouped::start(
-            sqlite::Backend::new(url, choices, limits)?,
-            limits,
-        )),
+        StoreKind::Sqlite => Arc::new(Grouped::start(sqlite::Backend::new(url, choices, limits)?, limits)),
     })
 }

@@ -88,10 +88,7 @@ impl Counter {
     /// What both copies know.
     #[must_use]
     pub fn merge(self, other: Self) -> Self {
-        Self {
-            votes: self.votes.max(other.votes),
-            reset: self.reset.max(other.reset),
-        }
+        Self { votes: self.votes.max(other.votes), reset: self.reset.max(other.reset) }
     }
 }
 

@@ -21,10 +21,7 @@ pub struct Transferred {
 pub async fn transfer(from: &dyn VoteStore, to: &dyn VoteStore) -> Result<Transferred, StoreError> {
     let transferred = preview(from, to).await?;
     to.merge(&from.snapshot().await?).await?;
-    Ok(Transferred {
-        after: to.tally().await?,
-        ..transferred
-    })
+    Ok(Transferred { after: to.tally().await?, ..transferred })
 }
 
 /// What [`transfer`] would do now.
@@ -35,9 +32,5 @@ pub async fn preview(from: &dyn VoteStore, to: &dyn VoteStore) -> Result<Transfe
     let (from, to) = (from.snapshot().await?, to.snapshot().await?);
     let mut merged = to.clone();
     merged.merge(&from);
-    Ok(Transferred {
-        from: from.tally(),
-        before: to.tally(),
-        after: merged.tally(),
-    })
+    Ok(Transferred { from: from.tally(), before: to.tally(), after: merged.tally() })
 }

@@ -48,11 +48,8 @@ impl StoreUrl {
         // The setters take a percent sign for the start of an escape, so it is escaped first.
         let escaped = |text: &str| text.replace('%', "%25");
         url.set_username(&escaped(user)).map_err(|()| InvalidStoreUrl)?;
-        url.set_password(Some(&escaped(password.expose_secret())))
-            .map_err(|()| InvalidStoreUrl)?;
-        url.path_segments_mut()
-            .map_err(|()| InvalidStoreUrl)?
-            .push(database);
+        url.set_password(Some(&escaped(password.expose_secret()))).map_err(|()| InvalidStoreUrl)?;
+        url.path_segments_mut().map_err(|()| InvalidStoreUrl)?.push(database);
         url.as_str().parse()
     }
 
@@ -64,11 +61,7 @@ impl StoreUrl {
 
 /// An IPv6 address stands in brackets in a URL.
 fn bracketed(host: &str) -> String {
-    if host.contains(':') && !host.starts_with('[') {
-        format!("[{host}]")
-    } else {
-        host.to_owned()
-    }
+    if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host.to_owned() }
 }
 
 impl FromStr for StoreUrl {
@@ -83,11 +76,7 @@ impl FromStr for StoreUrl {
             _ => return Err(InvalidStoreUrl),
         };
         let place = if kind == StoreKind::Sqlite {
-            rest.split('?')
-                .next()
-                .unwrap_or_default()
-                .trim_start_matches("//")
-                .to_owned()
+            rest.split('?').next().unwrap_or_default().trim_start_matches("//").to_owned()
         } else {
             let url = url::Url::parse(text).map_err(|_| InvalidStoreUrl)?;
             let host = url.host_str().ok_or(InvalidStoreUrl)?;
@@ -97,11 +86,7 @@ impl FromStr for StoreUrl {
         if place.is_empty() {
             return Err(InvalidStoreUrl);
         }
-        Ok(Self {
-            kind,
-            text: text.into(),
-            place,
-        })
+        Ok(Self { kind, text: text.into(), place })
     }
 }
 
@@ -125,14 +110,8 @@ mod tests {
     fn the_scheme_picks_the_backend() {
         for (text, shown) in [
             ("redis://voting-storage:6379", "Redis at voting-storage:6379"),
-            (
-                "rediss://:secret@cache.example:6380/2",
-                "Redis at cache.example:6380/2",
-            ),
-            (
-                "mysql://user:secret@db/azurevote?ssl-mode=REQUIRED",
-                "MySQL at db/azurevote",
-            ),
+            ("rediss://:secret@cache.example:6380/2", "Redis at cache.example:6380/2"),
+            ("mysql://user:secret@db/azurevote?ssl-mode=REQUIRED", "MySQL at db/azurevote"),
             ("sqlite:data/votes.db", "SQLite at data/votes.db"),
             ("sqlite:///var/lib/votes.db", "SQLite at /var/lib/votes.db"),
         ] {
@@ -142,15 +121,7 @@ mod tests {
 
     #[test]
     fn other_texts_are_refused() {
-        for text in [
-            "",
-            "redis",
-            "postgres://db",
-            "redis://",
-            "mysql://",
-            "sqlite:",
-            "tcp://10.0.0.1:6379",
-        ] {
+        for text in ["", "redis", "postgres://db", "redis://", "mysql://", "sqlite:", "tcp://10.0.0.1:6379"] {
             assert!(text.parse::<StoreUrl>().is_err(), "{text:?}");
         }
     }
@@ -163,9 +134,6 @@ mod tests {
         assert_eq!(parsed.username(), "voter");
         assert_eq!(parsed.password(), Some("p%40ss%2Fw%3Ard%3F%23%25"));
         assert!(!format!("{url} {url:?}").contains("ss"), "{url:?}");
-        assert_eq!(
-            StoreUrl::redis("::1", 6379).unwrap().to_string(),
-            "Redis at [::1]:6379"
-        );
+        assert_eq!(StoreUrl::redis("::1", 6379).unwrap().to_string(), "Redis at [::1]:6379");
     }
 }

@@ -9,9 +9,7 @@ use anyhow::{Context as _, bail};
 pub fn run(command: &mut Command) -> anyhow::Result<()> {
     let shown = format!("{:?}", command).replace('"', "");
     println!("+ {shown}");
-    let status = command
-        .status()
-        .with_context(|| format!("can't start: {shown}"))?;
+    let status = command.status().with_context(|| format!("can't start: {shown}"))?;
     if !status.success() {
         bail!("failed ({status}): {shown}");
     }
@@ -33,10 +31,7 @@ pub fn servers() -> anyhow::Result<()> {
         println!("Servers for the tests: Redis and MySQL or MariaDB are on this machine.");
         return Ok(());
     }
-    println!(
-        "Servers for the tests: this machine lacks {}.",
-        missing.join(" and ")
-    );
+    println!("Servers for the tests: this machine lacks {}.", missing.join(" and "));
     install(&missing)
 }
 
@@ -47,10 +42,7 @@ pub fn install(packages: &[&str]) -> anyhow::Result<()> {
     if !is_debian {
         bail!("install these with the package manager of this system (Debian's names): {list}");
     }
-    let is_root = Command::new("id")
-        .arg("-u")
-        .output()
-        .is_ok_and(|id| id.stdout.starts_with(b"0\n"));
+    let is_root = Command::new("id").arg("-u").output().is_ok_and(|id| id.stdout.starts_with(b"0\n"));
     if !is_root {
         bail!("only root can install; run: sudo apt-get install --no-install-recommends {list}");
     }
@@ -68,7 +60,5 @@ fn is_there(names: &[&str]) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
     folders.push("/usr/sbin".into());
-    names
-        .iter()
-        .any(|name| folders.iter().any(|folder| folder.join(name).is_file()))
+    names.iter().any(|name| folders.iter().any(|folder| folder.join(name).is_file()))
 }

@@ -18,10 +18,6 @@ pub struct Arguments {
 /// Gets the servers that the tests need, then runs the tests.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     setup::servers()?;
-    setup::run(
-        Command::new("cargo")
-            .args(["test", "--workspace"])
-            .args(&arguments.cargo),
-    )
-    .context("cargo test")
+    setup::run(Command::new("cargo").args(["test", "--workspace"]).args(&arguments.cargo))
+        .context("cargo test")
 }

@@ -29,15 +29,8 @@ pub struct MySql {
 
 enum Shared {
     Given(String),
-    Container {
-        address: SocketAddr,
-        _container: Box<ContainerAsync<GenericImage>>,
-    },
-    Program {
-        address: SocketAddr,
-        _program: Box<Program>,
-        _data: TempDir,
-    },
+    Container { address: SocketAddr, _container: Box<ContainerAsync<GenericImage>> },
+    Program { address: SocketAddr, _program: Box<Program>, _data: TempDir },
 }
 
 static SHARED: OnceCell<Shared> = OnceCell::const_new();
@@ -51,54 +44,30 @@ impl MySql {
             Shared::Given(url) => {
                 let url = reqwest::Url::parse(url)
                     .expect("TEST_MYSQL_URL: not a URL; allowed: mysql://USER:PASSWORD@HOST:PORT");
-                let password = url
-                    .password()
-                    .map(|password| format!(":{password}"))
-                    .unwrap_or_default();
-                let address = url
-                    .socket_addrs(|| Some(3306))
-                    .expect("TEST_MYSQL_URL: no such host")[0];
+                let password = url.password().map(|password| format!(":{password}")).unwrap_or_default();
+                let address = url.socket_addrs(|| Some(3306)).expect("TEST_MYSQL_URL: no such host")[0];
                 (address, format!("{}{password}", url.username()))
             }
             Shared::Container { address, .. } => (*address, "root:test".to_owned()),
             Shared::Program { address, .. } => (*address, "root".to_owned()),
         };
         let name = format!("voting_test_{}_{number}", std::process::id());
-        Self {
-            address,
-            login,
-            name,
-            own: None,
-        }
-        .create()
-        .await
+        Self { address, login, name, own: None }.create().await
     }
 
     /// A server of the test's own, for faults; a commit is on disk when it is acknowledged.
     pub async fn own() -> Self {
         let (program, address, data) = start_program().await;
-        Self {
-            address,
-            login: "root".to_owned(),
-            name: "votes".to_owned(),
-            own: Some((program, data)),
-        }
-        .create()
-        .await
+        Self { address, login: "root".to_owned(), name: "votes".to_owned(), own: Some((program, data)) }
+            .create()
+            .await
     }
 
     async fn create(self) -> Self {
-        let mut connection = MySqlConnection::connect(&format!("mysql://{}@{}", self.login, self.address))
-            .await
-            .unwrap();
-        let create = format!(
-            "DROP DATABASE IF EXISTS {name}; CREATE DATABASE {name}",
-            name = self.name
-        );
-        connection
-            .execute(sqlx::raw_sql(AssertSqlSafe(create)))
-            .await
-            .unwrap();
+        let mut connection =
+            MySqlConnection::connect(&format!("mysql://{}@{}", self.login, self.address)).await.unwrap();
+        let create = format!("DROP DATABASE IF EXISTS {name}; CREATE DATABASE {name}", name = self.name);
+        connection.execute(sqlx::raw_sql(AssertSqlSafe(create))).await.unwrap();
         self
     }
 
@@ -129,11 +98,7 @@ impl MySql {
 
     /// Statements, as an operator would give them.
     pub async fn execute(&self, statements: &str) {
-        self.connect()
-            .await
-            .execute(sqlx::raw_sql(AssertSqlSafe(statements)))
-            .await
-            .unwrap();
+        self.connect().await.execute(sqlx::raw_sql(AssertSqlSafe(statements))).await.unwrap();
     }
 
     /// Sends a signal to a server of the test's own.
@@ -165,23 +130,13 @@ async fn shared() -> Shared {
             .with_env_var("MYSQL_ROOT_PASSWORD", "test")
             .with_env_var("MYSQL_ROOT_HOST", "%")
             .with_startup_timeout(Duration::from_secs(180));
-        let container = image
-            .start()
-            .await
-            .expect("Docker answers, but a MySQL can't be started in it");
+        let container = image.start().await.expect("Docker answers, but a MySQL can't be started in it");
         let port = container.get_host_port_ipv4(3306).await.unwrap();
         let address = SocketAddr::from(([127, 0, 0, 1], port));
-        return Shared::Container {
-            address,
-            _container: Box::new(container),
-        };
+        return Shared::Container { address, _container: Box::new(container) };
     }
     let (program, address, data) = start_program().await;
-    Shared::Program {
-        address,
-        _program: Box::new(program),
-        _data: data,
-    }
+    Shared::Program { address, _program: Box::new(program), _data: data }
 }
 
 async fn start_program() -> (Program, SocketAddr, TempDir) {
@@ -215,28 +170,16 @@ async fn initialize(server: &Path, files: &Path) {
     let install = find_program(&["mariadb-install-db", "mysql_install_db"]);
     let mut command = if let Some(install) = install {
         let mut command = tokio::process::Command::new(install);
-        command.args([
-            "--no-defaults",
-            "--auth-root-authentication-method=normal",
-            "--skip-test-db",
-        ]);
+        command.args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"]);
         command
     } else {
         let mut command = tokio::process::Command::new(server);
         command.args(["--no-defaults", "--initialize-insecure"]);
         command
     };
-    let output = command
-        .arg(format!("--datadir={}", text(files)))
-        .args(as_this_user())
-        .output()
-        .await
-        .unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    let output =
+        command.arg(format!("--datadir={}", text(files))).args(as_this_user()).output().await.unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// The server refuses to run as root unless it is told to.

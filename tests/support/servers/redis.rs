@@ -26,15 +26,8 @@ pub struct Redis {
 
 enum Shared {
     Given(String),
-    Container {
-        address: SocketAddr,
-        _container: Box<ContainerAsync<GenericImage>>,
-    },
-    Program {
-        address: SocketAddr,
-        _program: Box<Program>,
-        _data: TempDir,
-    },
+    Container { address: SocketAddr, _container: Box<ContainerAsync<GenericImage>> },
+    Program { address: SocketAddr, _program: Box<Program>, _data: TempDir },
 }
 
 static SHARED: OnceCell<Shared> = OnceCell::const_new();
@@ -48,20 +41,14 @@ impl Redis {
             Shared::Given(url) => {
                 let url =
                     reqwest::Url::parse(url).expect("TEST_REDIS_URL: not a URL; allowed: redis://HOST:PORT");
-                let address = url
-                    .socket_addrs(|| Some(6379))
-                    .expect("TEST_REDIS_URL: no such host")[0];
+                let address = url.socket_addrs(|| Some(6379)).expect("TEST_REDIS_URL: no such host")[0];
                 (address, format!("/{}", number % 16))
             }
             Shared::Container { address, .. } | Shared::Program { address, .. } => {
                 (*address, format!("/{number}"))
             }
         };
-        let redis = Self {
-            address,
-            path,
-            own: None,
-        };
+        let redis = Self { address, path, own: None };
         redis.query::<()>("FLUSHDB", &[]).await;
         redis
     }
@@ -70,17 +57,9 @@ impl Redis {
     pub async fn own() -> Self {
         let data = TempDir::new().unwrap();
         let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
-        let mut program = server(
-            &data,
-            address,
-            &["--appendonly", "yes", "--appendfsync", "always"],
-        );
+        let mut program = server(&data, address, &["--appendonly", "yes", "--appendfsync", "always"]);
         program.start(address).await;
-        Self {
-            address,
-            path: String::new(),
-            own: Some((program, data)),
-        }
+        Self { address, path: String::new(), own: Some((program, data)) }
     }
 
     /// Where the server listens.
@@ -102,11 +81,7 @@ impl Redis {
     pub async fn query<T: redis::FromRedisValue>(&self, command: &str, arguments: &[&str]) -> T {
         let client = redis::Client::open(self.url()).unwrap();
         let mut connection = client.get_multiplexed_async_connection().await.unwrap();
-        redis::cmd(command)
-            .arg(arguments)
-            .query_async(&mut connection)
-            .await
-            .unwrap()
+        redis::cmd(command).arg(arguments).query_async(&mut connection).await.unwrap()
     }
 
     /// Sends a signal to a server of the test's own.
@@ -134,43 +109,25 @@ async fn shared() -> Shared {
         let image = GenericImage::new("redis", "7")
             .with_exposed_port(ContainerPort::Tcp(6379))
             .with_wait_for(WaitFor::message_on_stdout("Ready to accept connections"))
-            .with_cmd([
-                "redis-server".to_owned(),
-                "--databases".to_owned(),
-                DATABASES.to_string(),
-            ]);
-        let container = image
-            .start()
-            .await
-            .expect("Docker answers, but a Redis can't be started in it");
+            .with_cmd(["redis-server".to_owned(), "--databases".to_owned(), DATABASES.to_string()]);
+        let container = image.start().await.expect("Docker answers, but a Redis can't be started in it");
         let port = container.get_host_port_ipv4(6379).await.unwrap();
         let address = SocketAddr::from(([127, 0, 0, 1], port));
-        return Shared::Container {
-            address,
-            _container: Box::new(container),
-        };
+        return Shared::Container { address, _container: Box::new(container) };
     }
     let data = TempDir::new().unwrap();
     let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
     let mut program = server(&data, address, &["--save", ""]);
     program.start(address).await;
-    Shared::Program {
-        address,
-        _program: Box::new(program),
-        _data: data,
-    }
+    Shared::Program { address, _program: Box::new(program), _data: data }
 }
 
 fn server(data: &TempDir, address: SocketAddr, persistence: &[&str]) -> Program {
     let program = find_program(&["redis-server", "valkey-server"]).expect(
         "no Redis: set TEST_REDIS_URL, start Docker, or put redis-server on the PATH (`cargo xtask test` installs it on Debian and Ubuntu)",
     );
-    let mut arguments = vec![
-        "--port".to_owned(),
-        address.port().to_string(),
-        "--bind".to_owned(),
-        "127.0.0.1".to_owned(),
-    ];
+    let mut arguments =
+        vec!["--port".to_owned(), address.port().to_string(), "--bind".to_owned(), "127.0.0.1".to_owned()];
     arguments.extend([
         "--databases".to_owned(),
         DATABASES.to_string(),

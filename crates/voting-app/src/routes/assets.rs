@@ -24,17 +24,12 @@ pub static SCRIPT_URL: LazyLock<String> = LazyLock::new(|| url("voting.js"));
 
 /// Where a file of the page is served; empty if there is none of this name.
 fn url(name: &str) -> String {
-    Assets::get(name)
-        .map(|file| format!("/assets/{}/{name}", version(&file)))
-        .unwrap_or_default()
+    Assets::get(name).map(|file| format!("/assets/{}/{name}", version(&file))).unwrap_or_default()
 }
 
 /// The start of the content's SHA-256, in hexadecimal.
 fn version(file: &EmbeddedFile) -> String {
-    file.metadata.sha256_hash()[..8]
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    file.metadata.sha256_hash()[..8].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A file. One of another version than this is found too, so that a page that was served by an older or newer pod
@@ -48,19 +43,8 @@ pub(super) async fn serve(State(app): State<App>, Path((asked, name)): Path<(Str
         Some("svg") => "image/svg+xml",
         _ => "text/javascript; charset=utf-8",
     };
-    let cache = if asked == version(&file) {
-        "public, max-age=31536000, immutable"
-    } else {
-        "no-store"
-    };
-    (
-        [
-            (header::CONTENT_TYPE, content_type),
-            (header::CACHE_CONTROL, cache),
-        ],
-        file.data,
-    )
-        .into_response()
+    let cache = if asked == version(&file) { "public, max-age=31536000, immutable" } else { "no-store" };
+    ([(header::CONTENT_TYPE, content_type), (header::CACHE_CONTROL, cache)], file.data).into_response()
 }
 
 #[cfg(test)]

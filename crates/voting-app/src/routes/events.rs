@@ -37,20 +37,12 @@ pub(super) async fn stream(State(app): State<App>) -> Response {
             let latest = viewer.borrow_and_update().clone();
             let data = match &latest {
                 Latest::NotRead => continue,
-                Latest::Unavailable => Data {
-                    text: None,
-                    counts: None,
-                },
-                Latest::Results(results) => Data {
-                    text: Some(&results.text),
-                    counts: Some(results.counts),
-                },
+                Latest::Unavailable => Data { text: None, counts: None },
+                Latest::Results(results) => Data { text: Some(&results.text), counts: Some(results.counts) },
             };
             let event = Event::default().json_data(data).ok()?;
             return Some((Ok::<_, Infallible>(event), (app, viewer)));
         }
     });
-    Sse::new(events)
-        .keep_alive(KeepAlive::new().interval(Duration::from_secs(15)))
-        .into_response()
+    Sse::new(events).keep_alive(KeepAlive::new().interval(Duration::from_secs(15))).into_response()
 }

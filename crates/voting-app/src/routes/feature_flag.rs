@@ -34,9 +34,7 @@ pub(super) fn refresh(headers: &HeaderMap, response: &mut Response) {
 
 fn cookie(value: &'static str, seconds: i64, headers: &HeaderMap) -> Cookie<'static> {
     // The proxy in front ends TLS and says so.
-    let is_secure = headers
-        .get("x-forwarded-proto")
-        .is_some_and(|scheme| scheme.as_bytes() == b"https");
+    let is_secure = headers.get("x-forwarded-proto").is_some_and(|scheme| scheme.as_bytes() == b"https");
     let mut cookie = Cookie::new("featureflag", value);
     cookie.set_path("/");
     cookie.set_same_site(SameSite::Lax);

@@ -15,12 +15,7 @@ use crate::routes::feature_flag::refresh;
 pub(super) async fn show(State(app): State<App>, headers: HeaderMap) -> Response {
     let results = app.analytics.results(&headers).await;
     let flag_is_on = feature_flag::is_on(&headers);
-    let page = PollPage {
-        app: &app,
-        results: results.as_deref(),
-        ballot: BallotId::new(),
-        flag_is_on,
-    };
+    let page = PollPage { app: &app, results: results.as_deref(), ballot: BallotId::new(), flag_is_on };
     let mut response = render(&page);
     if let Some(path) = results.as_ref().and_then(|results| results.path.as_ref()) {
         let whole = [b"app=", app.release.version.as_bytes(), b", ", path.as_bytes()].concat();

@@ -23,9 +23,7 @@ pub(super) async fn cast(
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
-    accept(&app, &headers, body)
-        .await
-        .unwrap_or_else(|error| error.into_page(&app))
+    accept(&app, &headers, body).await.unwrap_or_else(|error| error.into_page(&app))
 }
 
 async fn accept(

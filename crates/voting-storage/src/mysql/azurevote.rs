@@ -12,10 +12,7 @@ use crate::tally::Origin;
 
 /// Takes the table over, if there is one. The caller holds the lock of the schema.
 pub(super) async fn take_over(connection: &mut MySqlConnection) -> Result<(), sqlx::Error> {
-    match connection
-        .execute("RENAME TABLE azurevote TO azurevote_taken_over")
-        .await
-    {
+    match connection.execute("RENAME TABLE azurevote TO azurevote_taken_over").await {
         Ok(_) => {
             tracing::info!("The original's table azurevote is taken over; it is azurevote_taken_over now.")
         }
@@ -24,13 +21,7 @@ pub(super) async fn take_over(connection: &mut MySqlConnection) -> Result<(), sq
     }
     let origin = Origin::AZUREVOTE.as_bytes().as_slice();
     let counted = sqlx::query("SELECT COUNT(*) FROM tallies WHERE origin = ?");
-    if counted
-        .bind(origin)
-        .fetch_one(&mut *connection)
-        .await?
-        .try_get::<i64, _>(0)?
-        > 0
-    {
+    if counted.bind(origin).fetch_one(&mut *connection).await?.try_get::<i64, _>(0)? > 0 {
         return Ok(());
     }
     // By the bytes of the name: the original's collation would merge `cats` and `CATS`.

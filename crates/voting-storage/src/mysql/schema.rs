@@ -43,9 +43,7 @@ pub(super) async fn prepare(options: MySqlConnectOptions) -> Result<Origin, Stor
         let _ = connection.close().await;
         origin
     };
-    tokio::spawn(work)
-        .await
-        .unwrap_or_else(|panic| Err(StoreError::unusable(panic)))
+    tokio::spawn(work).await.unwrap_or_else(|panic| Err(StoreError::unusable(panic)))
 }
 
 /// Makes replicas that start at once take turns. (The lock of `Migrator` asks for an endless wait by a negative
@@ -53,11 +51,7 @@ pub(super) async fn prepare(options: MySqlConnectOptions) -> Result<Origin, Stor
 async fn lock(connection: &mut MySqlConnection) -> Result<(), StoreError> {
     let query =
         sqlx::query_scalar("SELECT GET_LOCK(CONCAT('voting-schema-', LEFT(SHA1(DATABASE()), 16)), ?)");
-    let locked: Option<i64> = query
-        .bind(LOCK_SECONDS)
-        .fetch_one(connection)
-        .await
-        .map_err(connecting)?;
+    let locked: Option<i64> = query.bind(LOCK_SECONDS).fetch_one(connection).await.map_err(connecting)?;
     if locked == Some(1) {
         Ok(())
     } else {
@@ -67,23 +61,17 @@ async fn lock(connection: &mut MySqlConnection) -> Result<(), StoreError> {
 
 async fn migrate(connection: &mut MySqlConnection) -> Result<Origin, sqlx::Error> {
     // Nobody else migrates now, so a migration that is marked as begun was cut off. Each can be run again.
-    match connection
-        .execute("DELETE FROM _sqlx_migrations WHERE success = FALSE")
-        .await
-    {
+    match connection.execute("DELETE FROM _sqlx_migrations WHERE success = FALSE").await {
         Err(error) if !is_missing_table(&error) => return Err(error),
         _ => {}
     }
     let mut migrations = Migrator::with_migrations(MIGRATIONS.iter().cloned().collect());
     // A release that is rolled back meets the schema of the newer one.
     migrations.set_locking(false).set_ignore_missing(true);
-    migrations
-        .run_direct(None, connection, false)
-        .await
-        .map_err(|error| match error {
-            MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => error,
-            other => sqlx::Error::Configuration(other.into()),
-        })?;
+    migrations.run_direct(None, connection, false).await.map_err(|error| match error {
+        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => error,
+        other => sqlx::Error::Configuration(other.into()),
+    })?;
     azurevote::take_over(connection).await?;
     // Last, because its row says that all of this is done.
     sqlx::query("INSERT IGNORE INTO own_origin (id, origin) VALUES (1, ?)")
