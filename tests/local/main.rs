@@ -1,1 +1,166 @@
-fn main() {}
+//! `cargo run`: the tutorial's steps in one process.
+
+use std::collections::HashSet;
+
+use tempfile::TempDir;
+use voting_tests::http::Visitor;
+use voting_tests::process::{Local, Signal, run};
+
+fn folder() -> TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+#[tokio::test]
+async fn it_says_where_it_is_and_what_to_try() {
+    let data = folder();
+    let local = Local::start(data.path(), &[]).await;
+    assert!(
+        local.welcome.contains("http://localhost:") && local.welcome.contains("feature flag"),
+        "{}",
+        local.welcome
+    );
+    assert_eq!(Visitor::new(&local.url).get("/").await.status, 200);
+    assert!(local.end(Signal::Interrupt).await.success());
+}
+
+#[tokio::test]
+async fn the_flag_moves_the_browser_between_two_tallies() {
+    let data = folder();
+    let local = Local::start(data.path(), &[]).await;
+    let everybody = Visitor::new(&local.url);
+    let flagged = everybody.with_cookies("featureflag=on");
+    everybody.vote("Cats").await;
+    everybody.vote("Dogs").await;
+    flagged.vote("Dogs").await;
+
+    let page = everybody.get("/").await;
+    assert_eq!(page.results(), "Cats: 1/2 (50%) | Dogs: 1/2 (50%)");
+    assert_eq!(page.header("x-voting-path"), "app=1.0, analytics=1.1, storage=1.0");
+    assert!(page.element("footer").unwrap().contains("voting-storage 1.0"));
+
+    let page = flagged.get("/").await;
+    assert_eq!(page.results(), "Cats: 0/1 (0%) | Dogs: 1/1 (100%)");
+    assert_eq!(page.header("x-voting-path"), "app=2.0, analytics=2.0, storage=2.0");
+    assert!(page.element("footer").unwrap().contains("voting-storage 2.0"));
+
+    flagged.vote("reset").await;
+    assert_eq!(flagged.results().await, "Cats: 0/0 (0%) | Dogs: 0/0 (0%)");
+    assert_eq!(everybody.results().await, "Cats: 1/2 (50%) | Dogs: 1/2 (50%)");
+}
+
+#[tokio::test]
+async fn each_step_shows_what_the_tutorial_shows() {
+    let data = folder();
+    let summaries = async |arguments: &[&str]| {
+        let local = Local::start(data.path(), arguments).await;
+        let visitor = Visitor::new(&local.url);
+        let mut seen = Vec::new();
+        for _ in 0..6 {
+            seen.push(visitor.results().await);
+        }
+        (seen, visitor.with_cookies("featureflag=on").get("/").await.header("x-voting-path").to_owned())
+    };
+    {
+        let local = Local::start(data.path(), &["--step", "1"]).await;
+        let visitor = Visitor::new(&local.url);
+        for choice in ["Cats", "Dogs", "Dogs", "Cats", "Dogs", "Dogs"] {
+            visitor.vote(choice).await;
+        }
+        local.end(Signal::Terminate).await;
+    }
+    let (counts, percentages) = ("Cats: 2 | Dogs: 4", "Cats: 2/6 (33%) | Dogs: 4/6 (67%)");
+    let (seen, path) = summaries(&["--step", "1"]).await;
+    assert_eq!((seen, path.as_str()), (vec![counts.to_owned(); 6], "app=1.0, analytics=1.0, storage=1.0"));
+
+    let (seen, _) = summaries(&["--step", "2"]).await;
+    assert_eq!(
+        HashSet::<_>::from_iter(seen.iter().map(String::as_str)),
+        HashSet::from([counts, percentages])
+    );
+    assert!(seen.windows(2).all(|pair| pair[0] != pair[1]), "they do not take turns: {seen:?}");
+
+    let (seen, path) = summaries(&["--step", "2", "--locked"]).await;
+    assert_eq!(
+        (seen, path.as_str()),
+        (vec![percentages.to_owned(); 6], "app=1.0, analytics=1.1, storage=1.0")
+    );
+
+    let (seen, path) = summaries(&["--step", "3"]).await;
+    assert_eq!(
+        (seen, path.as_str()),
+        (vec![percentages.to_owned(); 6], "app=2.0, analytics=2.0, storage=2.0")
+    );
+
+    // Finalizing brings the votes of 1.0 over, and again changes nothing.
+    for _ in 0..2 {
+        let (seen, path) = summaries(&["--step", "4"]).await;
+        assert_eq!(
+            (seen, path.as_str()),
+            (vec![percentages.to_owned(); 6], "app=2.0, analytics=2.0, storage=2.0")
+        );
+    }
+}
+
+#[tokio::test]
+async fn votes_survive_a_restart_and_a_kill() {
+    let data = folder();
+    for (before, signal) in [(0, Signal::Terminate), (5, Signal::Kill), (10, Signal::Kill)] {
+        let local = Local::start(data.path(), &[]).await;
+        let visitor = Visitor::new(&local.url);
+        assert!(visitor.results().await.starts_with(&format!("Cats: {before}/")));
+        for _ in 0..5 {
+            visitor.vote("Cats").await;
+        }
+        local.end(signal).await;
+    }
+    let local = Local::start(data.path(), &[]).await;
+    assert_eq!(Visitor::new(&local.url).results().await, "Cats: 15/15 (100%) | Dogs: 0/15 (0%)");
+}
+
+#[tokio::test]
+async fn what_it_cannot_use_is_one_line() {
+    let data = folder();
+    let directory = data.path().join("votes");
+    let directory = directory.to_str().unwrap();
+    let in_use = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = in_use.local_addr().unwrap().port().to_string();
+    // A file can't be a directory, for root neither.
+    let file = data.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let file = file.to_str().unwrap();
+    for (arguments, part) in [
+        (vec!["--data-dir", directory, "--port", &port], format!("port {port} is in use")),
+        (
+            vec!["--data-dir", file, "--port", "0"],
+            format!("DATA_DIR: {file} can't be used; allowed: a directory that this user may write"),
+        ),
+        (vec!["--data-dir", "/proc/votes", "--port", "0"], "DATA_DIR: /proc/votes can't be used".to_owned()),
+        (
+            vec!["--data-dir", directory, "--step", "5"],
+            "STEP: \"5\" is not a step; allowed: 1, 2, 3, 4".to_owned(),
+        ),
+        (vec!["--data-dir", directory, "--step", "3", "--locked"], "goes with step 2 only".to_owned()),
+        (
+            vec!["--data-dir", directory, "--vote1value", "Dogs"],
+            "VOTE2VALUE: \"Dogs\" equals VOTE1VALUE".to_owned(),
+        ),
+    ] {
+        let ended = run("voting-local", &arguments, &[]).await;
+        assert!(!ended.success, "{arguments:?}");
+        assert!(
+            ended.stderr.starts_with("voting-local: ") && ended.stderr.contains(&part),
+            "{}",
+            ended.stderr
+        );
+        assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
+    }
+}
+
+#[tokio::test]
+async fn a_data_directory_may_have_any_name() {
+    let data = folder();
+    let odd = data.path().join("100% of #votes? yes");
+    let local = Local::start(&odd, &[]).await;
+    Visitor::new(&local.url).vote("Cats").await;
+    assert!(odd.join("voting-storage-1.0.db").is_file());
+}

@@ -1,1 +1,10 @@
-fn main() {}
+//! The deployed programs on real stores: the HTTP contract, and what they do with bad input and outages.
+
+mod analytics;
+mod bad_input;
+mod feature_flag;
+mod outage;
+mod page;
+mod releases;
+mod start;
+mod tool;

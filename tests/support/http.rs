@@ -1,1 +1,128 @@
-//! x
+//! A visitor of the page, and stand-ins for an upstream that misbehaves.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use axum::Router;
+use reqwest::header::{CONTENT_TYPE, COOKIE};
+use reqwest::{Client, Response, redirect};
+use scraper::{Html, Selector};
+
+/// Talks to one address as a browser does, but follows no redirect.
+#[derive(Clone, Debug)]
+pub struct Visitor {
+    client: Client,
+    base: String,
+    cookies: Option<String>,
+}
+
+/// An answer, read whole.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The status.
+    pub status: u16,
+    /// The headers.
+    pub headers: reqwest::header::HeaderMap,
+    /// The body.
+    pub text: String,
+}
+
+impl Visitor {
+    /// A visitor of the service at this URL (without a slash at the end).
+    pub fn new(base: impl Into<String>) -> Self {
+        let client =
+            Client::builder().no_proxy().redirect(redirect::Policy::none()).timeout(Duration::from_secs(30));
+        Self { client: client.build().unwrap(), base: base.into(), cookies: None }
+    }
+
+    /// The same visitor with these cookies.
+    #[must_use]
+    pub fn with_cookies(&self, cookies: &str) -> Self {
+        Self { cookies: Some(cookies.to_owned()), ..self.clone() }
+    }
+
+    /// A request to be completed and passed to [`send`].
+    pub fn request(&self, method: &str, path: &str) -> reqwest::RequestBuilder {
+        let request = self.client.request(method.parse().unwrap(), format!("{}{path}", self.base));
+        match &self.cookies {
+            Some(cookies) => request.header(COOKIE, cookies),
+            None => request,
+        }
+    }
+
+    /// `GET` of a path.
+    pub async fn get(&self, path: &str) -> Answer {
+        send(self.request("GET", path)).await
+    }
+
+    /// A form.
+    pub async fn post(&self, path: &str, body: impl Into<String>) -> Answer {
+        let form = "application/x-www-form-urlencoded";
+        send(self.request("POST", path).header(CONTENT_TYPE, form).body(body.into())).await
+    }
+
+    /// The line of results of the page, as the tutorial's `grep results` shows it.
+    pub async fn results(&self) -> String {
+        self.get("/").await.results()
+    }
+
+    /// Votes without a ballot, as curl does, and expects it to be counted.
+    pub async fn vote(&self, choice: &str) {
+        let answer = self.post("/", format!("vote={choice}")).await;
+        assert_eq!((answer.status, answer.header("location")), (303, "/"), "{}", answer.text);
+    }
+}
+
+/// Sends a request and reads the answer.
+pub async fn send(request: reqwest::RequestBuilder) -> Answer {
+    read(request.send().await.unwrap()).await
+}
+
+async fn read(response: Response) -> Answer {
+    let (status, headers) = (response.status().as_u16(), response.headers().clone());
+    Answer { status, headers, text: response.text().await.unwrap() }
+}
+
+impl Answer {
+    /// A header; empty if it is not there.
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    /// The text of the one line that has the word `results`.
+    pub fn results(&self) -> String {
+        let lines: Vec<_> = self.text.lines().filter(|line| line.contains("results")).collect();
+        assert_eq!(lines.len(), 1, "{}", self.text);
+        let inner =
+            lines[0].strip_prefix("  <div id=\"results\"> ").and_then(|line| line.strip_suffix(" </div>"));
+        inner.unwrap_or_else(|| panic!("{:?}", lines[0])).to_owned()
+    }
+
+    /// An attribute of the first element that the selector finds.
+    pub fn attribute(&self, selector: &str, name: &str) -> Option<String> {
+        let page = Html::parse_document(&self.text);
+        let element = page.select(&Selector::parse(selector).unwrap()).next()?;
+        element.value().attr(name).map(ToOwned::to_owned)
+    }
+
+    /// The text of the first element that the selector finds, with single spaces.
+    pub fn element(&self, selector: &str) -> Option<String> {
+        let page = Html::parse_document(&self.text);
+        let element = page.select(&Selector::parse(selector).unwrap()).next()?;
+        let text: String = element.text().collect();
+        Some(text.split_whitespace().collect::<Vec<_>>().join(" "))
+    }
+
+    /// The ballot that the page casts.
+    pub fn ballot(&self) -> String {
+        self.attribute("input[name=ballot]", "value").expect("the page has no ballot")
+    }
+}
+
+/// Serves these routes on a free port until the test ends.
+pub async fn upstream(routes: Router) -> SocketAddr {
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
+    address
+}

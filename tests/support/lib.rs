@@ -3,11 +3,12 @@
 //! - [`servers`]: a Redis and a MySQL or MariaDB, from the environment, Docker or the `PATH`.
 //! - [`proxy`]: a connection that can be cut.
 //! - [`process`]: the system's own programs as child processes.
-//! - [`http`]: the services inside the test's process, and a browser-like client.
+//! - [`deployment`]: the programs together. [`http`]: a visitor of the page.
 
 // A harness may fail loudly: a test that can't be set up has failed.
 #![allow(clippy::unwrap_used, reason = "what can't be set up fails the test")]
 
+pub mod deployment;
 pub mod http;
 pub mod process;
 pub mod proxy;

@@ -9,7 +9,7 @@ use axum::routing::get;
 use tower_http::set_header::SetResponseHeaderLayer;
 use voting_service::headers::{VOTING_PATH, voting_path};
 use voting_service::metrics::measure;
-use voting_service::server::{ClientLimits, protected};
+use voting_service::server::protected;
 use voting_storage::Category;
 
 use crate::Analytics;
@@ -34,7 +34,7 @@ pub fn routes(analytics: Analytics) -> Router {
             header::CACHE_CONTROL,
             http::HeaderValue::from_static("no-store"),
         ));
-    protected(routes, ClientLimits::default())
+    protected(routes)
 }
 
 /// `GET /analytics`: the results at this moment, never an older one; 503 while the store is away.

@@ -17,7 +17,7 @@ use tower_http::csrf::CsrfLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 use voting_service::headers::{VOTING_PATH, voting_path};
 use voting_service::metrics::measure;
-use voting_service::server::{ClientLimits, has_too_many_cookies, protected};
+use voting_service::server::{has_too_many_cookies, protected};
 
 use crate::App;
 use crate::error::AppError;
@@ -52,7 +52,7 @@ pub fn routes(app: App) -> Router {
         .layer(header(header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY))
         .layer(header(header::X_FRAME_OPTIONS, "DENY"))
         .with_state(app);
-    protected(routes, ClientLimits::default())
+    protected(routes)
 }
 
 async fn limit_cookies(State(app): State<App>, request: Request<Body>, next: Next) -> Response {

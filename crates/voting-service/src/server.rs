@@ -16,7 +16,6 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
-use tower_http::timeout::RequestBodyTimeoutLayer;
 
 use crate::lifecycle::{Lifecycle, bounded};
 
@@ -33,13 +32,11 @@ pub const MAX_BODY: usize = 16 * 1024;
 pub struct ClientLimits {
     /// From an open or idle connection to the end of a request's head.
     pub head: Duration,
-    /// Between two parts of a request's body.
-    pub body: Duration,
 }
 
 impl Default for ClientLimits {
     fn default() -> Self {
-        Self { head: Duration::from_secs(30), body: Duration::from_secs(5) }
+        Self { head: Duration::from_secs(30) }
     }
 }
 
@@ -79,14 +76,12 @@ impl std::fmt::Display for CannotListen {
 impl std::error::Error for CannotListen {}
 
 /// What every service does for every request: no answer without the basic security headers, no panic that takes a
-/// connection down, no head or body without a limit.
-pub fn protected(routes: Router, limits: ClientLimits) -> Router {
+/// connection down.
+pub fn protected(routes: Router) -> Router {
     let header = |name: HeaderName, value| {
         SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value))
     };
     routes
-        .layer(axum::extract::DefaultBodyLimit::max(MAX_BODY))
-        .layer(RequestBodyTimeoutLayer::new(limits.body))
         .layer(CatchPanicLayer::custom(|panic: Box<dyn Any + Send>| {
             let cause = panic
                 .downcast_ref::<String>()

@@ -33,6 +33,8 @@ pub(crate) trait Session: Send + 'static {
     /// Counts these ballots, all of them or, on an error other than `Unconfirmed`, none. No two have one id. The caller
     /// gives up at `until`; a store that can tell must not count them later.
     async fn cast(&mut self, ballots: &[Ballot], until: Instant) -> Result<Vec<Cast>, StoreError>;
+    /// Whether the store still answers; asked of a connection that was idle.
+    async fn is_alive(&mut self) -> bool;
     async fn tally(&mut self) -> Result<Tally, StoreError>;
     async fn reset(&mut self) -> Result<(), StoreError>;
     async fn snapshot(&mut self) -> Result<Snapshot, StoreError>;
@@ -54,19 +56,18 @@ pub(crate) struct Grouped<B: Backend> {
 impl<B: Backend> Grouped<B> {
     pub(crate) fn start(backend: B, limits: Limits) -> Self {
         let backend = Arc::new(backend);
-        let line = || Line { backend: backend.clone(), session: None, attempt: limits.attempt };
         tokio::spawn(forget_old_ballots(Arc::downgrade(&backend), limits.attempt));
         Self {
-            casts: Lane::start(Caster(line())),
-            reads: Lane::start(Reader(line())),
-            backend: backend.clone(),
+            casts: Lane::start(Caster(Line::new(&backend, limits))),
+            reads: Lane::start(Reader(Line::new(&backend, limits))),
+            backend,
             limits,
         }
     }
 
     /// A connection for something rare, with its time limit.
     async fn session(&self) -> Result<(B::Session, Instant), StoreError> {
-        Line { backend: self.backend.clone(), session: None, attempt: self.limits.attempt }.session().await
+        Line::new(&self.backend, self.limits).session().await
     }
 }
 
@@ -152,10 +153,16 @@ where
 struct Line<B: Backend> {
     backend: Arc<B>,
     session: Option<B::Session>,
+    /// When it was last made ready for a group.
+    used: Instant,
     attempt: Duration,
 }
 
 impl<B: Backend> Line<B> {
+    fn new(backend: &Arc<B>, limits: Limits) -> Self {
+        Self { backend: backend.clone(), session: None, used: Instant::now(), attempt: limits.attempt }
+    }
+
     /// The connection, made now if there is none, and until when an attempt that starts now may take.
     ///
     /// It is out of its place while it is used; who succeeds puts it back. So a failed, timed-out or cancelled attempt
@@ -171,8 +178,18 @@ impl<B: Backend> Line<B> {
         Ok((session, within))
     }
 
-    /// Makes the connection if there is none.
+    /// Makes the connection if there is none. One that was idle is tried first: on a dead one a vote would be sent
+    /// into the void, and nobody could say what became of it.
     async fn prepare(&mut self) -> Result<(), StoreError> {
+        const IDLE: Duration = Duration::from_millis(500);
+        let was_idle = self.used.elapsed() > IDLE;
+        self.used = Instant::now();
+        if was_idle
+            && let Some(mut session) = self.session.take()
+            && timeout(self.attempt / 2, session.is_alive()).await.unwrap_or(false)
+        {
+            self.session = Some(session);
+        }
         let connected = self.session().await;
         let (session, _) =
             connected.inspect_err(|error| tracing::warn!(%error, "No connection to the store."))?;

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlDatabaseError, MySqlRow};
-use sqlx::{AssertSqlSafe, ConnectOptions, Executor, Row, raw_sql};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, Row, raw_sql};
 use tokio::time::Instant;
 
 use crate::ballot::{Ballot, BallotId, Cast};
@@ -133,6 +133,10 @@ impl grouped::Session for Session {
             }
         }
         Err(StoreError::unavailable("too many others write the same ballots"))
+    }
+
+    async fn is_alive(&mut self) -> bool {
+        self.connection.ping().await.is_ok()
     }
 
     async fn tally(&mut self) -> Result<Tally, StoreError> {

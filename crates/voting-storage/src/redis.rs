@@ -147,6 +147,10 @@ impl grouped::Session for Session {
         Ok(counted.into_iter().map(|new| if new { Cast::Counted } else { Cast::AlreadyCounted }).collect())
     }
 
+    async fn is_alive(&mut self) -> bool {
+        redis::cmd("PING").query_async::<()>(&mut self.connection).await.is_ok()
+    }
+
     async fn tally(&mut self) -> Result<Tally, StoreError> {
         let [first, second]: [Option<u64>; 2] = redis::cmd("MGET")
             .arg(&self.keys.counts)

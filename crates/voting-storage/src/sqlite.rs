@@ -134,6 +134,10 @@ impl grouped::Session for Session {
         Ok(ballots.iter().map(|ballot| cast(is_new(ballot))).collect())
     }
 
+    async fn is_alive(&mut self) -> bool {
+        true
+    }
+
     async fn tally(&mut self) -> Result<Tally, StoreError> {
         let count = query(
             "SELECT (SELECT COALESCE(SUM(votes - reset_votes), 0) FROM tallies WHERE choice = ?), \

@@ -1,0 +1,60 @@
+//! The cookie of the feature flag.
+
+use voting_tests::deployment::Deployment;
+use voting_tests::http::send;
+use voting_tests::servers::Redis;
+
+async fn deployment() -> (Deployment, Redis) {
+    let redis = Redis::database().await;
+    (Deployment::start("1.0", "1.1", &redis.url(), &[("FEATUREFLAG", "true")]).await, redis)
+}
+
+#[tokio::test]
+async fn it_is_set_for_15_minutes_refreshed_while_in_use_and_really_cleared() {
+    let (deployment, _redis) = deployment().await;
+    let visitor = deployment.visitor();
+    let on = "featureflag=on; HttpOnly; SameSite=Lax; Path=/; Max-Age=900";
+
+    let set = visitor.post("/featureflag/set", "").await;
+    assert_eq!((set.status, set.header("location"), set.header("set-cookie")), (303, "/", on));
+    assert_eq!(visitor.get("/").await.header("set-cookie"), "");
+
+    let flagged = visitor.with_cookies("a=b; featureflag=on");
+    let page = flagged.get("/").await;
+    assert_eq!(page.header("set-cookie"), on);
+    assert_eq!(page.attribute("footer form", "action").unwrap(), "/featureflag/clear");
+
+    let clear = flagged.post("/featureflag/clear", "").await;
+    assert_eq!(clear.status, 303);
+    assert_eq!(clear.header("set-cookie"), "featureflag=; HttpOnly; SameSite=Lax; Path=/; Max-Age=0");
+}
+
+#[tokio::test]
+async fn only_the_value_on_shows_as_set() {
+    let (deployment, _redis) = deployment().await;
+    for cookies in ["featureflag=off", "featureflag=", "featureflag=once", "notfeatureflag=on"] {
+        let page = deployment.visitor().with_cookies(cookies).get("/").await;
+        assert_eq!(page.attribute("footer form", "action").unwrap(), "/featureflag/set", "{cookies}");
+        assert_eq!(page.header("set-cookie"), "", "{cookies}");
+    }
+}
+
+#[tokio::test]
+async fn it_is_secure_behind_tls() {
+    let (deployment, _redis) = deployment().await;
+    let request =
+        deployment.visitor().request("POST", "/featureflag/set").header("x-forwarded-proto", "https");
+    let cookie = send(request).await.header("set-cookie").to_owned();
+    assert!(cookie.contains("; Secure"), "{cookie}");
+}
+
+#[tokio::test]
+async fn an_unknown_action_says_what_is_allowed() {
+    let (deployment, _redis) = deployment().await;
+    let answer = deployment.visitor().post("/featureflag/toggle", "").await;
+    assert_eq!(answer.status, 404);
+    assert!(answer.text.contains("/featureflag/set or /featureflag/clear"), "{}", answer.text);
+    assert_eq!(answer.header("set-cookie"), "");
+    let got = deployment.visitor().get("/featureflag/set").await;
+    assert_eq!((got.status, got.header("allow"), got.header("set-cookie")), (405, "POST", ""));
+}

@@ -1,0 +1,136 @@
+//! Outages: a bounded wait and an honest answer.
+
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::response::IntoResponse as _;
+use voting_tests::deployment::Deployment;
+use voting_tests::http::{Answer, Visitor, upstream};
+use voting_tests::process::Service;
+use voting_tests::proxy::{Mode, Proxy};
+use voting_tests::servers::{MySql, Redis};
+use voting_tests::{eventually, free_port};
+
+const UNAVAILABLE: &str = "The votes are unavailable right now. You can still vote.";
+
+/// The page of an app whose analytics is this, and how long it took.
+async fn page_with(analytics: Router) -> (Answer, Duration) {
+    page_at(&format!("http://{}", upstream(analytics).await)).await
+}
+
+async fn page_at(analytics: &str) -> (Answer, Duration) {
+    let redis = Redis::database().await;
+    let settings = [("STORAGE_URL", redis.url()), ("ANALYTICS_URL", analytics.to_owned())];
+    let app =
+        Service::start("voting-app", &settings.each_ref().map(|(name, value)| (*name, value.as_str()))).await;
+    let visitor = Visitor::new(app.url(""));
+    let start = Instant::now();
+    let page = visitor.get("/").await;
+    let took = start.elapsed();
+    visitor.vote("Cats").await;
+    assert_eq!(redis.query::<u64>("GET", &["Cats"]).await, 1);
+    (page, took)
+}
+
+#[tokio::test]
+async fn whatever_analytics_does_the_page_renders_in_time_and_takes_votes() {
+    let garbage = |body: &'static str| Router::new().fallback(async move || body);
+    let huge = Router::new().fallback(async || "x".repeat(10 * 1024 * 1024));
+    let slow = Router::new().fallback(async || tokio::time::sleep(Duration::from_secs(60)).await);
+    let broken =
+        Router::new().fallback(async || axum::http::StatusCode::INTERNAL_SERVER_ERROR.into_response());
+    let elsewhere =
+        Router::new().fallback(async || axum::response::Redirect::to("/analytics").into_response());
+    for (what, analytics) in [
+        ("empty", garbage("")),
+        ("null", garbage("null")),
+        ("garbled", garbage("{\"category1\":")),
+        ("another JSON", garbage("{\"category1\":{\"count\":\"2\"}}")),
+        ("huge", huge),
+        ("slow", slow),
+        ("500", broken),
+        ("a redirect to itself", elsewhere),
+    ] {
+        let (page, took) = page_with(analytics).await;
+        assert_eq!((page.status, page.results().as_str()), (200, UNAVAILABLE), "{what}");
+        assert_eq!(page.header("x-voting-path"), "app=1.0, storage=1.0", "{what}");
+        assert!(took < Duration::from_millis(2500), "{what}: {took:?}");
+    }
+    let (page, took) = page_at(&format!("http://127.0.0.1:{}", free_port())).await;
+    assert_eq!((page.status, page.results().as_str()), (200, UNAVAILABLE));
+    assert!(took < Duration::from_millis(2500), "{took:?}");
+}
+
+/// A vote while the store is away, then after it came back.
+async fn a_vote_survives_an_outage(app: &str, analytics: &str, store: &str, proxy: &Proxy) {
+    let deployment = Deployment::start(app, analytics, store, &[]).await;
+    let (visitor, admin) = (deployment.visitor(), Visitor::new(deployment.app.admin_url("")));
+    visitor.vote("Dogs").await;
+    assert_eq!(admin.get("/readyz").await.status, 200);
+    let ballot = visitor.get("/").await.ballot();
+
+    proxy.set(Mode::Closed);
+    // A connection that was idle is tried before a vote is sent on it; on a busy one the outcome would be open.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let start = Instant::now();
+    let refused = visitor.post("/", format!("vote=Cats&ballot={ballot}")).await;
+    assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
+    assert_eq!((refused.status, refused.header("retry-after")), (503, "1"));
+    assert_eq!(refused.header("x-vote-outcome"), "refused");
+    assert!(refused.text.contains("was not counted"), "{}", refused.text);
+    assert_eq!(
+        (refused.ballot(), refused.attribute("button[name=vote]", "value").as_deref()),
+        (ballot, Some("Cats"))
+    );
+
+    let page = visitor.get("/").await;
+    assert_eq!((page.status, page.results().as_str()), (200, UNAVAILABLE));
+    let ready = admin.get("/readyz").await;
+    assert_eq!((ready.status, ready.text.as_str()), (503, "[+]shutdown ok\n[-]store failed\n"));
+    assert_eq!(admin.get("/readyz?exclude=store").await.status, 200);
+    assert_eq!(admin.get("/livez").await.status, 200);
+
+    proxy.set(Mode::Open);
+    let back = Instant::now();
+    eventually("the store is used again", Duration::from_secs(2), || async {
+        admin.get("/readyz").await.status == 200
+    })
+    .await;
+    assert_eq!(visitor.results().await, "Cats: 0/1 (0%) | Dogs: 1/1 (100%)", "a refused vote was counted");
+    let again = visitor.post("/", format!("vote=Cats&ballot={}", refused.ballot())).await;
+    assert_eq!((again.status, again.header("x-vote-outcome")), (303, "counted"));
+    assert!(back.elapsed() < Duration::from_secs(2), "{:?}", back.elapsed());
+    assert_eq!(visitor.results().await, "Cats: 1/2 (50%) | Dogs: 1/2 (50%)");
+}
+
+#[tokio::test]
+async fn a_vote_survives_an_outage_of_redis() {
+    let redis = Redis::database().await;
+    let proxy = Proxy::start(redis.address(), Mode::Open).await;
+    a_vote_survives_an_outage("1.0", "1.1", &redis.url_at(proxy.address()), &proxy).await;
+}
+
+#[tokio::test]
+async fn a_vote_survives_an_outage_of_mysql() {
+    let mysql = MySql::database().await;
+    let proxy = Proxy::start(mysql.address(), Mode::Open).await;
+    a_vote_survives_an_outage("2.0", "2.0", &mysql.url_at(proxy.address()), &proxy).await;
+}
+
+#[tokio::test]
+async fn a_vote_whose_answer_was_lost_is_told_so_and_counts_once() {
+    let redis = Redis::database().await;
+    let proxy = Proxy::start(redis.address(), Mode::Open).await;
+    let deployment = Deployment::start("1.0", "1.1", &redis.url_at(proxy.address()), &[]).await;
+    let visitor = deployment.visitor();
+    let ballot = visitor.get("/").await.ballot();
+    visitor.vote("Dogs").await;
+    proxy.set(Mode::DropAnswers);
+    let open = visitor.post("/", format!("vote=Cats&ballot={ballot}")).await;
+    assert_eq!((open.status, open.header("x-vote-outcome")), (503, "unconfirmed"));
+    assert!(open.text.contains("may or may not be counted"), "{}", open.text);
+    proxy.set(Mode::Open);
+    let again = visitor.post("/", format!("vote=Cats&ballot={}", open.ballot())).await;
+    assert_eq!((again.status, again.header("x-vote-outcome")), (303, "already-counted"));
+    assert_eq!(visitor.results().await, "Cats: 1/2 (50%) | Dogs: 1/2 (50%)");
+}

@@ -1,0 +1,135 @@
+//! The page: its parts, its headers, live results.
+
+use std::time::Duration;
+
+use voting_tests::deployment::Deployment;
+use voting_tests::http::{Visitor, send};
+use voting_tests::servers::Redis;
+
+async fn deployment(settings: &[(&str, &str)]) -> (Deployment, Redis) {
+    let redis = Redis::database().await;
+    (Deployment::start("1.0", "1.1", &redis.url(), settings).await, redis)
+}
+
+#[tokio::test]
+async fn a_ballot_of_the_page_counts_once_however_often_it_is_sent() {
+    let (deployment, _redis) = deployment(&[]).await;
+    let visitor = deployment.visitor();
+    let page = visitor.get("/").await;
+    let form = format!("ballot={}&vote=Cats", page.ballot());
+    let outcomes = [visitor.post("/", &form).await, visitor.post("/", &form).await];
+    assert_eq!(outcomes.each_ref().map(|answer| answer.status), [303, 303]);
+    assert_eq!(
+        outcomes.each_ref().map(|answer| answer.header("x-vote-outcome")),
+        ["counted", "already-counted"]
+    );
+    assert_eq!(visitor.results().await, "Cats: 1/1 (100%) | Dogs: 0/1 (0%)");
+    assert_ne!(visitor.get("/").await.ballot(), page.ballot());
+}
+
+#[tokio::test]
+async fn the_page_has_the_headers_of_a_page_that_is_safe_and_never_kept() {
+    let (deployment, _redis) = deployment(&[]).await;
+    let page = deployment.visitor().get("/").await;
+    for (name, value) in [
+        ("content-type", "text/html; charset=utf-8"),
+        ("cache-control", "no-store"),
+        ("x-content-type-options", "nosniff"),
+        ("x-frame-options", "DENY"),
+        ("referrer-policy", "same-origin"),
+    ] {
+        assert_eq!(page.header(name), value, "{name}");
+    }
+    let policy = page.header("content-security-policy");
+    assert!(
+        policy.starts_with("default-src 'none';") && policy.contains("frame-ancestors 'none'"),
+        "{policy}"
+    );
+    assert!(!policy.contains("unsafe"), "{policy}");
+    assert!(page.attribute("[style], [onclick], script:not([src]), style", "class").is_none());
+}
+
+#[tokio::test]
+async fn assets_are_kept_for_ever_under_the_name_of_their_content() {
+    let (deployment, _redis) = deployment(&[]).await;
+    let visitor = deployment.visitor();
+    let page = visitor.get("/").await;
+    for (selector, attribute, content_type) in [
+        ("link[rel=stylesheet]", "href", "text/css; charset=utf-8"),
+        ("link[rel=icon]", "href", "image/svg+xml"),
+        ("script", "src", "text/javascript; charset=utf-8"),
+    ] {
+        let url = page.attribute(selector, attribute).unwrap();
+        let asset = visitor.get(&url).await;
+        assert_eq!((asset.status, asset.header("content-type")), (200, content_type), "{url}");
+        assert_eq!(asset.header("cache-control"), "public, max-age=31536000, immutable");
+    }
+    let older = visitor.get("/assets/0000000000000000/voting.css").await;
+    assert_eq!((older.status, older.header("cache-control")), (200, "no-store"));
+}
+
+#[tokio::test]
+async fn a_reset_can_be_switched_off() {
+    let (deployment, _redis) = deployment(&[("ALLOW_RESET", "false")]).await;
+    let visitor = deployment.visitor();
+    visitor.vote("Cats").await;
+    assert_eq!(visitor.post("/", "vote=reset").await.status, 403);
+    assert_eq!(visitor.results().await, "Cats: 1/1 (100%) | Dogs: 0/1 (0%)");
+    assert!(visitor.get("/").await.attribute("button[value=reset]", "value").is_none());
+}
+
+#[tokio::test]
+async fn a_viewer_sees_votes_of_others_within_two_seconds() {
+    let (deployment, _redis) = deployment(&[]).await;
+    let visitor = deployment.visitor();
+    let mut events = visitor.request("GET", "/events").send().await.unwrap();
+    assert_eq!(events.headers()["content-type"], "text/event-stream");
+    let mut seen = String::new();
+    let mut wait_for = async |text: &str| {
+        let waiting = async {
+            while !seen.contains(text) {
+                seen += std::str::from_utf8(&events.chunk().await.unwrap().unwrap()).unwrap();
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(3), waiting).await.unwrap_or_else(|_| panic!("no {text}"));
+    };
+    wait_for("data: {\"text\":\"Cats: 0/0 (0%) | Dogs: 0/0 (0%)\",\"counts\":[0,0]}\n\n").await;
+    visitor.vote("Dogs").await;
+    wait_for("\"counts\":[0,1]").await;
+}
+
+#[tokio::test]
+async fn traces_go_on_to_analytics() {
+    use axum::http::HeaderMap;
+    let (sender, mut heard) = tokio::sync::mpsc::unbounded_channel();
+    let analytics = voting_tests::http::upstream(axum::Router::new().fallback(async move |headers: HeaderMap| {
+        sender.send(headers).unwrap();
+        r#"{"category1":{"name":"Cats","count":1},"category2":{"name":"Dogs","count":2},"text":"from a stand-in"}"#
+    }))
+    .await;
+    let redis = Redis::database().await;
+    let url = format!("http://{analytics}");
+    let app = voting_tests::process::Service::start(
+        "voting-app",
+        &[("STORAGE_URL", &redis.url()), ("ANALYTICS_URL", &url)],
+    )
+    .await;
+    let visitor = Visitor::new(app.url(""));
+    let trace = [
+        ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+        ("tracestate", "a=b"),
+        ("b3", "80f198ee56343ba864fe8b2a57d3eff7-e457b5a2e4d86bd1-1"),
+        ("x-b3-traceid", "80f198ee56343ba864fe8b2a57d3eff7"),
+        ("x-request-id", "a-request"),
+    ];
+    let request = trace
+        .iter()
+        .fold(visitor.request("GET", "/"), |request, (name, value)| request.header(*name, *value));
+    let page = send(request.header("x-other", "stays here")).await;
+    assert_eq!(page.results(), "from a stand-in");
+    let headers = heard.recv().await.unwrap();
+    for (name, value) in trace {
+        assert_eq!(headers[name], value);
+    }
+    assert!(!headers.contains_key("x-other"));
+}

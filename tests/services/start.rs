@@ -1,0 +1,75 @@
+//! Settings that can't be used stop the start with one clear line.
+
+use voting_tests::process::run;
+
+#[tokio::test]
+async fn a_setting_that_cannot_be_used_stops_the_start_with_one_line() {
+    let in_use = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = in_use.local_addr().unwrap().port().to_string();
+    let busy = format!("port {port} is in use; stop what uses it or choose another port");
+    let cases: [(&[(&str, &str)], &str); 10] = [
+        (
+            &[("VOTE1VALUE", "Cats"), ("VOTE2VALUE", "Cats")],
+            "VOTE2VALUE: \"Cats\" equals VOTE1VALUE; allowed: two different names",
+        ),
+        (&[("VOTE1VALUE", "")], "VOTE1VALUE: \"\" is empty; allowed: 1 to 100 characters"),
+        (
+            &[("VOTE2VALUE", "reset")],
+            "VOTE2VALUE: \"reset\" is the command that resets the poll; allowed: 1 to 100 characters other than \"reset\"",
+        ),
+        (
+            &[("REDIS_PORT", "tcp://10.0.0.1:6379")],
+            "REDIS_PORT: \"tcp://10.0.0.1:6379\" is not a port; allowed: a number from 0 to 65535",
+        ),
+        (&[("PORT", "80800")], "PORT: \"80800\" is not a port; allowed: a number from 0 to 65535"),
+        (&[("RELEASE", "9.9")], "is not a release of "),
+        (&[("LOG_FORMAT", "xml")], "LOG_FORMAT: \"xml\" is not allowed; allowed: auto, text, json"),
+        (
+            &[("STORAGE_URL", "mysqli://u:secret@h/d")],
+            "STORAGE_URL: (not shown) is not the URL of a store; allowed: ",
+        ),
+        (
+            &[("REDIS_HOST", "two words")],
+            "REDIS_HOST: \"two words\" is not a host; allowed: a host name or an IP address",
+        ),
+        (&[("PORT", &port), ("LISTEN_ADDRESS", "127.0.0.1")], &busy),
+    ];
+    for program in ["voting-app", "voting-analytics"] {
+        for (settings, line) in cases {
+            let ended = run(program, &[], settings).await;
+            assert!(!ended.success, "{program} {settings:?}");
+            assert_eq!(ended.stderr.lines().count(), 1, "{program} {settings:?}: {}", ended.stderr);
+            assert!(ended.stderr.starts_with(&format!("{program}: ")), "{}", ended.stderr);
+            assert!(ended.stderr.contains(line), "{program} {settings:?}: {}", ended.stderr);
+            assert!(!ended.stderr.contains("secret"), "{}", ended.stderr);
+            assert_eq!(ended.stdout, "");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_help_names_every_setting_and_shows_no_secret() {
+    let settings = [("MYSQL_PASSWORD", "hunter2"), ("STORAGE_URL", "redis://:hunter2@h:6379")];
+    for (program, names) in [
+        (
+            "voting-app",
+            "RELEASE PORT ADMIN_PORT TITLE VOTE1VALUE VOTE2VALUE SHOWDETAILS FEATUREFLAG ALLOW_RESET REDIS_HOST REDIS_PORT MYSQL_HOST MYSQL_PORT MYSQL_USER MYSQL_PASSWORD MYSQL_DATABASE ANALYTICS_HOST ANALYTICS_PORT ANALYTICS_URL STORAGE_URL",
+        ),
+        (
+            "voting-analytics",
+            "RELEASE PORT ADMIN_PORT VOTE1VALUE VOTE2VALUE REDIS_HOST REDIS_PORT MYSQL_HOST MYSQL_PORT MYSQL_USER MYSQL_PASSWORD MYSQL_DATABASE STORAGE_URL",
+        ),
+        (
+            "voting-storage",
+            "VOTE1VALUE VOTE2VALUE REDIS_HOST REDIS_PORT MYSQL_HOST MYSQL_PORT MYSQL_USER MYSQL_PASSWORD MYSQL_DATABASE STORAGE_URL",
+        ),
+        ("voting-local", "STEP PORT DATA_DIR TITLE VOTE1VALUE VOTE2VALUE"),
+    ] {
+        let ended = run(program, &["--help"], &settings).await;
+        assert!(ended.success);
+        for name in names.split(' ') {
+            assert!(ended.stdout.contains(&format!("[env: {name}")), "{program} does not explain {name}");
+        }
+        assert!(!ended.stdout.contains("hunter2"), "{program}");
+    }
+}

@@ -1,0 +1,92 @@
+//! `voting-storage`, the operator's tool.
+
+use voting_storage::{Category, Choices, open};
+use voting_tests::process::{Ended, run};
+use voting_tests::servers::{MySql, Redis};
+
+async fn tool(arguments: &[&str], url: &str) -> Ended {
+    run("voting-storage", arguments, &[("STORAGE_URL", url)]).await
+}
+
+/// The numbers of a line of the tool's table.
+fn row(ended: &Ended, choice: &str) -> Vec<u64> {
+    assert!(ended.success, "{}", ended.stderr);
+    let line = ended.stdout.lines().find(|line| line.starts_with(choice)).unwrap();
+    line.split_whitespace().skip(1).map(|number| number.parse().unwrap()).collect()
+}
+
+async fn cast(url: &str, category: Category, votes: u32) {
+    let store = open(&url.parse().unwrap(), &Choices::default()).unwrap();
+    for _ in 0..votes {
+        store.cast(voting_storage::Ballot { id: voting_storage::BallotId::new(), category }).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn it_migrates_checks_counts_and_resets() {
+    let mysql = MySql::database().await;
+    let url = mysql.url();
+    assert!(tool(&["migrate"], &url).await.success);
+    assert!(tool(&["check"], &url).await.success);
+    cast(&url, Category::First, 3).await;
+    let tally = tool(&["tally"], &url).await;
+    assert_eq!((row(&tally, "Cats"), row(&tally, "Dogs")), (vec![3], vec![0]));
+
+    let refused = tool(&["reset"], &url).await;
+    assert!(!refused.success && refused.stderr.contains("--yes"), "{}", refused.stderr);
+    assert_eq!(row(&tool(&["tally"], &url).await, "Cats"), [3]);
+    assert!(tool(&["reset", "--yes"], &url).await.success);
+    assert_eq!(row(&tool(&["tally"], &url).await, "Cats"), [0]);
+}
+
+#[tokio::test]
+async fn it_transfers_any_number_of_times() {
+    let (redis, mysql) = (Redis::database().await, MySql::database().await);
+    cast(&redis.url(), Category::First, 2).await;
+    cast(&mysql.url(), Category::Second, 1).await;
+    let transfer = async |options: &[&str]| {
+        let (from, to) = (redis.url(), mysql.url());
+        run("voting-storage", &[&["transfer", "--from", &from, "--to", &to], options].concat(), &[]).await
+    };
+    assert_eq!(row(&transfer(&["--dry-run"]).await, "Cats"), [2, 0, 2]);
+    assert_eq!(row(&transfer(&[]).await, "Cats"), [2, 0, 2]);
+    assert_eq!(row(&transfer(&[]).await, "Cats"), [2, 2, 2]);
+    assert_eq!(row(&transfer(&[]).await, "Dogs"), [0, 1, 1]);
+}
+
+#[tokio::test]
+async fn a_backup_is_read_in_any_number_of_times() {
+    let (redis, mysql) = (Redis::database().await, MySql::database().await);
+    cast(&redis.url(), Category::First, 2).await;
+    let backup = tool(&["export"], &redis.url()).await;
+    assert!(backup.success);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("backup.jsonl");
+    std::fs::write(&file, &backup.stdout).unwrap();
+    for before in [0, 2] {
+        let import = tool(&["import", file.to_str().unwrap()], &mysql.url()).await;
+        assert_eq!(row(&import, "Cats"), [2, before, 2]);
+    }
+    std::fs::write(&file, "Cats,2\n").unwrap();
+    let refused = tool(&["import", file.to_str().unwrap()], &mysql.url()).await;
+    assert!(!refused.success && refused.stderr.contains("line 1: not a backup"), "{}", refused.stderr);
+    assert_eq!(row(&tool(&["tally"], &mysql.url()).await, "Cats"), [2]);
+}
+
+#[tokio::test]
+async fn what_is_missing_or_away_is_one_line() {
+    let away = format!("redis://:secret@127.0.0.1:{}", voting_tests::free_port());
+    for (ended, part) in [
+        (run("voting-storage", &["tally"], &[]).await, "STORAGE_URL"),
+        (tool(&["check"], &away).await, "store unavailable"),
+        (
+            tool(&["tally"], "postgres://u:secret@h").await,
+            "STORAGE_URL: (not shown) is not the URL of a store",
+        ),
+        (tool(&["import", "/nowhere.jsonl"], &away).await, "can't read /nowhere.jsonl"),
+    ] {
+        assert!(!ended.success);
+        assert!(ended.stderr.contains(part) && ended.stderr.lines().count() == 1, "{}", ended.stderr);
+        assert!(!ended.stderr.contains("secret"), "{}", ended.stderr);
+    }
+}

@@ -1,0 +1,30 @@
+//! The deployed programs together: a release of voting-app with the releases that it works with.
+
+use crate::http::Visitor;
+use crate::process::Service;
+
+/// voting-app and voting-analytics on one store, as child processes.
+#[derive(Debug)]
+pub struct Deployment {
+    /// The app.
+    pub app: Service,
+    /// The analytics that it calls.
+    pub analytics: Service,
+}
+
+impl Deployment {
+    /// These releases on the store at this URL, with further settings of the app.
+    pub async fn start(app: &str, analytics: &str, store: &str, settings: &[(&str, &str)]) -> Self {
+        let analytics =
+            Service::start("voting-analytics", &[("RELEASE", analytics), ("STORAGE_URL", store)]).await;
+        let analytics_url = format!("http://{}", analytics.address);
+        let common = [("RELEASE", app), ("STORAGE_URL", store), ("ANALYTICS_URL", analytics_url.as_str())];
+        let app = Service::start("voting-app", &[&common, settings].concat()).await;
+        Self { app, analytics }
+    }
+
+    /// Somebody who opens the page.
+    pub fn visitor(&self) -> Visitor {
+        Visitor::new(self.app.url(""))
+    }
+}
