@@ -40,7 +40,7 @@ impl Remote {
         Self { _server: Box::new(server), ..self }
     }
 
-    async fn is_used_when_it_comes(self) {
+    async fn serves_when_it_comes(self) {
         let start = Instant::now();
         let vote = ballot(Category::First);
         let error = self.store.cast(vote).await.unwrap_err();
@@ -108,12 +108,12 @@ impl Remote {
 
 #[tokio::test]
 async fn a_redis_that_is_away_at_the_start_is_used_when_it_comes() {
-    redis(Mode::Closed).await.is_used_when_it_comes().await;
+    redis(Mode::Closed).await.serves_when_it_comes().await;
 }
 
 #[tokio::test]
 async fn a_mysql_that_is_away_at_the_start_is_used_when_it_comes() {
-    mysql(Mode::Closed).await.is_used_when_it_comes().await;
+    mysql(Mode::Closed).await.serves_when_it_comes().await;
 }
 
 #[tokio::test]

@@ -5,9 +5,6 @@
 //! - [`process`]: the system's own programs as child processes.
 //! - [`deployment`]: the programs together. [`http`]: a visitor of the page.
 
-// A harness may fail loudly: a test that can't be set up has failed.
-#![allow(clippy::unwrap_used, reason = "what can't be set up fails the test")]
-
 pub mod deployment;
 pub mod http;
 pub mod process;

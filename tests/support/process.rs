@@ -51,10 +51,14 @@ impl Signal {
 pub fn program(name: &str) -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     let directory = BUILT.get_or_init(|| {
-        let programs = ["voting-app", "voting-analytics", "voting-storage", "voting-local"];
         let mut cargo = std::process::Command::new(env!("CARGO"));
-        cargo.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).args(["build", "--quiet", "--locked"]);
-        cargo.args(programs.iter().flat_map(|name| ["--package", name]));
+        cargo.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).args([
+            "build",
+            "--quiet",
+            "--locked",
+            "--workspace",
+            "--bins",
+        ]);
         assert!(cargo.status().unwrap().success(), "the programs can't be built");
         // Test programs lie in the folder `deps` beside the programs.
         let test = std::env::current_exe().unwrap();
