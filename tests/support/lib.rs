@@ -3,10 +3,15 @@
 //! - [`servers`]: a Redis and a MySQL or MariaDB, from the environment, Docker or the `PATH`.
 //! - [`proxy`]: a connection that can be cut.
 //! - [`process`]: the system's own programs as child processes.
+//! - [`ledger`]: a load of votes in which every ballot is accounted for.
+//! - [`faults`]: a cluster of the programs behind a [`balancer`], and what can be done to it.
 //! - [`deployment`]: the programs together. [`http`]: a visitor of the page.
 
+pub mod balancer;
 pub mod deployment;
+pub mod faults;
 pub mod http;
+pub mod ledger;
 pub mod process;
 pub mod proxy;
 pub mod servers;

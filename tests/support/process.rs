@@ -70,6 +70,8 @@ pub fn program(name: &str) -> PathBuf {
 /// One of the system's programs, running; it is killed when this is dropped.
 #[derive(Debug)]
 pub struct Service {
+    name: String,
+    settings: Vec<(String, String)>,
     child: Child,
     /// Where it serves.
     pub address: SocketAddr,
@@ -80,19 +82,33 @@ pub struct Service {
 impl Service {
     /// Starts a program with these settings and waits until its admin port answers.
     pub async fn start(name: &str, settings: &[(&str, &str)]) -> Self {
-        let (port, admin_port) = (free_port(), free_port());
-        let mut command = clean(&program(name));
-        command.envs(settings.iter().copied());
-        command.env("PORT", port.to_string()).env("ADMIN_PORT", admin_port.to_string());
-        command.env("LISTEN_ADDRESS", "127.0.0.1");
-        let child = command.stdout(Stdio::null()).spawn().unwrap();
         let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
-        let mut service = Self { child, address: at(port), admin: at(admin_port) };
+        let settings =
+            settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Self::spawn(name.to_owned(), settings, at(free_port()), at(free_port())).await
+    }
+
+    /// Starts it again where it was; it must have ended.
+    pub async fn restart(&mut self) {
+        *self = Self::spawn(self.name.clone(), self.settings.clone(), self.address, self.admin).await;
+    }
+
+    async fn spawn(
+        name: String,
+        settings: Vec<(String, String)>,
+        address: SocketAddr,
+        admin: SocketAddr,
+    ) -> Self {
+        let mut command = clean(&program(&name));
+        command.envs(settings.iter().map(|(name, value)| (name, value)));
+        command.env("PORT", address.port().to_string()).env("ADMIN_PORT", admin.port().to_string());
+        command.env("LISTEN_ADDRESS", "127.0.0.1");
+        let mut child = command.stdout(Stdio::null()).spawn().unwrap();
         for _ in 0..500 {
-            if tokio::net::TcpStream::connect(service.admin).await.is_ok() {
-                return service;
+            if tokio::net::TcpStream::connect(admin).await.is_ok() {
+                return Self { name, settings, child, address, admin };
             }
-            if let Some(status) = service.child.try_wait().unwrap() {
+            if let Some(status) = child.try_wait().unwrap() {
                 panic!("{name} ended at its start: {status}");
             }
             tokio::time::sleep(Duration::from_millis(10)).await;

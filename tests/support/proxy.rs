@@ -63,6 +63,9 @@ impl Proxy {
 }
 
 async fn pass_on(client: TcpStream, server: TcpStream, mut modes: watch::Receiver<Mode>) {
+    // A proxy that held small messages back would slow down what is measured through it.
+    client.set_nodelay(true).unwrap();
+    server.set_nodelay(true).unwrap();
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
     let answers = modes.clone();

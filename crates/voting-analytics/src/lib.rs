@@ -15,7 +15,7 @@ use anyhow::Context as _;
 use voting_service::lifecycle::Lifecycle;
 use voting_service::metrics::Metrics;
 use voting_service::release::{AnalyticsRelease, Released as _};
-use voting_service::server::{ClientLimits, listen, serve};
+use voting_service::server::{listen, serve};
 use voting_service::{admin, telemetry};
 use voting_storage::{Choices, Limits, StoreUrl, VoteStore, open_with};
 
@@ -73,7 +73,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     tracing::info!(release = release.version, address = %listener.local_addr()?, admin = %admin_listener.local_addr()?, store = %url, "voting-analytics serves.");
 
     let admin = admin::routes(lifecycle.clone(), analytics.store.clone(), analytics.metrics.clone());
-    let limits = ClientLimits::default();
+    let limits = config.serve.client_limits();
     let service = serve(listener, routes::routes(analytics), &lifecycle, shutdown.deadline, limits);
     tokio::join!(service, serve(admin_listener, admin, &lifecycle, shutdown.deadline, limits));
     Ok(())

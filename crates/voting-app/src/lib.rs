@@ -21,7 +21,7 @@ use anyhow::Context as _;
 use voting_service::lifecycle::Lifecycle;
 use voting_service::metrics::Metrics;
 use voting_service::release::{AppRelease, Released as _};
-use voting_service::server::{ClientLimits, listen, serve};
+use voting_service::server::{listen, serve};
 use voting_service::{admin, telemetry};
 use voting_storage::{Choices, StoreUrl, VoteStore, open};
 
@@ -109,7 +109,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     tracing::info!(release = release.version, address = %listener.local_addr()?, admin = %admin_listener.local_addr()?, store = %url, "voting-app serves.");
 
     let admin = admin::routes(lifecycle.clone(), app.store.clone(), app.metrics.clone());
-    let limits = ClientLimits::default();
+    let limits = config.serve.client_limits();
     let service = serve(listener, routes::routes(app), &lifecycle, shutdown.deadline, limits);
     tokio::join!(service, serve(admin_listener, admin, &lifecycle, shutdown.deadline, limits));
     Ok(())

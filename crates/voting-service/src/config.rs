@@ -6,6 +6,8 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use voting_storage::config::port;
 
+use crate::server::ClientLimits;
+
 /// Where a service listens, and how it leaves.
 #[derive(Args, Clone, Debug)]
 pub struct ServeArgs {
@@ -29,6 +31,11 @@ pub struct ServeArgs {
     /// Seconds for the requests that are then still in flight; what takes longer is cut off.
     #[arg(long, env = "SHUTDOWN_DEADLINE", value_name = "SECONDS", default_value_t = 10)]
     pub shutdown_deadline: u16,
+
+    /// Seconds from an open or idle connection to the end of a request's head; then it is closed. A proxy in front
+    /// should close idle connections sooner.
+    #[arg(long, env = "CLIENT_TIMEOUT", value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..))]
+    pub client_timeout: u16,
 
     /// Form of the log on the standard output. auto: text on a terminal, JSON elsewhere. RUST_LOG sets its level.
     #[arg(long, env = "LOG_FORMAT", value_name = "FORMAT", default_value = "auto")]
@@ -55,6 +62,11 @@ impl ServeArgs {
     /// Where the admin port listens.
     pub fn admin_address(&self) -> SocketAddr {
         SocketAddr::new(self.listen_address, self.admin_port)
+    }
+
+    /// How long clients may take.
+    pub fn client_limits(&self) -> ClientLimits {
+        ClientLimits { head: Duration::from_secs(self.client_timeout.into()) }
     }
 
     /// How the service leaves.

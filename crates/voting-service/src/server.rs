@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::Request;
-use axum::http::{HeaderName, HeaderValue, StatusCode, header};
-use axum::response::IntoResponse;
+use axum::extract::{Request, State};
+use axum::http::{HeaderName, HeaderValue, StatusCode, Version, header};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
@@ -116,6 +117,7 @@ pub async fn serve(
         .timer(TokioTimer::new())
         .max_header_list_size(MAX_HEAD as u32)
         .keep_alive_interval(Some(limits.head));
+    let routes = routes.layer(from_fn_with_state(lifecycle.clone(), close_while_draining));
     let connections = GracefulShutdown::new();
     let mut tasks = tokio::task::JoinSet::new();
     loop {
@@ -150,4 +152,16 @@ pub async fn serve(
         tracing::warn!(?deadline, "Requests were still in flight at the deadline; they are cut off.");
     }
     tasks.shutdown().await;
+}
+
+/// Tells clients that keep a connection to open another one: whoever routes here has been told that the service is not
+/// ready, so the next one goes elsewhere, and none is closed under a request.
+async fn close_while_draining(State(lifecycle): State<Lifecycle>, request: Request, next: Next) -> Response {
+    let version = request.version();
+    let mut response = next.run(request).await;
+    // HTTP/2 has a message of its own for it, which hyper sends at the end.
+    if lifecycle.is_draining() && version <= Version::HTTP_11 {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
 }
