@@ -51,18 +51,16 @@ impl Signal {
 pub fn program(name: &str) -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     let directory = BUILT.get_or_init(|| {
+        // Test programs lie in the folder `deps` beside the programs; both are named after the profile.
+        let this = std::env::current_exe().unwrap();
+        let folder = this.parent().unwrap();
+        let folder = if folder.ends_with("deps") { folder.parent().unwrap() } else { folder };
+        let profile = folder.file_name().and_then(|name| name.to_str()).unwrap();
         let mut cargo = std::process::Command::new(env!("CARGO"));
-        cargo.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).args([
-            "build",
-            "--quiet",
-            "--locked",
-            "--workspace",
-            "--bins",
-        ]);
+        cargo.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).args(["build", "--quiet", "--locked"]);
+        cargo.args(["--workspace", "--bins", "--profile", if profile == "debug" { "dev" } else { profile }]);
         assert!(cargo.status().unwrap().success(), "the programs can't be built");
-        // Test programs lie in the folder `deps` beside the programs.
-        let test = std::env::current_exe().unwrap();
-        test.parent().and_then(Path::parent).unwrap().to_owned()
+        folder.to_owned()
     });
     directory.join(name)
 }

@@ -1,5 +1,6 @@
 //! The project's own commands.
 
+mod ledger;
 mod setup;
 mod test;
 
@@ -19,11 +20,14 @@ struct Arguments {
 enum Command {
     /// Get what this machine lacks for the tests, then run all of them.
     Test(test::Arguments),
+    /// Cast votes and account for each one; with --faults, through every fault.
+    Ledger(ledger::Arguments),
 }
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Test(arguments) => test::run(&arguments),
+        Command::Ledger(arguments) => ledger::run(&arguments),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
