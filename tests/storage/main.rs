@@ -5,3 +5,4 @@ mod mysql;
 mod outage;
 mod redis;
 mod sqlite;
+mod transfer;

@@ -20,6 +20,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if arguments.ledger.iter().any(|argument| argument == "--faults") {
         setup::servers()?;
     }
-    let ledger = ["run", "--quiet", "--package", "voting-tests", "--bin", "ledger", "--"];
-    setup::run(Command::new("cargo").args(ledger).args(&arguments.ledger))
+    // All programs at once: with one package alone, cargo would build its dependencies anew.
+    setup::run(Command::new("cargo").args(["build", "--quiet", "--workspace", "--bins"]))?;
+    setup::run(Command::new(setup::target_folder()?.join("debug/ledger")).args(&arguments.ledger))
 }

@@ -1,6 +1,6 @@
 //! Getting what a fresh machine lacks, and saying so.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, bail};
@@ -14,6 +14,12 @@ pub fn run(command: &mut Command) -> anyhow::Result<()> {
         bail!("failed ({status}): {shown}");
     }
     Ok(())
+}
+
+/// Where cargo puts what it builds: this program lies in the folder of its profile there.
+pub fn target_folder() -> anyhow::Result<PathBuf> {
+    let this = std::env::current_exe().context("can't tell where this program is")?;
+    this.ancestors().nth(2).map(Path::to_owned).context("this program is not in a folder of cargo")
 }
 
 /// Makes sure that the tests find a Redis and a MySQL or MariaDB. The tests of faults kill and freeze servers, so

@@ -1,0 +1,200 @@
+//! Transfers at any moment: between any two backends, cut off half way, while both stores take votes.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+use voting_storage::transfer::transfer;
+use voting_storage::{Category, Choices, Tally, VoteStore, open};
+use voting_tests::process::{clean, program};
+use voting_tests::servers::{MySql, Redis};
+
+use crate::contract::ballot;
+
+/// Something that happens at one of two stores.
+#[derive(Clone, Copy, Debug)]
+enum Event {
+    /// Votes for a choice.
+    Cast { at: usize, category: Category, votes: u8 },
+    /// A reset.
+    Reset { at: usize },
+    /// A transfer from this store to the other.
+    Transfer { from: usize },
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let category = prop_oneof![Just(Category::First), Just(Category::Second)];
+    prop_oneof![
+        4 => (0..2_usize, category, 1..4_u8).prop_map(|(at, category, votes)| Event::Cast { at, category, votes }),
+        1 => (0..2_usize).prop_map(|at| Event::Reset { at }),
+        2 => (0..2_usize).prop_map(|from| Event::Transfer { from }),
+    ]
+}
+
+/// What must hold, said vote by vote: a store knows the votes that were cast in it or transferred to it, and a reset
+/// takes away those that the store knows.
+#[derive(Default)]
+struct Model {
+    cast: Vec<Category>,
+    known: [HashSet<usize>; 2],
+    /// Those that a store knows to be taken away.
+    gone: [HashSet<usize>; 2],
+}
+
+impl Model {
+    fn apply(&mut self, event: Event) {
+        match event {
+            Event::Cast { at, category, votes } => {
+                for _ in 0..votes {
+                    self.known[at].insert(self.cast.len());
+                    self.cast.push(category);
+                }
+            }
+            Event::Reset { at } => self.gone[at] = self.known[at].clone(),
+            Event::Transfer { from } => {
+                for votes in [&mut self.known, &mut self.gone] {
+                    let sent = votes[from].clone();
+                    votes[1 - from].extend(sent);
+                }
+            }
+        }
+    }
+
+    fn tally(&self, at: usize) -> Tally {
+        let [first, second] = Category::ALL.map(|category| {
+            let counts =
+                self.known[at].difference(&self.gone[at]).filter(|vote| self.cast[**vote] == category);
+            u64::try_from(counts.count()).unwrap()
+        });
+        Tally::new(first, second)
+    }
+}
+
+async fn play(stores: &[Arc<dyn VoteStore>; 2], events: &[Event]) {
+    let mut model = Model::default();
+    let end = [Event::Transfer { from: 0 }, Event::Transfer { from: 1 }];
+    for event in events.iter().chain(&end) {
+        match *event {
+            Event::Cast { at, category, votes } => {
+                for _ in 0..votes {
+                    stores[at].cast(ballot(category)).await.unwrap();
+                }
+            }
+            Event::Reset { at } => stores[at].reset().await.unwrap(),
+            Event::Transfer { from } => {
+                transfer(stores[from].as_ref(), stores[1 - from].as_ref()).await.unwrap();
+            }
+        }
+        model.apply(*event);
+        for at in 0..2 {
+            assert_eq!(
+                stores[at].tally().await.unwrap(),
+                model.tally(at),
+                "store {at} after {event:?} of {events:?}"
+            );
+        }
+    }
+    assert_eq!(stores[0].snapshot().await.unwrap(), stores[1].snapshot().await.unwrap());
+}
+
+/// Any interleaving ends with both stores equal to what was cast and not taken away.
+fn any_interleaving_ends_equal(
+    runtime: &tokio::runtime::Runtime,
+    cases: u32,
+    stores: impl Fn() -> [Arc<dyn VoteStore>; 2],
+) {
+    let mut runner = TestRunner::new(Config { cases, failure_persistence: None, ..Config::default() });
+    runner
+        .run(&prop::collection::vec(event(), 1..14), |events| {
+            runtime.block_on(play(&stores(), &events));
+            Ok(())
+        })
+        .unwrap();
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+}
+
+fn store(url: &str) -> Arc<dyn VoteStore> {
+    open(&url.parse().unwrap(), &Choices::default()).unwrap()
+}
+
+#[test]
+fn any_interleaving_between_redis_and_sqlite_ends_equal() {
+    let runtime = runtime();
+    let folder = tempfile::tempdir().unwrap();
+    let cases = AtomicU64::new(0);
+    any_interleaving_ends_equal(&runtime, 40, || {
+        let case = cases.fetch_add(1, Ordering::Relaxed);
+        runtime.block_on(async {
+            let redis = Redis::database().await;
+            [store(&redis.url()), store(&format!("sqlite:{}/{case}.db", folder.path().display()))]
+        })
+    });
+}
+
+#[test]
+fn any_interleaving_between_redis_and_mysql_ends_equal() {
+    let runtime = runtime();
+    any_interleaving_ends_equal(&runtime, 15, || {
+        runtime.block_on(async {
+            [store(&Redis::database().await.url()), store(&MySql::database().await.url())]
+        })
+    });
+}
+
+/// Casts votes until told to stop, and says how many were counted.
+fn voters(
+    store: &Arc<dyn VoteStore>,
+    category: Category,
+    stop: &Arc<AtomicBool>,
+) -> (tokio::task::JoinHandle<()>, Arc<AtomicU64>) {
+    let (store, stop, counted) = (store.clone(), stop.clone(), Arc::new(AtomicU64::new(0)));
+    let task = tokio::spawn({
+        let counted = counted.clone();
+        async move {
+            while !stop.load(Ordering::Relaxed) {
+                store.cast(ballot(category)).await.unwrap();
+                counted.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    });
+    (task, counted)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_transfer_that_is_killed_half_way_while_both_stores_take_votes_loses_and_doubles_nothing() {
+    let (redis, mysql) = (Redis::database().await, MySql::database().await);
+    let urls = [redis.url(), mysql.url()];
+    let stores = urls.each_ref().map(|url| store(url));
+    for store in &stores {
+        store.ping().await.unwrap();
+    }
+    let stop = Arc::new(AtomicBool::new(false));
+    let (first, in_redis) = voters(&stores[0], Category::First, &stop);
+    let (second, in_mysql) = voters(&stores[1], Category::Second, &stop);
+    for round in 0..24_u64 {
+        let (from, to) = if round % 2 == 0 { (0, 1) } else { (1, 0) };
+        let mut tool = clean(&program("voting-storage"));
+        tool.args(["transfer", "--from", &urls[from], "--to", &urls[to]]).stdout(std::process::Stdio::null());
+        let mut tool = tool.spawn().unwrap();
+        // A whole one takes some 20 to 40 ms; most of these are cut off somewhere in it.
+        tokio::time::sleep(Duration::from_millis(round * 3)).await;
+        tool.kill().await.unwrap();
+    }
+    stop.store(true, Ordering::Relaxed);
+    first.await.unwrap();
+    second.await.unwrap();
+    for (from, to) in [(0, 1), (1, 0)] {
+        transfer(stores[from].as_ref(), stores[to].as_ref()).await.unwrap();
+    }
+    let all = Tally::new(in_redis.load(Ordering::Relaxed), in_mysql.load(Ordering::Relaxed));
+    assert!(all.total() > 100, "{all:?}");
+    for store in &stores {
+        assert_eq!(store.tally().await.unwrap(), all);
+    }
+}
