@@ -1,0 +1,261 @@
+package mesh
+
+import (
+	"fmt"
+	"hash/fnv"
+	"slices"
+	"sort"
+	"strings"
+	"testing"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"istio.io/istio/pkg/config"
+)
+
+// cluster is what has been applied so far, and stands in for the API server and the controllers that make pods and
+// endpoint slices. Istio's control plane is fed from it.
+type cluster struct {
+	documents map[string]document
+	replicas  map[string]int32 // what `kubectl scale` has asked for, by deployment
+	// place says where a pod's port is reached. Nil: an address of its own, the container's port, with a sidecar.
+	place func(pod *corev1.Pod, port corev1.ContainerPort) (address string, number int32)
+}
+
+func newCluster() *cluster {
+	return &cluster{documents: map[string]document{}, replicas: map[string]int32{}}
+}
+
+// apply does one document's part of `kubectl apply` and returns the line that kubectl prints.
+func (c *cluster) apply(d document) string {
+	verb := "created"
+	if before, found := c.documents[d.key]; found {
+		verb = "configured"
+		if before.text == d.text {
+			verb = "unchanged"
+		}
+	}
+	c.documents[d.key] = d
+	return d.key + " " + verb
+}
+
+func (c *cluster) delete(key string) {
+	delete(c.documents, key)
+}
+
+// clone lets a test go on from here without changing what others see.
+func (c *cluster) clone() *cluster {
+	other := newCluster()
+	for k, v := range c.documents {
+		other.documents[k] = v
+	}
+	for k, v := range c.replicas {
+		other.replicas[k] = v
+	}
+	return other
+}
+
+func (c *cluster) sortedKeys() []string {
+	keys := make([]string, 0, len(c.documents))
+	for key := range c.documents {
+		keys = append(keys, key)
+	}
+	sort.Strings(keys)
+	return keys
+}
+
+func (c *cluster) configs() []config.Config {
+	var configs []config.Config
+	for _, key := range c.sortedKeys() {
+		if found := c.documents[key].config; found != nil {
+			configs = append(configs, *found)
+		}
+	}
+	return configs
+}
+
+// objects are the Kubernetes objects that Istio's control plane watches.
+func (c *cluster) objects() []runtime.Object {
+	var objects []runtime.Object
+	pods := c.pods()
+	for _, pod := range pods {
+		objects = append(objects, pod)
+	}
+	for _, service := range c.services() {
+		objects = append(objects, service)
+		for _, slice := range c.endpointSlices(service, pods) {
+			objects = append(objects, slice)
+		}
+	}
+	for _, name := range []string{namespace, gatewayNamespace} {
+		objects = append(objects, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}})
+	}
+	return objects
+}
+
+func (c *cluster) services() []*corev1.Service {
+	services := []*corev1.Service{gatewayService()}
+	for _, key := range c.sortedKeys() {
+		if service, ok := c.documents[key].object.(*corev1.Service); ok {
+			service = service.DeepCopy()
+			service.Namespace = namespace
+			service.Spec.ClusterIP = virtualAddress(service.Name)
+			service.Spec.ClusterIPs = []string{service.Spec.ClusterIP}
+			services = append(services, service)
+		}
+	}
+	return services
+}
+
+// pods are what the Deployments' controllers would make, running and ready, each with the sidecar's label.
+func (c *cluster) pods() []*corev1.Pod {
+	pods := []*corev1.Pod{gatewayPod()}
+	for _, key := range c.sortedKeys() {
+		if deployment, ok := c.documents[key].object.(*appsv1.Deployment); ok {
+			pods = append(pods, c.podsOf(deployment)...)
+		}
+	}
+	return pods
+}
+
+func (c *cluster) podsOf(deployment *appsv1.Deployment) []*corev1.Pod {
+	replicas := *deployment.Spec.Replicas
+	if scaled, found := c.replicas[deployment.Name]; found {
+		replicas = scaled
+	}
+	var pods []*corev1.Pod
+	for i := range replicas {
+		name := fmt.Sprintf("%s-%d", deployment.Name, i)
+		pod := &corev1.Pod{
+			TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"},
+			ObjectMeta: *deployment.Spec.Template.ObjectMeta.DeepCopy(),
+			Spec:       *deployment.Spec.Template.Spec.DeepCopy(),
+		}
+		pod.Name, pod.Namespace = name, namespace
+		if c.place == nil {
+			pod.Labels["security.istio.io/tlsMode"] = "istio"
+			setAddress(pod, podAddress(name))
+		} else {
+			address, _ := c.place(pod, pod.Spec.Containers[0].Ports[0])
+			setAddress(pod, address)
+		}
+		pods = append(pods, pod)
+	}
+	return pods
+}
+
+func setAddress(pod *corev1.Pod, address string) {
+	pod.Status = corev1.PodStatus{
+		Phase:      corev1.PodRunning,
+		PodIP:      address,
+		PodIPs:     []corev1.PodIP{{IP: address}},
+		Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}},
+	}
+}
+
+// endpointSlices resolves named target ports as the endpoint controller does: a pod without a container port of that name
+// is not listed under that port. Pods share a slice only if their ports are the same.
+func (c *cluster) endpointSlices(service *corev1.Service, pods []*corev1.Pod) []*discoveryv1.EndpointSlice {
+	slicesByPorts := map[string]*discoveryv1.EndpointSlice{}
+	selector := labels.SelectorFromSet(service.Spec.Selector)
+	for _, pod := range pods {
+		if pod.Namespace != service.Namespace || !selector.Matches(labels.Set(pod.Labels)) {
+			continue
+		}
+		var ports []discoveryv1.EndpointPort
+		for _, port := range service.Spec.Ports {
+			if number, found := c.resolve(pod, port); found {
+				ports = append(ports, discoveryv1.EndpointPort{Name: &port.Name, Port: &number, Protocol: protocolTCP()})
+			}
+		}
+		id := describePorts(ports)
+		slice, found := slicesByPorts[id]
+		if !found {
+			slice = &discoveryv1.EndpointSlice{
+				ObjectMeta: metav1.ObjectMeta{
+					Name:      fmt.Sprintf("%s-%08x", service.Name, hash(id)),
+					Namespace: service.Namespace,
+					Labels:    map[string]string{discoveryv1.LabelServiceName: service.Name},
+				},
+				AddressType: discoveryv1.AddressTypeIPv4,
+				Ports:       ports,
+			}
+			slicesByPorts[id] = slice
+		}
+		ready := true
+		slice.Endpoints = append(slice.Endpoints, discoveryv1.Endpoint{
+			Addresses:  []string{pod.Status.PodIP},
+			Conditions: discoveryv1.EndpointConditions{Ready: &ready},
+			TargetRef:  &corev1.ObjectReference{Kind: "Pod", Name: pod.Name, Namespace: pod.Namespace},
+		})
+	}
+	ids := make([]string, 0, len(slicesByPorts))
+	for id := range slicesByPorts {
+		ids = append(ids, id)
+	}
+	slices.Sort(ids)
+	var all []*discoveryv1.EndpointSlice
+	for _, id := range ids {
+		all = append(all, slicesByPorts[id])
+	}
+	return all
+}
+
+func (c *cluster) resolve(pod *corev1.Pod, port corev1.ServicePort) (int32, bool) {
+	for _, container := range pod.Spec.Containers {
+		for _, candidate := range container.Ports {
+			if candidate.Name == port.TargetPort.StrVal || candidate.ContainerPort == port.TargetPort.IntVal {
+				if c.place != nil && pod.Namespace == namespace {
+					_, number := c.place(pod, candidate)
+					return number, true
+				}
+				return candidate.ContainerPort, true
+			}
+		}
+	}
+	return 0, false
+}
+
+// deployment finds an applied Deployment, or fails.
+func (c *cluster) deployment(t *testing.T, name string) *appsv1.Deployment {
+	t.Helper()
+	found, ok := c.documents["deployment.apps/"+name].object.(*appsv1.Deployment)
+	if !ok {
+		t.Fatalf("there is no deployment %s", name)
+	}
+	return found
+}
+
+func describePorts(ports []discoveryv1.EndpointPort) string {
+	var all []string
+	for _, port := range ports {
+		all = append(all, fmt.Sprintf("%s=%d", *port.Name, *port.Port))
+	}
+	return strings.Join(all, ",")
+}
+
+func protocolTCP() *corev1.Protocol {
+	tcp := corev1.ProtocolTCP
+	return &tcp
+}
+
+func hash(text string) uint32 {
+	h := fnv.New32a()
+	h.Write([]byte(text))
+	return h.Sum32()
+}
+
+func virtualAddress(service string) string {
+	h := hash(service)
+	return fmt.Sprintf("10.96.%d.%d", h>>8&0xff, h&0xff)
+}
+
+func podAddress(pod string) string {
+	h := hash(pod)
+	return fmt.Sprintf("10.1.%d.%d", h>>8&0xff, h&0xff)
+}
