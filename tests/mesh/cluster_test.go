@@ -6,9 +6,9 @@ import (
 	"slices"
 	"sort"
 	"strings"
-	"testing"
 
 	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -37,7 +37,8 @@ func (c *cluster) apply(d document) string {
 	if before, found := c.documents[d.key]; found {
 		verb = "configured"
 		if before.text == d.text {
-			verb = "unchanged"
+			// What others have set in it stays, such as the passwords in the secret.
+			return d.key + " unchanged"
 		}
 	}
 	c.documents[d.key] = d
@@ -112,15 +113,29 @@ func (c *cluster) services() []*corev1.Service {
 	return services
 }
 
-// pods are what the Deployments' controllers would make, running and ready, each with the sidecar's label.
+// pods are what the controllers of Deployments and Jobs would make, running and ready, each with the sidecar's label.
 func (c *cluster) pods() []*corev1.Pod {
 	pods := []*corev1.Pod{gatewayPod()}
 	for _, key := range c.sortedKeys() {
-		if deployment, ok := c.documents[key].object.(*appsv1.Deployment); ok {
-			pods = append(pods, c.podsOf(deployment)...)
+		switch workload := c.documents[key].object.(type) {
+		case *appsv1.Deployment:
+			pods = append(pods, c.podsOf(workload)...)
+		case *batchv1.Job:
+			pods = append(pods, c.newPod(workload.Name+"-0", workload.Spec.Template))
 		}
 	}
 	return pods
+}
+
+// deployments are the Deployments applied so far, by name.
+func (c *cluster) deployments() []*appsv1.Deployment {
+	var all []*appsv1.Deployment
+	for _, key := range c.sortedKeys() {
+		if deployment, ok := c.documents[key].object.(*appsv1.Deployment); ok {
+			all = append(all, deployment)
+		}
+	}
+	return all
 }
 
 func (c *cluster) podsOf(deployment *appsv1.Deployment) []*corev1.Pod {
@@ -130,23 +145,26 @@ func (c *cluster) podsOf(deployment *appsv1.Deployment) []*corev1.Pod {
 	}
 	var pods []*corev1.Pod
 	for i := range replicas {
-		name := fmt.Sprintf("%s-%d", deployment.Name, i)
-		pod := &corev1.Pod{
-			TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"},
-			ObjectMeta: *deployment.Spec.Template.ObjectMeta.DeepCopy(),
-			Spec:       *deployment.Spec.Template.Spec.DeepCopy(),
-		}
-		pod.Name, pod.Namespace = name, namespace
-		if c.place == nil {
-			pod.Labels["security.istio.io/tlsMode"] = "istio"
-			setAddress(pod, podAddress(name))
-		} else {
-			address, _ := c.place(pod, pod.Spec.Containers[0].Ports[0])
-			setAddress(pod, address)
-		}
-		pods = append(pods, pod)
+		pods = append(pods, c.newPod(fmt.Sprintf("%s-%d", deployment.Name, i), deployment.Spec.Template))
 	}
 	return pods
+}
+
+func (c *cluster) newPod(name string, template corev1.PodTemplateSpec) *corev1.Pod {
+	pod := &corev1.Pod{
+		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"},
+		ObjectMeta: *template.ObjectMeta.DeepCopy(),
+		Spec:       *template.Spec.DeepCopy(),
+	}
+	pod.Name, pod.Namespace = name, namespace
+	if c.place == nil {
+		pod.Labels["security.istio.io/tlsMode"] = "istio"
+		setAddress(pod, podAddress(name))
+	} else {
+		address, _ := c.place(pod, corev1.ContainerPort{})
+		setAddress(pod, address)
+	}
+	return pod
 }
 
 func setAddress(pod *corev1.Pod, address string) {
@@ -219,16 +237,6 @@ func (c *cluster) resolve(pod *corev1.Pod, port corev1.ServicePort) (int32, bool
 		}
 	}
 	return 0, false
-}
-
-// deployment finds an applied Deployment, or fails.
-func (c *cluster) deployment(t *testing.T, name string) *appsv1.Deployment {
-	t.Helper()
-	found, ok := c.documents["deployment.apps/"+name].object.(*appsv1.Deployment)
-	if !ok {
-		t.Fatalf("there is no deployment %s", name)
-	}
-	return found
 }
 
 func describePorts(ports []discoveryv1.EndpointPort) string {

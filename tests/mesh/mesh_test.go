@@ -2,6 +2,7 @@ package mesh
 
 import (
 	"fmt"
+	"slices"
 	"sort"
 	"strings"
 	"testing"
@@ -46,16 +47,20 @@ func newMesh(t *testing.T, c *cluster) *meshUnderTest {
 	}
 }
 
-// pod finds a pod by the start of its name: "voting-app-1-0".
-func (m *meshUnderTest) pod(name string) *corev1.Pod {
+// pod finds a pod of a deployment or a job, or fails.
+func (m *meshUnderTest) pod(workload string) *corev1.Pod {
 	m.t.Helper()
 	for _, pod := range m.pods {
-		if strings.HasPrefix(pod.Name, name+"-") {
+		if workloadOf(pod) == workload {
 			return pod
 		}
 	}
-	m.t.Fatalf("there is no pod of %s", name)
+	m.t.Fatalf("there is no pod of %s", workload)
 	return nil
+}
+
+func (m *meshUnderTest) has(workload string) bool {
+	return slices.ContainsFunc(m.pods, func(pod *corev1.Pod) bool { return workloadOf(pod) == workload })
 }
 
 func (m *meshUnderTest) podAt(address string) *corev1.Pod {
@@ -248,10 +253,10 @@ func (m *meshUnderTest) enter(caller, pod *corev1.Pod, port int, r request, mutu
 	if !allowed(m.t, chain, principal, uint32(port)) {
 		return denied
 	}
-	return deploymentOf(pod)
+	return workloadOf(pod)
 }
 
-func deploymentOf(pod *corev1.Pod) string {
+func workloadOf(pod *corev1.Pod) string {
 	return pod.Name[:strings.LastIndex(pod.Name, "-")]
 }
 
