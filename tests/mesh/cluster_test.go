@@ -23,8 +23,17 @@ import (
 type cluster struct {
 	documents map[string]document
 	replicas  map[string]int32 // what `kubectl scale` has asked for, by deployment
-	// place says where a pod's port is reached. Nil: an address of its own, the container's port, with a sidecar.
-	place func(pod *corev1.Pod, port corev1.ContainerPort) (address string, number int32)
+	real      realPods         // nil: each pod has an address of its own, a sidecar, and is ready
+}
+
+// realPods are pods with something behind them, outside of Kubernetes and without sidecars.
+type realPods interface {
+	// address is where a pod is reached.
+	address(pod *corev1.Pod) string
+	// port is where a pod's port is reached at that address.
+	port(pod *corev1.Pod, port corev1.ContainerPort) int32
+	// ready says whether the pod serves.
+	ready(pod *corev1.Pod) bool
 }
 
 func newCluster() *cluster {
@@ -100,7 +109,11 @@ func (c *cluster) objects() []runtime.Object {
 }
 
 func (c *cluster) services() []*corev1.Service {
-	services := []*corev1.Service{gatewayService()}
+	listens := int32(gatewayPort)
+	if c.real != nil {
+		listens = c.real.port(gatewayPod(), corev1.ContainerPort{})
+	}
+	services := []*corev1.Service{gatewayService(listens)}
 	for _, key := range c.sortedKeys() {
 		if service, ok := c.documents[key].object.(*corev1.Service); ok {
 			service = service.DeepCopy()
@@ -115,7 +128,11 @@ func (c *cluster) services() []*corev1.Service {
 
 // pods are what the controllers of Deployments and Jobs would make, running and ready, each with the sidecar's label.
 func (c *cluster) pods() []*corev1.Pod {
-	pods := []*corev1.Pod{gatewayPod()}
+	gateway := gatewayPod()
+	if c.real != nil {
+		setAddress(gateway, c.real.address(gateway))
+	}
+	pods := []*corev1.Pod{gateway}
 	for _, key := range c.sortedKeys() {
 		switch workload := c.documents[key].object.(type) {
 		case *appsv1.Deployment:
@@ -157,12 +174,11 @@ func (c *cluster) newPod(name string, template corev1.PodTemplateSpec) *corev1.P
 		Spec:       *template.Spec.DeepCopy(),
 	}
 	pod.Name, pod.Namespace = name, namespace
-	if c.place == nil {
+	if c.real == nil {
 		pod.Labels["security.istio.io/tlsMode"] = "istio"
 		setAddress(pod, podAddress(name))
 	} else {
-		address, _ := c.place(pod, corev1.ContainerPort{})
-		setAddress(pod, address)
+		setAddress(pod, c.real.address(pod))
 	}
 	return pod
 }
@@ -205,7 +221,7 @@ func (c *cluster) endpointSlices(service *corev1.Service, pods []*corev1.Pod) []
 			}
 			slicesByPorts[id] = slice
 		}
-		ready := true
+		ready := c.real == nil || c.real.ready(pod)
 		slice.Endpoints = append(slice.Endpoints, discoveryv1.Endpoint{
 			Addresses:  []string{pod.Status.PodIP},
 			Conditions: discoveryv1.EndpointConditions{Ready: &ready},
@@ -227,13 +243,13 @@ func (c *cluster) endpointSlices(service *corev1.Service, pods []*corev1.Pod) []
 func (c *cluster) resolve(pod *corev1.Pod, port corev1.ServicePort) (int32, bool) {
 	for _, container := range pod.Spec.Containers {
 		for _, candidate := range container.Ports {
-			if candidate.Name == port.TargetPort.StrVal || candidate.ContainerPort == port.TargetPort.IntVal {
-				if c.place != nil && pod.Namespace == namespace {
-					_, number := c.place(pod, candidate)
-					return number, true
-				}
-				return candidate.ContainerPort, true
+			if port.TargetPort.StrVal != "" && candidate.Name != port.TargetPort.StrVal {
+				continue
 			}
+			if c.real != nil {
+				return c.real.port(pod, candidate), true
+			}
+			return candidate.ContainerPort, true
 		}
 	}
 	return 0, false

@@ -16,14 +16,15 @@ const (
 
 var gatewayLabels = map[string]string{"istio": "ingressgateway", "app": "istio-ingressgateway"}
 
-func gatewayService() *corev1.Service {
+// gatewayService offers port 80 at the port that the gateway listens on.
+func gatewayService(listens int32) *corev1.Service {
 	return &corev1.Service{
 		ObjectMeta: metav1.ObjectMeta{Name: "istio-ingressgateway", Namespace: gatewayNamespace},
 		Spec: corev1.ServiceSpec{
 			Type:      corev1.ServiceTypeLoadBalancer,
 			ClusterIP: "10.96.0.1",
 			Selector:  gatewayLabels,
-			Ports:     []corev1.ServicePort{{Name: "http2", Port: 80, TargetPort: intstr.FromInt32(gatewayPort)}},
+			Ports:     []corev1.ServicePort{{Name: "http2", Port: 80, TargetPort: intstr.FromInt32(listens)}},
 		},
 	}
 }
