@@ -1,5 +1,6 @@
 //! The project's own commands.
 
+mod mesh;
 mod setup;
 mod test;
 
@@ -17,12 +18,15 @@ struct Arguments {
 
 #[derive(Subcommand, Debug)]
 enum Command {
+    /// Ask Istio's own code what the manifests do, and run the tutorial against a real Envoy.
+    Mesh,
     /// Get what this machine lacks for the tests, then run all of them.
     Test(test::Arguments),
 }
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
+        Command::Mesh => mesh::run(),
         Command::Test(arguments) => test::run(&arguments),
     };
     match done {

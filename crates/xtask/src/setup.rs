@@ -56,7 +56,8 @@ pub fn install(packages: &[&str]) -> anyhow::Result<()> {
         .stdout(Stdio::null()))
 }
 
-fn is_there(names: &[&str]) -> bool {
+/// Whether one of these programs is on the `PATH` or where distributions put servers.
+pub fn is_there(names: &[&str]) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
     folders.push("/usr/sbin".into());
