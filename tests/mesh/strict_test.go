@@ -7,9 +7,6 @@ import (
 	"strings"
 	"testing"
 
-	corev1 "k8s.io/api/core/v1"
-	"k8s.io/pod-security-admission/api"
-	"k8s.io/pod-security-admission/policy"
 	"sigs.k8s.io/yaml"
 )
 
@@ -88,40 +85,6 @@ func misspell(value any, check func(field string)) {
 				misspell(inner, check)
 			}
 		}
-	}
-}
-
-// TestEveryPodIsRestricted runs Kubernetes' own pod security admission.
-func TestEveryPodIsRestricted(t *testing.T) {
-	evaluator, err := policy.NewEvaluator(policy.DefaultChecks(), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	restricted := api.LevelVersion{Level: api.LevelRestricted, Version: api.LatestVersion()}
-	c := newCluster()
-	for _, path := range manifests(t) {
-		for _, d := range readManifest(t, path) {
-			c.apply(d)
-		}
-	}
-	evaluated := 0
-	for _, pod := range c.pods() {
-		if pod.Namespace != namespace {
-			continue
-		}
-		evaluated++
-		for _, result := range evaluator.EvaluatePod(restricted, &pod.ObjectMeta, &pod.Spec) {
-			if !result.Allowed {
-				t.Errorf("%s: %s: %s", pod.Name, result.ForbiddenReason, result.ForbiddenDetail)
-			}
-		}
-	}
-	if evaluated < 15 {
-		t.Errorf("there are %d pods only", evaluated)
-	}
-	labels := c.documents["namespace/"+namespace].object.(*corev1.Namespace).Labels
-	if labels[api.EnforceLevelLabel] != string(api.LevelRestricted) {
-		t.Errorf("the namespace does not enforce what its pods keep: %s", labels)
 	}
 }
 
