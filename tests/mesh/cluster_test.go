@@ -23,7 +23,8 @@ import (
 type cluster struct {
 	documents map[string]document
 	replicas  map[string]int32 // what `kubectl scale` has asked for, by deployment
-	real      realPods         // nil: each pod has an address of its own, a sidecar, and is ready
+	gateway   gateway
+	real      realPods // nil: each pod has an address of its own, a sidecar, and is ready
 }
 
 // realPods are pods with something behind them, outside of Kubernetes and without sidecars.
@@ -37,7 +38,7 @@ type realPods interface {
 }
 
 func newCluster() *cluster {
-	return &cluster{documents: map[string]document{}, replicas: map[string]int32{}}
+	return &cluster{documents: map[string]document{}, replicas: map[string]int32{}, gateway: istioGateway}
 }
 
 // apply does one document's part of `kubectl apply` and returns the line that kubectl prints.
@@ -61,6 +62,7 @@ func (c *cluster) delete(key string) {
 // clone lets a test go on from here without changing what others see.
 func (c *cluster) clone() *cluster {
 	other := newCluster()
+	other.gateway = c.gateway
 	for k, v := range c.documents {
 		other.documents[k] = v
 	}
@@ -102,7 +104,7 @@ func (c *cluster) objects() []runtime.Object {
 			objects = append(objects, slice)
 		}
 	}
-	for _, name := range []string{namespace, gatewayNamespace} {
+	for _, name := range []string{namespace, c.gateway.namespace} {
 		objects = append(objects, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}})
 	}
 	return objects
@@ -111,9 +113,9 @@ func (c *cluster) objects() []runtime.Object {
 func (c *cluster) services() []*corev1.Service {
 	listens := int32(gatewayPort)
 	if c.real != nil {
-		listens = c.real.port(gatewayPod(), corev1.ContainerPort{})
+		listens = c.real.port(c.gateway.pod(), corev1.ContainerPort{})
 	}
-	services := []*corev1.Service{gatewayService(listens)}
+	services := []*corev1.Service{c.gateway.service(listens)}
 	for _, key := range c.sortedKeys() {
 		if service, ok := c.documents[key].object.(*corev1.Service); ok {
 			service = service.DeepCopy()
@@ -128,7 +130,7 @@ func (c *cluster) services() []*corev1.Service {
 
 // pods are what the controllers of Deployments and Jobs would make, running and ready, each with the sidecar's label.
 func (c *cluster) pods() []*corev1.Pod {
-	gateway := gatewayPod()
+	gateway := c.gateway.pod()
 	if c.real != nil {
 		setAddress(gateway, c.real.address(gateway))
 	}

@@ -13,7 +13,7 @@ import (
 )
 
 // startEnvoy runs a real Envoy as the ingress gateway: it gets all of its configuration from the control plane at xds.
-func startEnvoy(t *testing.T, xds net.Addr, gatewayIP string) {
+func startEnvoy(t *testing.T, xds net.Addr, g gateway, ip string) {
 	t.Helper()
 	host, port, err := net.SplitHostPort(xds.String())
 	if err != nil {
@@ -22,12 +22,12 @@ func startEnvoy(t *testing.T, xds net.Addr, gatewayIP string) {
 	bootstrap := map[string]any{
 		"node": map[string]any{
 			// How a proxy tells the control plane what it is: kind, address, pod, domain.
-			"id":      fmt.Sprintf("router~%s~istio-ingressgateway-0.%s~%s.svc.cluster.local", gatewayIP, gatewayNamespace, gatewayNamespace),
-			"cluster": "istio-ingressgateway." + gatewayNamespace,
+			"id":      fmt.Sprintf("router~%s~%s.%s~%s.svc.cluster.local", ip, g.pod().Name, g.namespace, g.namespace),
+			"cluster": g.name + "." + g.namespace,
 			"metadata": map[string]any{
-				"NAMESPACE":       gatewayNamespace,
-				"LABELS":          gatewayLabels,
-				"SERVICE_ACCOUNT": gatewayAccount,
+				"NAMESPACE":       g.namespace,
+				"LABELS":          g.labels(),
+				"SERVICE_ACCOUNT": g.account,
 				"ISTIO_VERSION":   istioVersion,
 				"CLUSTER_ID":      "Kubernetes",
 			},

@@ -25,6 +25,8 @@ type kubectl struct {
 	runJob func(job *batchv1.Job) error
 	// ingress is the address of the gateway.
 	ingress string
+	// done are the jobs that have run: one that is applied again does not run again.
+	done map[string]bool
 }
 
 type arguments struct {
@@ -167,6 +169,7 @@ func (k *kubectl) runDelete(a arguments) (string, error) {
 			return "", fmt.Errorf("%s is not found", key)
 		}
 		k.delete(key)
+		delete(k.done, key)
 		kind, name, _ := strings.Cut(key, "/")
 		line := fmt.Sprintf("%s %q deleted from %s namespace", kind, name, namespace)
 		if err := k.changed(line); err != nil {
@@ -255,10 +258,11 @@ func (k *kubectl) runWait(a arguments) (string, error) {
 		if err := k.startable(key); err != nil {
 			return "", err
 		}
-		if k.runJob != nil {
+		if k.runJob != nil && !k.done[key] {
 			if err := k.runJob(k.documents[key].object.(*batchv1.Job)); err != nil {
 				return "", err
 			}
+			k.done[key] = true
 		}
 		return key + " condition met\n", nil
 	}

@@ -78,7 +78,7 @@ func (m *meshUnderTest) proxyOf(pod *corev1.Pod) *model.Proxy {
 		return known
 	}
 	kind := model.SidecarProxy
-	if pod.Namespace == gatewayNamespace {
+	if workloadOf(pod) == gatewayName {
 		kind = model.Router
 	}
 	m.proxy[pod.Name] = m.server.SetupProxy(&model.Proxy{
@@ -147,19 +147,12 @@ const (
 // configuration, and says where it ends.
 func (m *meshUnderTest) reach(r request) reached {
 	m.t.Helper()
-	caller := m.caller(r.from)
+	caller := m.pod(r.from)
 	result := reached{}
 	for name, share := range m.targets(caller, r) {
 		m.arrive(caller, r, name, share, result)
 	}
 	return result
-}
-
-func (m *meshUnderTest) caller(name string) *corev1.Pod {
-	if name == "gateway" {
-		return m.pod("istio-ingressgateway")
-	}
-	return m.pod(name)
 }
 
 // targets are the Envoy clusters that the caller's own configuration sends the call to.
@@ -173,7 +166,7 @@ func (m *meshUnderTest) targets(caller *corev1.Pod, r request) map[string]uint32
 		HostHeader: fmt.Sprintf("%s:%d", r.service, r.port),
 		CallMode:   simulation.CallModeOutbound,
 	}
-	if r.from == "gateway" {
+	if r.from == gatewayName {
 		call.Address, call.Port, call.HostHeader, call.CallMode = "0.0.0.0", gatewayPort, "vote.example", simulation.CallModeGateway
 	} else if r.port != 8080 {
 		call.Protocol = simulation.TCP

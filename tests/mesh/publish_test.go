@@ -55,7 +55,7 @@ type objects[T any, L any] interface {
 func bring[T metav1.Object, L any](wanted []T, in func(namespace string) objects[T, L]) error {
 	background := context.Background()
 	keep := map[string]bool{}
-	for _, namespaceOf := range []string{namespace, gatewayNamespace} {
+	for _, namespaceOf := range []string{namespace, istioGateway.namespace} {
 		list, err := in(namespaceOf).List(background, metav1.ListOptions{})
 		if err != nil {
 			return err

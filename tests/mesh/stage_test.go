@@ -32,7 +32,7 @@ type stage struct {
 	t        *testing.T
 	cluster  *cluster
 	server   *xds.FakeDiscoveryServer
-	gateway  int32 // the port of Envoy
+	listens  int32 // the port of Envoy
 	binaries string
 
 	mutex    sync.Mutex
@@ -54,7 +54,7 @@ type realPod struct {
 func newStage(t *testing.T) *stage {
 	t.Helper()
 	s := &stage{
-		t: t, cluster: newCluster(), gateway: freePort(t), binaries: setting(t, "VOTING_BINARIES"),
+		t: t, cluster: newCluster(), listens: freePort(t), binaries: setting(t, "VOTING_BINARIES"),
 		pods: map[string]*realPod{}, sidecars: map[string]*sidecar{}, routes: map[string]reached{},
 	}
 	s.cluster.real = s
@@ -65,7 +65,7 @@ func newStage(t *testing.T) *stage {
 		MeshConfig:        config,
 		ListenerBuilder:   func() (net.Listener, error) { return net.Listen("tcp", "127.0.0.1:0") },
 	})
-	startEnvoy(t, s.server.Listener.Addr(), s.address(gatewayPod()))
+	startEnvoy(t, s.server.Listener.Addr(), s.cluster.gateway, s.address(s.cluster.gateway.pod()))
 	return s
 }
 
@@ -84,14 +84,14 @@ func (s *stage) address(pod *corev1.Pod) string {
 }
 
 func (s *stage) port(pod *corev1.Pod, _ corev1.ContainerPort) int32 {
-	if pod.Namespace == gatewayNamespace {
-		return s.gateway
+	if workloadOf(pod) == gatewayName {
+		return s.listens
 	}
 	return s.pod(pod.Name).port
 }
 
 func (s *stage) ready(pod *corev1.Pod) bool {
-	return pod.Namespace == gatewayNamespace || s.pod(pod.Name).process != nil
+	return workloadOf(pod) == gatewayName || s.pod(pod.Name).process != nil
 }
 
 // pod gives every pod an address and ports when it is first heard of.
@@ -316,5 +316,5 @@ func (s *stage) during() string {
 }
 
 func (s *stage) ingress() string {
-	return fmt.Sprintf("127.0.0.1:%d", s.gateway)
+	return fmt.Sprintf("127.0.0.1:%d", s.listens)
 }

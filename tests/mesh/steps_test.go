@@ -80,7 +80,7 @@ func follow(t *testing.T, k *kubectl, b block) {
 		}
 		printed.WriteString(output)
 	}
-	if complete && !b.isWayBack() && printed.String() != b.output {
+	if complete && printed.String() != b.output {
 		t.Errorf("%s\n%s\nThe tutorial shows:\n%s\nIt prints:\n%s", b.section, b.commands, b.output, printed.String())
 	}
 }
@@ -125,9 +125,9 @@ func (r right) describe() string {
 }
 
 func rights(m *meshUnderTest) []right {
-	all := []right{{request{from: "gateway"}, "voting-app-"}}
+	all := []right{{request{from: gatewayName}, "voting-app-"}}
 	if m.has("voting-app-2-0") {
-		all = append(all, right{request{from: "gateway", cookies: []string{"featureflag=on"}}, "voting-app-"})
+		all = append(all, right{request{from: gatewayName, cookies: []string{"featureflag=on"}}, "voting-app-"})
 	}
 	for app, analytics := range map[string]string{"voting-app-1-0": "voting-analytics-1-", "voting-app-2-0": "voting-analytics-"} {
 		if m.has(app) {

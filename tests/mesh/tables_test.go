@@ -16,7 +16,7 @@ const (
 )
 
 func browser(want string, cookies ...string) expectation {
-	return expectation{request{from: "gateway", cookies: cookies}, want}
+	return expectation{request{from: gatewayName, cookies: cookies}, want}
 }
 
 func call(from, service string, port int, want string) expectation {
