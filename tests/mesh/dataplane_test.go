@@ -28,10 +28,14 @@ func TestTheTutorialPrintsWhatItShows(t *testing.T) {
 	test.SetForTest(t, &features.MetadataExchange, false)
 	test.SetForTest(t, &features.ALPNFilter, false)
 	s := newStage(t)
-	k := &kubectl{cluster: s.cluster, changed: s.changed, runJob: s.runJob, ingress: s.ingress()}
+	k := &kubectl{cluster: s.cluster, changed: s.changed, runJob: s.runJob, done: map[string]bool{}, ingress: s.ingress()}
 	shell := newShell(t, k)
 	var people *load
-	for _, b := range tutorial(t) {
+	blocks := tutorial(t)
+	for i, b := range blocks {
+		if b.step() == "Step 4" && b.isWayBack() {
+			thereAndBack(t, s, shell, mainWay(blocks, b.step()), b)
+		}
 		if !b.isStep() || b.isWayBack() || strings.HasPrefix(b.commands, "istioctl") {
 			continue // istioctl needs a cluster
 		}
@@ -50,6 +54,9 @@ func TestTheTutorialPrintsWhatItShows(t *testing.T) {
 			people = startLoad("http://"+s.ingress()+"/", s.during)
 			t.Cleanup(func() { people.finish() })
 		}
+		if check := browsersAfter[b.step()]; check != nil && (i+1 == len(blocks) || blocks[i+1].subsection != b.subsection) {
+			check(t, s)
+		}
 		if t.Failed() {
 			break
 		}
@@ -62,6 +69,11 @@ func TestTheTutorialPrintsWhatItShows(t *testing.T) {
 	if len(failed) > 0 {
 		t.Errorf("the first failures:\n%s", strings.Join(failed[:min(len(failed), 10)], "\n"))
 	}
+}
+
+// mainWay are the blocks of a step without its way back.
+func mainWay(blocks []block, step string) []block {
+	return slices.DeleteFunc(slices.Clone(blocks), func(b block) bool { return b.step() != step || b.isWayBack() })
 }
 
 // settle compares what was printed with what the tutorial shows. Commands that only read may be asked again for a short
