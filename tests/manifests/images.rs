@@ -25,23 +25,11 @@ fn every_image_of_the_release_table_is_used_and_no_other() {
 
 #[test]
 fn names_labels_and_images_tell_the_same_release() {
-    for document in all_that_is_ever_applied()
-        .values()
-        .filter(|one| one.key.starts_with("deployment."))
-    {
-        let label = |name: &str| {
-            document
-                .at(&format!("/metadata/labels/{name}"))
-                .and_then(|value| value.as_str())
-        };
-        let (component, version) = (
-            label("app").expect("a component"),
-            label("version").expect("a version"),
-        );
-        assert_eq!(
-            document.name(),
-            format!("{component}-{}", version.replace('.', "-"))
-        );
+    for document in all_that_is_ever_applied().values().filter(|one| one.key.starts_with("deployment.")) {
+        let label =
+            |name: &str| document.at(&format!("/metadata/labels/{name}")).and_then(|value| value.as_str());
+        let (component, version) = (label("app").expect("a component"), label("version").expect("a version"));
+        assert_eq!(document.name(), format!("{component}-{}", version.replace('.', "-")));
         if component != "voting-storage" {
             assert_eq!(image(document), Some(format!("{component}:{version}")));
         }
@@ -56,18 +44,13 @@ fn one_command_sets_the_registry_and_may_be_given_twice() {
     let command = block.expect("the tutorial sets the registry").commands;
     let copy = tempfile::tempdir().expect("a temporary folder");
     std::fs::create_dir(copy.path().join("k8s")).expect("a folder");
-    let files: Vec<String> = manifests()
-        .into_iter()
-        .filter(|path| path.starts_with("k8s/step-"))
-        .collect();
+    let files: Vec<String> = manifests().into_iter().filter(|path| path.starts_with("k8s/step-")).collect();
     for file in &files {
         std::fs::copy(root().join(file), copy.path().join(file)).expect("a copy");
     }
     for _ in 0..2 {
         let mut bash = Command::new("bash");
-        bash.args(["-euc", &command])
-            .current_dir(copy.path())
-            .env("REGISTRY", "registry.example/poll");
+        bash.args(["-euc", &command]).current_dir(copy.path()).env("REGISTRY", "registry.example/poll");
         assert!(bash.status().expect("bash").success());
     }
     for file in &files {
@@ -83,8 +66,6 @@ fn one_command_sets_the_registry_and_may_be_given_twice() {
             assert_eq!(image(after), Some(wanted), "{file}");
         }
     }
-    let left: Vec<_> = std::fs::read_dir(copy.path().join("k8s"))
-        .expect("the folder")
-        .collect();
+    let left: Vec<_> = std::fs::read_dir(copy.path().join("k8s")).expect("the folder").collect();
     assert_eq!(left.len(), files.len(), "the command leaves files behind");
 }

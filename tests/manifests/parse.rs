@@ -32,9 +32,7 @@ impl Document {
 
     /// Its name.
     pub fn name(&self) -> &str {
-        self.at("/metadata/name")
-            .and_then(Value::as_str)
-            .unwrap_or_default()
+        self.at("/metadata/name").and_then(Value::as_str).unwrap_or_default()
     }
 
     /// As one of the types of [`istio`] or of Kubernetes. It was parsed strictly before.
@@ -62,18 +60,10 @@ pub fn parse(text: &str) -> Result<Vec<Document>, String> {
     serde_yaml_ng::Deserializer::from_str(text)
         .map(|document| {
             let value = Value::deserialize(document).map_err(|error| error.to_string())?;
-            let part = |name: &str| {
-                value
-                    .pointer(name)
-                    .and_then(Value::as_str)
-                    .unwrap_or_default()
-                    .to_owned()
-            };
+            let part =
+                |name: &str| value.pointer(name).and_then(Value::as_str).unwrap_or_default().to_owned();
             let (version, kind, name) = (part("/apiVersion"), part("/kind"), part("/metadata/name"));
-            let group = version
-                .split_once('/')
-                .map(|(group, _)| format!(".{group}"))
-                .unwrap_or_default();
+            let group = version.split_once('/').map(|(group, _)| format!(".{group}")).unwrap_or_default();
             let key = format!("{}{group}/{name}", kind.to_lowercase());
             strictly(&version, &kind, &value).map_err(|error| format!("{key}: {error}"))?;
             Ok(Document { key, value })
@@ -104,9 +94,7 @@ fn strictly(version: &str, kind: &str, value: &Value) -> Result<(), String> {
 }
 
 fn istio<S: DeserializeOwned>(value: &Value) -> Result<(), String> {
-    istio::Resource::<S>::deserialize(value)
-        .map(drop)
-        .map_err(|error| error.to_string())
+    istio::Resource::<S>::deserialize(value).map(drop).map_err(|error| error.to_string())
 }
 
 /// The types of Kubernetes drop what they do not know, so everything that went in must come out again.
@@ -171,17 +159,11 @@ fn a_misspelt_field_is_refused_wherever_it_is() {
             for place in fields(&document.value, "") {
                 let mut value = document.value.clone();
                 let (parent, field) = place.rsplit_once('/').unwrap_or_default();
-                let parent = value
-                    .pointer_mut(parent)
-                    .and_then(Value::as_object_mut)
-                    .expect("a field has a parent");
+                let parent =
+                    value.pointer_mut(parent).and_then(Value::as_object_mut).expect("a field has a parent");
                 let inner = parent.remove(field).expect("the field is there");
                 // An empty field of an unknown name would be lost without a trace.
-                let inner = if is_empty(&inner) {
-                    Value::from(true)
-                } else {
-                    inner
-                };
+                let inner = if is_empty(&inner) { Value::from(true) } else { inner };
                 parent.insert(format!("{field}x"), inner);
                 assert!(
                     strictly(version, kind, &value).is_err(),
@@ -224,20 +206,12 @@ fn the_variants_for_aks_differ_only_in_what_the_add_on_wants() {
             *selector = serde_json::json!({"istio": "aks-istio-ingressgateway-external"});
         }
     }
-    assert_eq!(
-        gateway,
-        documents("istio/aks/step-1-create-voting-app-gateway.yaml")
-    );
+    assert_eq!(gateway, documents("istio/aks/step-1-create-voting-app-gateway.yaml"));
 
     let mut namespace = documents("k8s/step-0-create-namespace.yaml");
-    let labels = namespace[0]
-        .value
-        .pointer_mut("/metadata/labels")
-        .and_then(Value::as_object_mut);
+    let labels = namespace[0].value.pointer_mut("/metadata/labels").and_then(Value::as_object_mut);
     let labels = labels.expect("the namespace has labels");
-    labels
-        .remove("istio-injection")
-        .expect("Istio injects into the namespace");
+    labels.remove("istio-injection").expect("Istio injects into the namespace");
     labels.insert("istio.io/rev".to_owned(), Value::from("asm-1-29"));
     assert_eq!(namespace, documents("k8s/aks/step-0-create-namespace.yaml"));
 }

@@ -40,18 +40,9 @@ fn workloads() -> Vec<Workload> {
         .filter(|document| document.key.starts_with("deployment.") || document.key.starts_with("job."))
         .map(|document| {
             let pod = document.at("/spec/template/spec").expect("a pod").clone();
-            assert_eq!(
-                pod["containers"].as_array().map(Vec::len),
-                Some(1),
-                "{}",
-                document.key
-            );
+            assert_eq!(pod["containers"].as_array().map(Vec::len), Some(1), "{}", document.key);
             let container = pod["containers"][0].clone();
-            Workload {
-                document,
-                pod,
-                container,
-            }
+            Workload { document, pod, container }
         })
         .collect();
     assert_eq!(all.len(), 9, "seven deployments and two jobs");
@@ -61,10 +52,7 @@ fn workloads() -> Vec<Workload> {
 #[test]
 fn pods_are_restricted() {
     for workload in workloads() {
-        let (pod, container) = (
-            &workload.pod["securityContext"],
-            &workload.container["securityContext"],
-        );
+        let (pod, container) = (&workload.pod["securityContext"], &workload.container["securityContext"]);
         assert_eq!(pod["runAsNonRoot"], true, "{}", workload.key());
         // 1337 is the sidecar's own: its traffic is not redirected.
         let user = if workload.is_store() { 999 } else { 65532 };
@@ -74,12 +62,7 @@ fn pods_are_restricted() {
             "{}",
             workload.key()
         );
-        assert_eq!(
-            pod["seccompProfile"],
-            json!({"type": "RuntimeDefault"}),
-            "{}",
-            workload.key()
-        );
+        assert_eq!(pod["seccompProfile"], json!({"type": "RuntimeDefault"}), "{}", workload.key());
         let expected = json!({
             "allowPrivilegeEscalation": false,
             "readOnlyRootFilesystem": true,
@@ -103,9 +86,7 @@ fn pods_are_bounded_and_leave_gracefully() {
             }
         }
         // The services take at most 3 seconds to be noticed and 10 to finish; the stores write what they hold.
-        let grace = workload.pod["terminationGracePeriodSeconds"]
-            .as_u64()
-            .unwrap_or_default();
+        let grace = workload.pod["terminationGracePeriodSeconds"].as_u64().unwrap_or_default();
         let least = if workload.is_store() { 60 } else { 20 };
         assert!(grace >= least, "{}: a grace period of {grace} s", workload.key());
     }
@@ -126,12 +107,7 @@ fn pods_are_probed_on_the_admin_port_and_stores_from_inside() {
         if !workload.is_store() {
             let path = |probe: &str| workload.container[probe]["httpGet"]["path"].clone();
             assert_eq!(path("startupProbe"), "/livez", "{}", workload.key());
-            assert_eq!(
-                path("readinessProbe"),
-                "/readyz?exclude=store",
-                "{}",
-                workload.key()
-            );
+            assert_eq!(path("readinessProbe"), "/readyz?exclude=store", "{}", workload.key());
             assert_eq!(path("livenessProbe"), "/livez", "{}", workload.key());
             let ports =
                 json!([{"name": "http", "containerPort": 8080}, {"name": "admin", "containerPort": 9090}]);
@@ -146,18 +122,10 @@ fn pods_are_spread_and_have_an_account_of_their_own() {
     let all = all_that_is_ever_applied();
     for workload in workloads() {
         assert_eq!(workload.pod["enableServiceLinks"], false, "{}", workload.key());
-        let account = workload.pod["serviceAccountName"]
-            .as_str()
-            .expect("a service account")
-            .to_owned();
-        let known = all
-            .get(&format!("serviceaccount/{account}"))
-            .unwrap_or_else(|| panic!("no account {account}"));
-        assert_eq!(
-            known.at("/automountServiceAccountToken"),
-            Some(&json!(false)),
-            "{account}"
-        );
+        let account = workload.pod["serviceAccountName"].as_str().expect("a service account").to_owned();
+        let known =
+            all.get(&format!("serviceaccount/{account}")).unwrap_or_else(|| panic!("no account {account}"));
+        assert_eq!(known.at("/automountServiceAccountToken"), Some(&json!(false)), "{account}");
         if workload.is_job() {
             continue;
         }
@@ -167,62 +135,36 @@ fn pods_are_spread_and_have_an_account_of_their_own() {
         let selector = labels(spread.pointer("/labelSelector/matchLabels"));
         let own = labels(workload.document.at("/spec/template/metadata/labels"));
         assert!(!selector.is_empty() && selector.iter().all(|(name, value)| own.get(name) == Some(value)));
-        assert_eq!(
-            labels(workload.document.at("/spec/selector/matchLabels")),
-            own,
-            "{}",
-            workload.key()
-        );
-        assert_eq!(
-            labels(workload.document.at("/metadata/labels")),
-            own,
-            "{}",
-            workload.key()
-        );
+        assert_eq!(labels(workload.document.at("/spec/selector/matchLabels")), own, "{}", workload.key());
+        assert_eq!(labels(workload.document.at("/metadata/labels")), own, "{}", workload.key());
     }
 }
 
 #[test]
 fn secrets_claims_and_accounts_are_there_once_they_are_named() {
-    let secret_keys = [
-        "MYSQL_DATABASE",
-        "MYSQL_USER",
-        "MYSQL_PASSWORD",
-        "MYSQL_ROOT_PASSWORD",
-    ];
+    let secret_keys = ["MYSQL_DATABASE", "MYSQL_USER", "MYSQL_PASSWORD", "MYSQL_ROOT_PASSWORD"];
     for workload in workloads() {
         for variable in workload.environment() {
             if let Some(reference) = variable.pointer("/valueFrom/secretKeyRef") {
                 assert_eq!(reference["name"], "voting-storage-secret", "{}", workload.key());
-                assert!(
-                    secret_keys.contains(&reference["key"].as_str().unwrap_or_default()),
-                    "{reference}"
-                );
+                assert!(secret_keys.contains(&reference["key"].as_str().unwrap_or_default()), "{reference}");
                 assert_eq!(reference["key"], variable["name"], "{}", workload.key());
             }
         }
     }
     for step in applied() {
-        for document in step
-            .cluster
-            .values()
-            .filter(|one| one.key.starts_with("deployment."))
-        {
+        for document in step.cluster.values().filter(|one| one.key.starts_with("deployment.")) {
             let text = document.value.to_string();
             let pod = document.at("/spec/template/spec").expect("a pod");
             let exists =
                 |key: String| assert!(step.cluster.contains_key(&key), "after {}: no {key}", step.file);
-            exists(format!(
-                "serviceaccount/{}",
-                pod["serviceAccountName"].as_str().unwrap_or_default()
-            ));
+            exists(format!("serviceaccount/{}", pod["serviceAccountName"].as_str().unwrap_or_default()));
             if text.contains("secretKeyRef") {
                 exists("secret/voting-storage-secret".to_owned());
             }
             for volume in pod["volumes"].as_array().into_iter().flatten() {
-                if let Some(claim) = volume
-                    .pointer("/persistentVolumeClaim/claimName")
-                    .and_then(Value::as_str)
+                if let Some(claim) =
+                    volume.pointer("/persistentVolumeClaim/claimName").and_then(Value::as_str)
                 {
                     exists(format!("persistentvolumeclaim/{claim}"));
                 }
@@ -236,49 +178,26 @@ fn mounts_name_volumes_and_stores_write_to_volumes_only() {
     for workload in workloads() {
         let names = |list: &Value, field: &str| -> BTreeSet<String> {
             let items = list.as_array().into_iter().flatten();
-            items
-                .filter_map(|item| item[field].as_str().map(ToOwned::to_owned))
-                .collect()
+            items.filter_map(|item| item[field].as_str().map(ToOwned::to_owned)).collect()
         };
         let volumes = names(&workload.pod["volumes"], "name");
-        assert_eq!(
-            names(&workload.container["volumeMounts"], "name"),
-            volumes,
-            "{}",
-            workload.key()
-        );
-        assert_eq!(
-            volumes.contains("data"),
-            workload.is_store(),
-            "{}",
-            workload.key()
-        );
+        assert_eq!(names(&workload.container["volumeMounts"], "name"), volumes, "{}", workload.key());
+        assert_eq!(volumes.contains("data"), workload.is_store(), "{}", workload.key());
     }
 }
 
 #[test]
 fn no_password_is_in_the_repository() {
     let all = all_that_is_ever_applied();
-    let secrets: Vec<_> = all
-        .values()
-        .filter(|document| document.key.starts_with("secret/"))
-        .collect();
+    let secrets: Vec<_> = all.values().filter(|document| document.key.starts_with("secret/")).collect();
     assert_eq!(secrets.len(), 1);
     for secret in secrets {
-        assert!(
-            secret.at("/data").is_none() && secret.at("/stringData").is_none(),
-            "{}",
-            secret.key
-        );
+        assert!(secret.at("/data").is_none() && secret.at("/stringData").is_none(), "{}", secret.key);
     }
     for workload in workloads() {
         for variable in workload.environment() {
             let name = variable["name"].as_str().unwrap_or_default();
-            assert!(
-                !name.contains("PASSWORD") || variable["value"].is_null(),
-                "{}: {name}",
-                workload.key()
-            );
+            assert!(!name.contains("PASSWORD") || variable["value"].is_null(), "{}: {name}", workload.key());
         }
     }
 }
@@ -293,10 +212,8 @@ fn variables_are_ones_that_the_programs_read() {
             Some("voting-analytics") => &analytics,
             _ => continue,
         };
-        let known: BTreeSet<_> = command
-            .get_arguments()
-            .filter_map(|argument| argument.get_env()?.to_str())
-            .collect();
+        let known: BTreeSet<_> =
+            command.get_arguments().filter_map(|argument| argument.get_env()?.to_str()).collect();
         for variable in workload.environment() {
             let name = variable["name"].as_str().unwrap_or_default();
             assert!(known.contains(name), "{}: nobody reads {name}", workload.key());
@@ -319,22 +236,11 @@ fn budgets_and_autoscalers_find_their_pods() {
             assert!(found, "{key} guards nothing");
         }
         if key.starts_with("horizontalpodautoscaler.") {
-            let target = document
-                .at("/spec/scaleTargetRef/name")
-                .and_then(Value::as_str)
-                .unwrap_or_default();
+            let target = document.at("/spec/scaleTargetRef/name").and_then(Value::as_str).unwrap_or_default();
             let workload = &all[&format!("deployment.apps/{target}")];
-            assert_eq!(
-                document.at("/spec/minReplicas"),
-                workload.at("/spec/replicas"),
-                "{key}"
-            );
+            assert_eq!(document.at("/spec/minReplicas"), workload.at("/spec/replicas"), "{key}");
             let container = document.at("/spec/metrics/0/containerResource/container");
-            assert_eq!(
-                container,
-                workload.at("/spec/template/spec/containers/0/name"),
-                "{key}"
-            );
+            assert_eq!(container, workload.at("/spec/template/spec/containers/0/name"), "{key}");
         }
     }
 }
@@ -344,10 +250,7 @@ fn every_served_port_has_a_policy_for_the_network() {
     let all = all_that_is_ever_applied();
     let default = &all["networkpolicy.networking.k8s.io/default-deny"];
     assert_eq!(default.at("/spec/podSelector"), Some(&json!({})));
-    assert_eq!(
-        default.at("/spec/policyTypes"),
-        Some(&json!(["Ingress", "Egress"]))
-    );
+    assert_eq!(default.at("/spec/policyTypes"), Some(&json!(["Ingress", "Egress"])));
     for workload in workloads().iter().filter(|workload| !workload.is_job()) {
         let own = labels(workload.document.at("/spec/template/metadata/labels"));
         let open: BTreeSet<String> = all
@@ -366,9 +269,8 @@ fn every_served_port_has_a_policy_for_the_network() {
             .map(|port| port["port"].to_string())
             .collect();
         let ports = workload.container["ports"].as_array().into_iter().flatten();
-        let served = ports
-            .filter(|port| port["name"] != "admin")
-            .map(|port| port["containerPort"].to_string());
+        let served =
+            ports.filter(|port| port["name"] != "admin").map(|port| port["containerPort"].to_string());
         assert_eq!(open, served.collect(), "{}", workload.key());
     }
 }

@@ -10,15 +10,11 @@ use crate::steps::{Cluster, applied};
 use crate::{manifests, root};
 
 fn of_kind<'a>(cluster: &'a Cluster, kind: &'a str) -> impl Iterator<Item = &'a Document> {
-    cluster
-        .values()
-        .filter(move |document| document.key.split('/').next() == Some(kind))
+    cluster.values().filter(move |document| document.key.split('/').next() == Some(kind))
 }
 
 fn virtual_services(cluster: &Cluster) -> Vec<Resource<VirtualService>> {
-    of_kind(cluster, "virtualservice.networking.istio.io")
-        .map(Document::typed)
-        .collect()
+    of_kind(cluster, "virtualservice.networking.istio.io").map(Document::typed).collect()
 }
 
 fn destinations(service: &VirtualService) -> Vec<&Destination> {
@@ -30,33 +26,19 @@ fn destinations(service: &VirtualService) -> Vec<&Destination> {
 /// The labels of each workload's pods.
 fn pods(cluster: &Cluster) -> Vec<(String, Labels)> {
     of_kind(cluster, "deployment.apps")
-        .map(|document| {
-            (
-                document.name().to_owned(),
-                labels(document.at("/spec/template/metadata/labels")),
-            )
-        })
+        .map(|document| (document.name().to_owned(), labels(document.at("/spec/template/metadata/labels"))))
         .collect()
 }
 
 fn matches(selector: &Labels, labels: &Labels) -> bool {
-    selector
-        .iter()
-        .all(|(name, value)| labels.get(name) == Some(value))
+    selector.iter().all(|(name, value)| labels.get(name) == Some(value))
 }
 
 fn subset_labels(cluster: &Cluster, destination: &Destination, subset: &str) -> Option<Labels> {
-    let rule = cluster.get(&format!(
-        "destinationrule.networking.istio.io/{}",
-        destination.host
-    ))?;
+    let rule = cluster.get(&format!("destinationrule.networking.istio.io/{}", destination.host))?;
     let rule: Resource<DestinationRule> = rule.typed();
     assert_eq!(rule.spec.host, destination.host, "{}", rule.metadata.name);
-    rule.spec
-        .subsets
-        .into_iter()
-        .find(|one| one.name == subset)
-        .map(|one| one.labels)
+    rule.spec.subsets.into_iter().find(|one| one.name == subset).map(|one| one.labels)
 }
 
 #[test]
@@ -64,16 +46,10 @@ fn routes_name_services_ports_and_subsets_that_exist() {
     for step in applied() {
         for service in virtual_services(&step.cluster) {
             for destination in destinations(&service.spec) {
-                let place = format!(
-                    "after {}: {} to {destination:?}",
-                    step.file, service.metadata.name
-                );
+                let place = format!("after {}: {} to {destination:?}", step.file, service.metadata.name);
                 let target = step.cluster.get(&format!("service/{}", destination.host));
                 let target = target.unwrap_or_else(|| panic!("{place}: there is no such service"));
-                let ports = target
-                    .at("/spec/ports")
-                    .and_then(|ports| ports.as_array())
-                    .expect("ports");
+                let ports = target.at("/spec/ports").and_then(|ports| ports.as_array()).expect("ports");
                 let has_port = ports.iter().any(|port| port["port"] == destination.port.number);
                 // The routing of 2.0 comes before its pods, and so before its port.
                 let is_early = step.file.starts_with("istio/step-3-add") && destination.port.number == 3306;
@@ -105,16 +81,8 @@ fn subsets_match_the_pods_of_one_workload() {
                     step.cluster[&format!("service/{}", destination.host)].at("/spec/selector"),
                 ));
                 let pods = pods(&step.cluster);
-                let selected: Vec<_> = pods
-                    .iter()
-                    .filter(|(_, labels)| matches(&selector, labels))
-                    .collect();
-                assert_eq!(
-                    selected.len(),
-                    1,
-                    "after {}: {destination:?} selects {selected:?}",
-                    step.file
-                );
+                let selected: Vec<_> = pods.iter().filter(|(_, labels)| matches(&selector, labels)).collect();
+                assert_eq!(selected.len(), 1, "after {}: {destination:?} selects {selected:?}", step.file);
             }
         }
     }
@@ -123,44 +91,25 @@ fn subsets_match_the_pods_of_one_workload() {
 #[test]
 fn every_http_service_ends_with_a_default_route_and_every_tcp_match_has_a_port() {
     for path in manifests() {
-        for document in documents(&path)
-            .iter()
-            .filter(|one| one.key.starts_with("virtualservice"))
-        {
+        for document in documents(&path).iter().filter(|one| one.key.starts_with("virtualservice")) {
             let service: Resource<VirtualService> = document.typed();
             let place = format!("{path}: {}", document.key);
-            let defaults: Vec<bool> = service
-                .spec
-                .http
-                .iter()
-                .map(|route| route.matches.is_empty())
-                .collect();
+            let defaults: Vec<bool> =
+                service.spec.http.iter().map(|route| route.matches.is_empty()).collect();
             let last = defaults.len().saturating_sub(1);
             for (index, is_default) in defaults.iter().enumerate() {
-                assert_eq!(
-                    *is_default,
-                    index == last,
-                    "{place}: the default route is not the last"
-                );
+                assert_eq!(*is_default, index == last, "{place}: the default route is not the last");
             }
             for route in &service.spec.tcp {
                 assert!(!route.matches.is_empty(), "{place}: a TCP route without a match");
                 for one in &route.matches {
-                    let port = one
-                        .port
-                        .unwrap_or_else(|| panic!("{place}: a TCP match without a port"));
+                    let port = one.port.unwrap_or_else(|| panic!("{place}: a TCP match without a port"));
                     for target in &route.route {
-                        assert_eq!(
-                            target.destination.port.number, port,
-                            "{place}: from one port to another"
-                        );
+                        assert_eq!(target.destination.port.number, port, "{place}: from one port to another");
                     }
                 }
             }
-            assert!(
-                !defaults.is_empty() || !service.spec.tcp.is_empty(),
-                "{place}: no route"
-            );
+            assert!(!defaults.is_empty() || !service.spec.tcp.is_empty(), "{place}: no route");
         }
     }
 }
@@ -168,10 +117,7 @@ fn every_http_service_ends_with_a_default_route_and_every_tcp_match_has_a_port()
 #[test]
 fn nothing_is_sent_again_that_may_have_arrived() {
     for path in manifests() {
-        for document in documents(&path)
-            .iter()
-            .filter(|one| one.key.starts_with("virtualservice"))
-        {
+        for document in documents(&path).iter().filter(|one| one.key.starts_with("virtualservice")) {
             for route in document.typed::<Resource<VirtualService>>().spec.http {
                 assert_eq!(
                     route.retries.retry_on, "connect-failure,refused-stream",
@@ -187,10 +133,7 @@ fn nothing_is_sent_again_that_may_have_arrived() {
 fn the_cookie_rule_is_the_one_of_the_code() {
     let mut seen = 0;
     for path in manifests() {
-        for document in documents(&path)
-            .iter()
-            .filter(|one| one.key.starts_with("virtualservice"))
-        {
+        for document in documents(&path).iter().filter(|one| one.key.starts_with("virtualservice")) {
             for route in document.typed::<Resource<VirtualService>>().spec.http {
                 for regex in route.matches.iter().filter_map(|one| one.headers.get("cookie")) {
                     // The cohort's cookies are matched by the same rule.
@@ -211,10 +154,7 @@ fn the_cookie_rule_is_the_one_of_the_code() {
             }
         }
     }
-    assert_eq!(
-        seen, 4,
-        "the flag in steps 3 and 3b, and the two sides of the draw"
-    );
+    assert_eq!(seen, 4, "the flag in steps 3 and 3b, and the two sides of the draw");
 }
 
 #[test]
@@ -226,14 +166,8 @@ fn weights_add_up_and_each_side_gives_its_own_cookie() {
     assert_eq!(weights, [Some(90), Some(10)]);
     for (target, release) in draw.iter().zip(["1.0", "2.0"]) {
         let cookie = &target.headers.as_ref().expect("headers").response.add["set-cookie"];
-        assert!(
-            cookie.starts_with(&format!("votingcanary={release}; Path=/; ")),
-            "{cookie}"
-        );
-        assert_eq!(
-            target.destination.subset,
-            Some(format!("v{}", release.replace('.', "-")))
-        );
+        assert!(cookie.starts_with(&format!("votingcanary={release}; Path=/; ")), "{cookie}");
+        assert_eq!(target.destination.subset, Some(format!("v{}", release.replace('.', "-"))));
     }
 }
 
@@ -260,11 +194,7 @@ fn permissions_name_accounts_pods_and_ports_that_exist() {
             for account in rule.from.iter().flat_map(|from| &from.source.service_accounts) {
                 let is_known = last.contains_key(&format!("serviceaccount/{account}"))
                     || outside.contains(&account.as_str());
-                assert!(
-                    is_known,
-                    "{}: there is no service account {account}",
-                    document.key
-                );
+                assert!(is_known, "{}: there is no service account {account}", document.key);
             }
             for port in rule.to.iter().flat_map(|to| &to.operation.ports) {
                 let is_served = selected.iter().any(|one| container_ports(one).contains(port));
@@ -280,23 +210,15 @@ fn pod_labels(workload: &Document) -> Labels {
 }
 
 fn container_ports(workload: &Document) -> BTreeSet<String> {
-    let ports = workload
-        .at("/spec/template/spec/containers/0/ports")
-        .and_then(|ports| ports.as_array().cloned());
-    ports
-        .unwrap_or_default()
-        .iter()
-        .map(|port| port["containerPort"].to_string())
-        .collect()
+    let ports =
+        workload.at("/spec/template/spec/containers/0/ports").and_then(|ports| ports.as_array().cloned());
+    ports.unwrap_or_default().iter().map(|port| port["containerPort"].to_string()).collect()
 }
 
 /// Every resource in its last form, the ways back included.
 pub fn all_that_is_ever_applied() -> Cluster {
     let files = manifests().into_iter().filter(|path| !path.contains("/aks/"));
-    files
-        .flat_map(|path| documents(&path))
-        .map(|document| (document.key.clone(), document))
-        .collect()
+    files.flat_map(|path| documents(&path)).map(|document| (document.key.clone(), document)).collect()
 }
 
 #[test]
@@ -308,32 +230,18 @@ fn services_reach_named_ports_that_pods_have_and_never_the_admin_port() {
             let workloads: Vec<_> = of_kind(&step.cluster, "deployment.apps")
                 .filter(|one| matches(&selector, &pod_labels(one)))
                 .collect();
-            for port in service
-                .at("/spec/ports")
-                .and_then(|ports| ports.as_array())
-                .expect("ports")
-            {
+            for port in service.at("/spec/ports").and_then(|ports| ports.as_array()).expect("ports") {
                 let target = port["targetPort"]
                     .as_str()
                     .unwrap_or_else(|| panic!("{}: a port by number", service.key));
-                assert_ne!(
-                    target, "admin",
-                    "{}: the admin port is not for others",
-                    service.key
-                );
+                assert_ne!(target, "admin", "{}: the admin port is not for others", service.key);
                 let named = |one: &&&Document| {
-                    let ports = one
-                        .at("/spec/template/spec/containers/0/ports")
-                        .and_then(|ports| ports.as_array());
+                    let ports =
+                        one.at("/spec/template/spec/containers/0/ports").and_then(|ports| ports.as_array());
                     ports.is_some_and(|ports| ports.iter().any(|port| port["name"] == target))
                 };
                 let found = workloads.iter().filter(named).count();
-                assert!(
-                    found > 0,
-                    "after {}: nobody has the port {target} of {}",
-                    step.file,
-                    service.key
-                );
+                assert!(found > 0, "after {}: nobody has the port {target} of {}", step.file, service.key);
             }
         }
     }

