@@ -111,7 +111,30 @@ func stillServed(t *testing.T, c *cluster, what string) error {
 			}
 		}
 	}
+	// Those who have no right to an answer yet must not run into a hole either.
+	for _, attempt := range attempts(m) {
+		if outcome := m.reach(attempt); outcome[missing] > 0 {
+			return fmt.Errorf("after %q: %s: %s", what, right{request: attempt}.describe(), missing)
+		}
+	}
 	return nil
+}
+
+// attempts are all the calls that anybody could think of.
+func attempts(m *meshUnderTest) []request {
+	var all []request
+	for _, cookie := range []string{"featureflag=on", "votingcanary=1.0", "votingcanary=2.0"} {
+		all = append(all, request{from: gatewayName, cookies: []string{cookie}})
+	}
+	for _, caller := range []string{app1, app2, analytics10, analytics11, analytics2} {
+		if m.has(caller) {
+			all = append(all,
+				request{from: caller, service: "voting-analytics", port: web},
+				request{from: caller, service: "voting-storage", port: redis},
+				request{from: caller, service: "voting-storage", port: mysql})
+		}
+	}
+	return all
 }
 
 // right is a call that must never fail: it has to end at a workload whose name starts as given.
