@@ -23,12 +23,13 @@ const istioVersion = "1.31.0"
 
 // meshUnderTest is Istio's control plane fed with a cluster, asked as its proxies ask it.
 type meshUnderTest struct {
-	t      *testing.T
-	server *xds.FakeDiscoveryServer
-	pods   []*corev1.Pod
-	proxy  map[string]*model.Proxy
-	sim    map[string]*simulation.Simulation
-	loads  map[string]map[string]*endpoint.ClusterLoadAssignment
+	t       *testing.T
+	cluster *cluster
+	server  *xds.FakeDiscoveryServer
+	pods    []*corev1.Pod
+	proxy   map[string]*model.Proxy
+	sim     map[string]*simulation.Simulation
+	loads   map[string]map[string]*endpoint.ClusterLoadAssignment
 }
 
 func newMesh(t *testing.T, c *cluster) *meshUnderTest {
@@ -40,7 +41,7 @@ func newMesh(t *testing.T, c *cluster) *meshUnderTest {
 		MeshConfig:        config,
 	})
 	return &meshUnderTest{
-		t: t, server: server, pods: c.pods(),
+		t: t, cluster: c.clone(), server: server, pods: c.pods(),
 		proxy: map[string]*model.Proxy{},
 		sim:   map[string]*simulation.Simulation{},
 		loads: map[string]map[string]*endpoint.ClusterLoadAssignment{},
@@ -136,6 +137,7 @@ type request struct {
 }
 
 const (
+	dropped = "dropped by the network"
 	denied  = "denied by policy"
 	refused = "refused: not mutual TLS"
 	nobody  = "no endpoint"
@@ -245,6 +247,10 @@ func (m *meshUnderTest) enter(caller, pod *corev1.Pod, port int, r request, mutu
 	}
 	if !allowed(m.t, chain, principal, uint32(port)) {
 		return denied
+	}
+	// Asked last: what the mesh forbids by itself must not need the network's policies to be seen.
+	if !m.cluster.networkAllows(caller, pod, port) {
+		return dropped
 	}
 	return workloadOf(pod)
 }
