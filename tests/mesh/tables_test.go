@@ -74,7 +74,7 @@ func join(groups ...[]expectation) []expectation {
 
 // strict is what holds from step 2 on, for every workload of 1.x: only those with the right come in, and only with
 // mutual TLS.
-var strict1 = []expectation{
+var strict = []expectation{
 	call(app1, "voting-analytics", web, analytics11+" 100"),
 	call(app1, "voting-storage", redis, storage1+" 100"),
 	call(analytics10, "voting-storage", redis, storage1+" 100"),
@@ -88,6 +88,7 @@ var strict1 = []expectation{
 	plaintext(analytics11, "voting-app", web, refused+" 100"),
 }
 
+// separate is what holds while both releases run: each keeps to its own analytics and storage.
 var separate = []expectation{
 	call(app1, "voting-storage", mysql, denied+" 100"),
 	call(analytics11, "voting-storage", mysql, denied+" 100"),
@@ -112,12 +113,12 @@ var tables = map[string][]expectation{
 		plaintext(analytics10, "voting-storage", redis, storage1+" 100"),
 	}, browsers(flagVariants, app1+" 100")),
 
-	"Step 2":           join([]expectation{browser(app1 + " 100")}, browsers(flagVariants, app1+" 100"), strict1),
+	"Step 2":           join([]expectation{browser(app1 + " 100")}, browsers(flagVariants, app1+" 100"), strict),
 	"Step 2, way back": {browser(app1 + " 100"), call(app1, "voting-analytics", web, analytics10+" 100"), plaintext(app1, "voting-analytics", web, analytics10+" 100")},
 
 	"Step 3": join([]expectation{browser(app1 + " 100")}, browsers(flagVariants, app2+" 100"), browsers(otherVariants, app1+" 100"),
-		strict1, separate),
-	"Step 3, way back": join([]expectation{browser(app1 + " 100")}, browsers(flagVariants, app1+" 100"), strict1, separate,
+		strict, separate),
+	"Step 3, way back": join([]expectation{browser(app1 + " 100")}, browsers(flagVariants, app1+" 100"), strict, separate,
 		[]expectation{
 			call(transferBack, "voting-storage", redis, storage1+" 100"),
 			call(transferBack, "voting-storage", mysql, storage2+" 100"),
@@ -133,9 +134,9 @@ var tables = map[string][]expectation{
 		browser(app2+" 100", "featureflag=on; votingcanary=1.0"),
 		browser(app1+" 90, "+app2+" 10", "votingcanary=3.0"),
 		browser(app1+" 90, "+app2+" 10", "votingcanary=2x0"),
-	}, browsers(flagVariants, app2+" 100"), browsers(otherVariants, app1+" 90, "+app2+" 10"), strict1, separate),
+	}, browsers(flagVariants, app2+" 100"), browsers(otherVariants, app1+" 90, "+app2+" 10"), strict, separate),
 	"Step 3b, way back": join([]expectation{browser(app1 + " 100"), browser(app1+" 100", "votingcanary=2.0")},
-		browsers(flagVariants, app2+" 100"), strict1, separate),
+		browsers(flagVariants, app2+" 100"), strict, separate),
 
 	"Step 4": join([]expectation{
 		browser(app2 + " 100"),
@@ -145,7 +146,7 @@ var tables = map[string][]expectation{
 		call(analytics2, "voting-storage", mysql, storage2+" 100"),
 		call(transfer, "voting-storage", mysql, storage2+" 100"),
 	}, browsers(flagVariants, app2+" 100"), browsers(otherVariants, app2+" 100")),
-	"Step 4, way back": join([]expectation{browser(app1 + " 100")}, browsers(flagVariants, app1+" 100"), strict1, separate),
+	"Step 4, way back": join([]expectation{browser(app1 + " 100")}, browsers(flagVariants, app1+" 100"), strict, separate),
 
 	"Step 5": join([]expectation{
 		browser(app2 + " 100"),
