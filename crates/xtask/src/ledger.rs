@@ -20,7 +20,6 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if arguments.ledger.iter().any(|argument| argument == "--faults") {
         setup::servers()?;
     }
-    // All programs at once: with one package alone, cargo would build its dependencies anew.
-    setup::run(Command::new("cargo").args(["build", "--quiet", "--workspace", "--bins"]))?;
-    setup::run(Command::new(setup::target_folder()?.join("debug/ledger")).args(&arguments.ledger))
+    let programs = setup::programs()?;
+    setup::run(Command::new(programs.join("ledger")).args(&arguments.ledger))
 }

@@ -1,6 +1,7 @@
 //! The project's own commands.
 
 mod ledger;
+mod mesh;
 mod setup;
 mod test;
 
@@ -20,6 +21,8 @@ struct Arguments {
 enum Command {
     /// Get what this machine lacks for the tests, then run all of them.
     Test(test::Arguments),
+    /// Ask Istio's own code what the manifests do, and run the tutorial against a real Envoy.
+    Mesh,
     /// Cast votes and account for each one; with --faults, through every fault.
     Ledger(ledger::Arguments),
 }
@@ -27,6 +30,7 @@ enum Command {
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Test(arguments) => test::run(&arguments),
+        Command::Mesh => mesh::run(),
         Command::Ledger(arguments) => ledger::run(&arguments),
     };
     match done {

@@ -17,9 +17,16 @@ pub fn run(command: &mut Command) -> anyhow::Result<()> {
 }
 
 /// Where cargo puts what it builds: this program lies in the folder of its profile there.
-pub fn target_folder() -> anyhow::Result<PathBuf> {
+pub fn target() -> anyhow::Result<PathBuf> {
     let this = std::env::current_exe().context("can't tell where this program is")?;
     this.ancestors().nth(2).map(Path::to_owned).context("this program is not in a folder of cargo")
+}
+
+/// Builds all programs, and says in which folder they are. All at once: for one package alone, cargo would choose other
+/// features for its dependencies and build them anew.
+pub fn programs() -> anyhow::Result<PathBuf> {
+    run(Command::new("cargo").args(["build", "--quiet", "--locked", "--workspace", "--bins"]))?;
+    Ok(target()?.join("debug"))
 }
 
 /// Makes sure that the tests find a Redis and a MySQL or MariaDB. The tests of faults kill and freeze servers, so
@@ -29,8 +36,8 @@ pub fn servers() -> anyhow::Result<()> {
     if !is_there(&["redis-server", "valkey-server"]) {
         missing.push("redis-server");
     }
-    if !is_there(&["mysqld", "mariadbd"]) {
-        // The second has the program that makes the first one's tables.
+    // MariaDB's tables are made by a script of the one package that needs a program of the other.
+    if !is_there(&["mysqld"]) && !(is_there(&["mariadbd"]) && is_there(&["my_print_defaults"])) {
         missing.extend(["mariadb-server-core", "mariadb-client-core"]);
     }
     if missing.is_empty() {
@@ -62,7 +69,8 @@ pub fn install(packages: &[&str]) -> anyhow::Result<()> {
         .stdout(Stdio::null()))
 }
 
-fn is_there(names: &[&str]) -> bool {
+/// Whether one of these programs is on the `PATH` or where distributions put servers.
+pub fn is_there(names: &[&str]) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
     folders.push("/usr/sbin".into());

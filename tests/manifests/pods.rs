@@ -1,0 +1,276 @@
+//! Every pod is restricted, bounded and probed, and finds what it names.
+
+use std::collections::BTreeSet;
+
+use clap::CommandFactory as _;
+use serde_json::{Value, json};
+
+use crate::parse::{Document, labels};
+use crate::routing::all_that_is_ever_applied;
+use crate::steps::applied;
+
+/// A workload and the specification of its pods.
+struct Workload {
+    document: Document,
+    pod: Value,
+    container: Value,
+}
+
+impl Workload {
+    fn is_job(&self) -> bool {
+        self.document.key.starts_with("job.")
+    }
+
+    fn is_store(&self) -> bool {
+        self.container["name"] == "redis" || self.container["name"] == "mysql"
+    }
+
+    fn key(&self) -> &str {
+        &self.document.key
+    }
+
+    fn environment(&self) -> Vec<&Value> {
+        self.container["env"].as_array().into_iter().flatten().collect()
+    }
+}
+
+fn workloads() -> Vec<Workload> {
+    let all: Vec<Workload> = all_that_is_ever_applied()
+        .into_values()
+        .filter(|document| document.key.starts_with("deployment.") || document.key.starts_with("job."))
+        .map(|document| {
+            let pod = document.at("/spec/template/spec").expect("a pod").clone();
+            assert_eq!(pod["containers"].as_array().map(Vec::len), Some(1), "{}", document.key);
+            let container = pod["containers"][0].clone();
+            Workload { document, pod, container }
+        })
+        .collect();
+    assert_eq!(all.len(), 9, "seven deployments and two jobs");
+    all
+}
+
+#[test]
+fn pods_are_restricted() {
+    for workload in workloads() {
+        let (pod, container) = (&workload.pod["securityContext"], &workload.container["securityContext"]);
+        assert_eq!(pod["runAsNonRoot"], true, "{}", workload.key());
+        // 1337 is the sidecar's own: its traffic is not redirected.
+        let user = if workload.is_store() { 999 } else { 65532 };
+        assert_eq!(
+            (&pod["runAsUser"], &pod["runAsGroup"]),
+            (&json!(user), &json!(user)),
+            "{}",
+            workload.key()
+        );
+        assert_eq!(pod["seccompProfile"], json!({"type": "RuntimeDefault"}), "{}", workload.key());
+        let expected = json!({
+            "allowPrivilegeEscalation": false,
+            "readOnlyRootFilesystem": true,
+            "capabilities": {"drop": ["ALL"]},
+        });
+        assert_eq!(*container, expected, "{}", workload.key());
+    }
+}
+
+#[test]
+fn pods_are_bounded_and_leave_gracefully() {
+    for workload in workloads() {
+        let resources = &workload.container["resources"];
+        for resource in ["cpu", "memory"] {
+            for bound in ["requests", "limits"] {
+                assert!(
+                    resources[bound][resource].is_string(),
+                    "{}: no {bound} of {resource}",
+                    workload.key()
+                );
+            }
+        }
+        // The services take at most 3 seconds to be noticed and 10 to finish; the stores write what they hold.
+        let grace = workload.pod["terminationGracePeriodSeconds"].as_u64().unwrap_or_default();
+        let least = if workload.is_store() { 60 } else { 20 };
+        assert!(grace >= least, "{}: a grace period of {grace} s", workload.key());
+    }
+}
+
+#[test]
+fn pods_are_probed_on_the_admin_port_and_stores_from_inside() {
+    // A job is done when it ends: there is nothing to probe.
+    for workload in workloads().iter().filter(|workload| !workload.is_job()) {
+        for probe in ["startupProbe", "readinessProbe", "livenessProbe"] {
+            let probe = &workload.container[probe];
+            if workload.is_store() {
+                assert!(probe["exec"]["command"].is_array(), "{}: {probe}", workload.key());
+            } else {
+                assert_eq!(probe["httpGet"]["port"], "admin", "{}: {probe}", workload.key());
+            }
+        }
+        if !workload.is_store() {
+            let path = |probe: &str| workload.container[probe]["httpGet"]["path"].clone();
+            assert_eq!(path("startupProbe"), "/livez", "{}", workload.key());
+            assert_eq!(path("readinessProbe"), "/readyz?exclude=store", "{}", workload.key());
+            assert_eq!(path("livenessProbe"), "/livez", "{}", workload.key());
+            let ports =
+                json!([{"name": "http", "containerPort": 8080}, {"name": "admin", "containerPort": 9090}]);
+            assert_eq!(workload.container["ports"], ports, "{}", workload.key());
+        }
+    }
+}
+
+#[test]
+fn pods_are_spread_and_have_an_account_of_their_own() {
+    let mut accounts = BTreeSet::new();
+    let all = all_that_is_ever_applied();
+    for workload in workloads() {
+        assert_eq!(workload.pod["enableServiceLinks"], false, "{}", workload.key());
+        let account = workload.pod["serviceAccountName"].as_str().expect("a service account").to_owned();
+        let known =
+            all.get(&format!("serviceaccount/{account}")).unwrap_or_else(|| panic!("no account {account}"));
+        assert_eq!(known.at("/automountServiceAccountToken"), Some(&json!(false)), "{account}");
+        if workload.is_job() {
+            continue;
+        }
+        assert_eq!(account, workload.document.name());
+        assert!(accounts.insert(account), "{} shares its account", workload.key());
+        let spread = &workload.pod["topologySpreadConstraints"][0];
+        let selector = labels(spread.pointer("/labelSelector/matchLabels"));
+        let own = labels(workload.document.at("/spec/template/metadata/labels"));
+        assert!(!selector.is_empty() && selector.iter().all(|(name, value)| own.get(name) == Some(value)));
+        assert_eq!(labels(workload.document.at("/spec/selector/matchLabels")), own, "{}", workload.key());
+        assert_eq!(labels(workload.document.at("/metadata/labels")), own, "{}", workload.key());
+    }
+}
+
+#[test]
+fn secrets_claims_and_accounts_are_there_once_they_are_named() {
+    let secret_keys = ["MYSQL_DATABASE", "MYSQL_USER", "MYSQL_PASSWORD", "MYSQL_ROOT_PASSWORD"];
+    for workload in workloads() {
+        for variable in workload.environment() {
+            if let Some(reference) = variable.pointer("/valueFrom/secretKeyRef") {
+                assert_eq!(reference["name"], "voting-storage-secret", "{}", workload.key());
+                assert!(secret_keys.contains(&reference["key"].as_str().unwrap_or_default()), "{reference}");
+                assert_eq!(reference["key"], variable["name"], "{}", workload.key());
+            }
+        }
+    }
+    for step in applied() {
+        for document in step.cluster.values().filter(|one| one.key.starts_with("deployment.")) {
+            let text = document.value.to_string();
+            let pod = document.at("/spec/template/spec").expect("a pod");
+            let exists =
+                |key: String| assert!(step.cluster.contains_key(&key), "after {}: no {key}", step.file);
+            exists(format!("serviceaccount/{}", pod["serviceAccountName"].as_str().unwrap_or_default()));
+            if text.contains("secretKeyRef") {
+                exists("secret/voting-storage-secret".to_owned());
+            }
+            for volume in pod["volumes"].as_array().into_iter().flatten() {
+                if let Some(claim) =
+                    volume.pointer("/persistentVolumeClaim/claimName").and_then(Value::as_str)
+                {
+                    exists(format!("persistentvolumeclaim/{claim}"));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn mounts_name_volumes_and_stores_write_to_volumes_only() {
+    for workload in workloads() {
+        let names = |list: &Value, field: &str| -> BTreeSet<String> {
+            let items = list.as_array().into_iter().flatten();
+            items.filter_map(|item| item[field].as_str().map(ToOwned::to_owned)).collect()
+        };
+        let volumes = names(&workload.pod["volumes"], "name");
+        assert_eq!(names(&workload.container["volumeMounts"], "name"), volumes, "{}", workload.key());
+        assert_eq!(volumes.contains("data"), workload.is_store(), "{}", workload.key());
+    }
+}
+
+#[test]
+fn no_password_is_in_the_repository() {
+    let all = all_that_is_ever_applied();
+    let secrets: Vec<_> = all.values().filter(|document| document.key.starts_with("secret/")).collect();
+    assert_eq!(secrets.len(), 1);
+    for secret in secrets {
+        assert!(secret.at("/data").is_none() && secret.at("/stringData").is_none(), "{}", secret.key);
+    }
+    for workload in workloads() {
+        for variable in workload.environment() {
+            let name = variable["name"].as_str().unwrap_or_default();
+            assert!(!name.contains("PASSWORD") || variable["value"].is_null(), "{}: {name}", workload.key());
+        }
+    }
+}
+
+#[test]
+fn variables_are_ones_that_the_programs_read() {
+    let app = voting_app::config::Config::command();
+    let analytics = voting_analytics::config::Config::command();
+    for workload in workloads() {
+        let command = match workload.container["name"].as_str() {
+            Some("voting-app") => &app,
+            Some("voting-analytics") => &analytics,
+            _ => continue,
+        };
+        let known: BTreeSet<_> =
+            command.get_arguments().filter_map(|argument| argument.get_env()?.to_str()).collect();
+        for variable in workload.environment() {
+            let name = variable["name"].as_str().unwrap_or_default();
+            assert!(known.contains(name), "{}: nobody reads {name}", workload.key());
+            // The image knows its release; a manifest that names another would be a lie.
+            assert_ne!(name, "RELEASE", "{}", workload.key());
+        }
+    }
+}
+
+#[test]
+fn budgets_and_autoscalers_find_their_pods() {
+    let all = all_that_is_ever_applied();
+    for (key, document) in &all {
+        if key.starts_with("poddisruptionbudget.") {
+            let selector = labels(document.at("/spec/selector/matchLabels"));
+            let found = workloads().iter().any(|workload| {
+                let own = labels(workload.document.at("/spec/template/metadata/labels"));
+                selector.iter().all(|(name, value)| own.get(name) == Some(value))
+            });
+            assert!(found, "{key} guards nothing");
+        }
+        if key.starts_with("horizontalpodautoscaler.") {
+            let target = document.at("/spec/scaleTargetRef/name").and_then(Value::as_str).unwrap_or_default();
+            let workload = &all[&format!("deployment.apps/{target}")];
+            assert_eq!(document.at("/spec/minReplicas"), workload.at("/spec/replicas"), "{key}");
+            let container = document.at("/spec/metrics/0/containerResource/container");
+            assert_eq!(container, workload.at("/spec/template/spec/containers/0/name"), "{key}");
+        }
+    }
+}
+
+#[test]
+fn every_served_port_has_a_policy_for_the_network() {
+    let all = all_that_is_ever_applied();
+    let default = &all["networkpolicy.networking.k8s.io/default-deny"];
+    assert_eq!(default.at("/spec/podSelector"), Some(&json!({})));
+    assert_eq!(default.at("/spec/policyTypes"), Some(&json!(["Ingress", "Egress"])));
+    for workload in workloads().iter().filter(|workload| !workload.is_job()) {
+        let own = labels(workload.document.at("/spec/template/metadata/labels"));
+        let open: BTreeSet<String> = all
+            .values()
+            .filter(|one| one.key.starts_with("networkpolicy.") && one.name() != "default-deny")
+            .filter(|one| {
+                labels(one.at("/spec/podSelector/matchLabels"))
+                    .iter()
+                    .all(|(name, value)| own.get(name) == Some(value))
+            })
+            .flat_map(|one| {
+                one.at("/spec/ingress/0/ports")
+                    .and_then(|ports| ports.as_array().cloned())
+                    .unwrap_or_default()
+            })
+            .map(|port| port["port"].to_string())
+            .collect();
+        let ports = workload.container["ports"].as_array().into_iter().flatten();
+        let served =
+            ports.filter(|port| port["name"] != "admin").map(|port| port["containerPort"].to_string());
+        assert_eq!(open, served.collect(), "{}", workload.key());
+    }
+}

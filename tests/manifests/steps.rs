@@ -1,0 +1,169 @@
+//! What there is after each step of the tutorial, and what is printed on the way there.
+
+use std::collections::BTreeMap;
+
+use crate::parse::{Document, documents};
+use crate::tutorial::{Block, blocks};
+
+/// What has been applied, by what `kubectl` calls it.
+pub type Cluster = BTreeMap<String, Document>;
+
+/// A file that was applied, and what there is then.
+pub struct Applied {
+    /// The file.
+    pub file: String,
+    /// What `kubectl apply` prints.
+    pub printed: String,
+    /// What the tutorial says that it prints.
+    pub shown: String,
+    /// What there is then.
+    pub cluster: Cluster,
+}
+
+/// The files of the main way, applied one after the other.
+pub fn applied() -> Vec<Applied> {
+    let mut cluster = Cluster::new();
+    let mut all = Vec::new();
+    for block in blocks().iter().filter(|block| block.is_on_the_main_way()) {
+        for file in applied_files(block) {
+            let mut printed = String::new();
+            for document in documents(file) {
+                let verb = match cluster.get(&document.key) {
+                    None => "created",
+                    Some(before) if *before == document => "unchanged",
+                    Some(_) => "configured",
+                };
+                printed += &format!("{} {verb}\n", document.key);
+                cluster.insert(document.key.clone(), document);
+            }
+            let shown = block.output.clone();
+            all.push(Applied { file: file.to_owned(), printed, shown, cluster: cluster.clone() });
+        }
+    }
+    all
+}
+
+fn applied_files(block: &Block) -> impl Iterator<Item = &str> {
+    block.commands.lines().filter_map(|line| line.strip_prefix("kubectl apply -f ")?.split(' ').next())
+}
+
+/// What is promised of each file: resources in this order, others among them.
+const PROMISED: [(&str, &[&str]); 6] = [
+    (
+        "k8s/step-1-create-voting-app.yaml",
+        &[
+            "deployment.apps/voting-storage-1-0 created",
+            "service/voting-storage created",
+            "deployment.apps/voting-analytics-1-0 created",
+            "service/voting-analytics created",
+            "deployment.apps/voting-app-1-0 created",
+            "service/voting-app created",
+        ],
+    ),
+    (
+        "istio/step-1-create-voting-app-gateway.yaml",
+        &[
+            "virtualservice.networking.istio.io/voting-app created",
+            "gateway.networking.istio.io/voting-app-gateway created",
+        ],
+    ),
+    ("k8s/step-2-update-voting-analytics-to-1.1.yaml", &["deployment.apps/voting-analytics-1-1 created"]),
+    (
+        "istio/step-2-update-and-add-routing-for-all-components.yaml",
+        // DestinationRules before the VirtualServices that use them.
+        &[
+            "destinationrule.networking.istio.io/voting-app created",
+            "destinationrule.networking.istio.io/voting-analytics created",
+            "destinationrule.networking.istio.io/voting-storage created",
+            "virtualservice.networking.istio.io/voting-app configured",
+            "virtualservice.networking.istio.io/voting-analytics created",
+            "virtualservice.networking.istio.io/voting-storage created",
+            "peerauthentication.security.istio.io/default created",
+            "authorizationpolicy.security.istio.io/deny-all created",
+        ],
+    ),
+    (
+        "istio/step-3-add-routing-for-2.0-components.yaml",
+        &[
+            "destinationrule.networking.istio.io/voting-app configured",
+            "destinationrule.networking.istio.io/voting-analytics configured",
+            "destinationrule.networking.istio.io/voting-storage configured",
+            "virtualservice.networking.istio.io/voting-storage configured",
+            "virtualservice.networking.istio.io/voting-analytics configured",
+            "virtualservice.networking.istio.io/voting-app configured",
+        ],
+    ),
+    (
+        "k8s/step-3-update-voting-app-with-new-storage.yaml",
+        &[
+            "service/voting-storage configured",
+            "secret/voting-storage-secret created",
+            "deployment.apps/voting-storage-2-0 created",
+            "persistentvolumeclaim/mysql-pv-claim created",
+            "deployment.apps/voting-analytics-2-0 created",
+            "deployment.apps/voting-app-2-0 created",
+        ],
+    ),
+];
+
+#[test]
+fn applying_prints_what_the_tutorial_shows() {
+    for step in applied() {
+        assert_eq!(step.printed, step.shown, "{}", step.file);
+    }
+}
+
+#[test]
+fn applying_creates_what_is_promised_in_that_order() {
+    let applied = applied();
+    for (file, promised) in PROMISED {
+        let step = applied
+            .iter()
+            .find(|step| step.file == file)
+            .unwrap_or_else(|| panic!("{file} is never applied"));
+        let mut lines = step.printed.lines();
+        for line in promised {
+            assert!(lines.any(|printed| printed == *line), "{file} does not print {line:?} in its place");
+        }
+    }
+}
+
+#[test]
+fn the_routing_of_2_0_is_there_before_its_pods() {
+    let applied = applied();
+    let position =
+        |file: &str| applied.iter().position(|step| step.file == file).expect("the file is applied");
+    assert!(
+        position("istio/step-3-add-routing-for-2.0-components.yaml")
+            < position("k8s/step-3-update-voting-app-with-new-storage.yaml")
+    );
+}
+
+#[test]
+fn the_first_release_has_three_pods_and_the_service_its_ports() {
+    let applied = applied();
+    let first = &applied.first().expect("a step").cluster;
+    assert_eq!(first["deployment.apps/voting-app-1-0"].at("/spec/replicas"), Some(&3.into()));
+    let ports = |cluster: &Cluster, service: &str| -> Vec<u64> {
+        let ports = cluster[&format!("service/{service}")]
+            .at("/spec/ports")
+            .and_then(|ports| ports.as_array().cloned());
+        ports.unwrap_or_default().iter().filter_map(|port| port["port"].as_u64()).collect()
+    };
+    for (service, port) in [("voting-app", 8080), ("voting-analytics", 8080), ("voting-storage", 6379)] {
+        assert_eq!(ports(first, service), [port], "{service}");
+    }
+    let third = &applied.iter().find(|step| step.file.starts_with("k8s/step-3")).expect("step 3").cluster;
+    assert_eq!(ports(third, "voting-storage"), [6379, 3306]);
+}
+
+#[test]
+fn the_mesh_is_strict_from_step_2_on() {
+    for step in applied().iter().skip_while(|step| !step.file.starts_with("istio/step-2")) {
+        let strict =
+            step.cluster["peerauthentication.security.istio.io/default"].at("/spec/mtls/mode").cloned();
+        assert_eq!(strict, Some("STRICT".into()), "{}", step.file);
+        let denial = &step.cluster["authorizationpolicy.security.istio.io/deny-all"];
+        assert_eq!(denial.at("/spec"), Some(&serde_json::json!({})), "{}", step.file);
+    }
+}

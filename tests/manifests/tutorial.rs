@@ -1,0 +1,122 @@
+//! `docs/tutorial.md`: its blocks of commands, and what they refer to.
+
+use std::collections::BTreeSet;
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+
+use crate::{manifests, read, root};
+
+/// Commands, and what the tutorial says that they print.
+#[derive(Clone, Debug, Default)]
+pub struct Block {
+    /// The heading: `Step 3: Canary release 2.0`.
+    pub section: String,
+    /// The heading below it: `Way back`, or nothing.
+    pub subsection: String,
+    /// What is to be typed.
+    pub commands: String,
+    /// What it prints.
+    pub output: String,
+}
+
+impl Block {
+    /// Whether it belongs to the way from the first step to the last.
+    pub fn is_on_the_main_way(&self) -> bool {
+        self.section.starts_with("Step ") && self.subsection != "Way back"
+    }
+}
+
+/// The blocks in their order.
+pub fn blocks() -> Vec<Block> {
+    let mut blocks: Vec<Block> = Vec::new();
+    let mut current = Block::default();
+    let mut fence: Option<(String, String)> = None;
+    for line in read("docs/tutorial.md").lines() {
+        fence = match fence.take() {
+            Some((language, text)) if line == "```" => {
+                match (language.as_str(), blocks.last_mut()) {
+                    ("bash", _) => blocks.push(Block { commands: text, ..current.clone() }),
+                    ("text", Some(last)) => last.output = text,
+                    _ => panic!("a block of {language:?} after {:?}", current.section),
+                }
+                None
+            }
+            Some((language, text)) => Some((language, text + line + "\n")),
+            None if line.starts_with("```") => Some((line.trim_start_matches('`').to_owned(), String::new())),
+            None => {
+                if let Some(heading) = line.strip_prefix("## ") {
+                    current = Block { section: heading.to_owned(), ..Block::default() };
+                } else if let Some(heading) = line.strip_prefix("### ") {
+                    heading.clone_into(&mut current.subsection);
+                }
+                None
+            }
+        };
+    }
+    assert!(fence.is_none(), "the last block has no end");
+    assert!(blocks.len() > 20, "only {} blocks", blocks.len());
+    blocks
+}
+
+/// The words of a text that are files of `k8s/` or `istio/`.
+fn files(text: &str) -> BTreeSet<String> {
+    text.split(|c: char| c.is_whitespace() || "`'\"()[],;".contains(c))
+        .filter(|word| (word.starts_with("k8s/") || word.starts_with("istio/")) && !word.contains('*'))
+        .map(|word| word.trim_end_matches('.').to_owned())
+        .filter(|word| word.contains('.'))
+        .collect()
+}
+
+#[test]
+fn it_names_every_manifest_and_no_other() {
+    let named: Vec<String> =
+        files(&read("docs/tutorial.md")).into_iter().filter(|name| name.ends_with("yaml")).collect();
+    assert_eq!(named, manifests());
+}
+
+#[test]
+fn its_commands_are_ones_that_bash_understands() {
+    for block in blocks() {
+        let mut bash = Command::new("bash")
+            .arg("-n")
+            .stdin(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("bash");
+        bash.stdin.take().expect("a pipe").write_all(block.commands.as_bytes()).expect("bash reads");
+        let output = bash.wait_with_output().expect("bash ends");
+        assert!(output.status.success(), "{}\n{}", block.commands, String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+#[test]
+fn its_table_of_2019_names_commands_that_it_uses() {
+    let text = read("docs/tutorial.md");
+    let (body, table) = text.split_once("## From the 2019 tutorial to this one").expect("the table");
+    let rows: Vec<&str> = table.lines().filter(|line| line.starts_with("| `")).collect();
+    assert!(rows.len() >= 8, "only {} rows", rows.len());
+    for row in rows {
+        let today = row.split('|').nth(2).unwrap_or_default();
+        for command in today.split('`').skip(1).step_by(2) {
+            let known =
+                body.lines().any(|line| line.starts_with(command) || line.contains(&format!("`{command}`")));
+            assert!(known, "the tutorial does not use {command:?}");
+        }
+    }
+}
+
+#[test]
+fn it_links_to_files_that_exist() {
+    let text = read("docs/tutorial.md");
+    for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+        if let Some(anchor) = target.strip_prefix('#') {
+            let heading = |line: &str| line.trim_start_matches(['#', ' ']).to_lowercase().replace(' ', "-");
+            assert!(
+                text.lines().any(|line| line.starts_with('#') && heading(line) == anchor),
+                "no heading {anchor}"
+            );
+        } else if !target.contains("://") {
+            assert!(root().join("docs").join(target).exists(), "no file {target}");
+        }
+    }
+}

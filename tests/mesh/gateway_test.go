@@ -1,0 +1,93 @@
+package mesh
+
+import (
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+)
+
+// gateway is an ingress gateway: no part of our manifests, but selected by our Gateway.
+type gateway struct {
+	namespace string
+	account   string
+	name      string // of its service, and the value of its label
+}
+
+var (
+	// istioGateway is the one that `istioctl install` makes.
+	istioGateway = gateway{"istio-system", "istio-ingressgateway-service-account", "ingressgateway"}
+	// addOnGateway is the external one of AKS's add-on.
+	addOnGateway = gateway{"aks-istio-ingress", "aks-istio-ingressgateway-external", "aks-istio-ingressgateway-external"}
+)
+
+const (
+	gatewayAddress = "10.1.0.1"
+	gatewayPort    = 8080
+	gatewayName    = "gateway" // as the tests' tables call it
+)
+
+func (g gateway) labels() map[string]string {
+	return map[string]string{"istio": g.name}
+}
+
+// service offers port 80 at the port that the gateway listens on.
+func (g gateway) service(listens int32) *corev1.Service {
+	return &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Name: g.name, Namespace: g.namespace},
+		Spec: corev1.ServiceSpec{
+			Type:      corev1.ServiceTypeLoadBalancer,
+			ClusterIP: "10.96.0.1",
+			Selector:  g.labels(),
+			Ports:     []corev1.ServicePort{{Name: "http2", Port: 80, TargetPort: intstr.FromInt32(listens)}},
+		},
+	}
+}
+
+func (g gateway) pod() *corev1.Pod {
+	pod := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Name: gatewayName + "-0", Namespace: g.namespace, Labels: g.labels()},
+		Spec: corev1.PodSpec{
+			ServiceAccountName: g.account,
+			Containers: []corev1.Container{{
+				Name:  "istio-proxy",
+				Ports: []corev1.ContainerPort{{ContainerPort: gatewayPort}},
+			}},
+		},
+	}
+	setAddress(pod, gatewayAddress)
+	return pod
+}
+
+// TestTheGatewayOfTheAddOnReachesTheApp follows the tutorial on AKS up to the canary. The variants of the files are the only
+// difference; a gateway of another identity is turned away.
+func TestTheGatewayOfTheAddOnReachesTheApp(t *testing.T) {
+	stranger := addOnGateway
+	stranger.account = "another"
+	for _, one := range []struct {
+		gateway gateway
+		files   []string
+		want    string
+	}{
+		{addOnGateway, []string{"istio/aks/step-1-create-voting-app-gateway.yaml"}, app1 + " 100"},
+		{addOnGateway, []string{"istio/step-1-create-voting-app-gateway.yaml"}, noRoute},
+		{stranger, []string{"istio/aks/step-1-create-voting-app-gateway.yaml"}, denied + " 100"},
+	} {
+		c := newCluster()
+		c.gateway = one.gateway
+		files := append([]string{"k8s/aks/step-0-create-namespace.yaml", "k8s/step-1-create-voting-app.yaml"}, one.files...)
+		for _, path := range append(files,
+			"k8s/step-2-update-voting-analytics-to-1.1.yaml",
+			"istio/step-2-update-and-add-routing-for-all-components.yaml",
+		) {
+			for _, d := range readManifest(t, path) {
+				c.apply(d)
+			}
+		}
+		got := newMesh(t, c).reach(request{from: gatewayName}).String()
+		if len(got) < len(one.want) || got[:len(one.want)] != one.want {
+			t.Errorf("%s with %s: %s, want %s", one.gateway, one.files, got, one.want)
+		}
+	}
+}

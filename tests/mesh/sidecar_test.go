@@ -1,0 +1,167 @@
+package mesh
+
+import (
+	"errors"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// sidecar stands in for the proxies beside a workload's pods on its way to one port of a service. Where a call goes is
+// what Istio's configuration for that workload says at that moment, sidecars and strict mutual TLS included.
+type sidecar struct {
+	stage    *stage
+	workload string
+	service  string
+	port     int
+	listener net.Listener
+	turn     atomic.Uint64
+}
+
+func newSidecar(t *testing.T, s *stage, workload, service string, port int) *sidecar {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	one := &sidecar{stage: s, workload: workload, service: service, port: port, listener: listener}
+	if port == web {
+		proxy := &httputil.ReverseProxy{
+			Director:      func(*http.Request) {},
+			Transport:     &http.Transport{DisableKeepAlives: true},
+			FlushInterval: -1,
+		}
+		server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			target, err := one.target()
+			if err != nil {
+				http.Error(w, err.Error(), http.StatusServiceUnavailable)
+				return
+			}
+			r.URL.Scheme, r.URL.Host = "http", target
+			proxy.ServeHTTP(w, r)
+		})}
+		go func() { _ = server.Serve(listener) }()
+		t.Cleanup(func() { _ = server.Close() })
+	} else {
+		go one.forward()
+		t.Cleanup(func() { _ = listener.Close() })
+	}
+	return one
+}
+
+// target is the next pod that the mesh would send a call to.
+func (s *sidecar) target() (string, error) {
+	outcome := s.stage.route(s.workload, s.service, s.port)
+	var pods []string
+	for workload := range outcome {
+		pods = append(pods, s.stage.serving(workload)...)
+	}
+	if len(pods) == 0 {
+		return "", errors.New(outcome.String())
+	}
+	return pods[s.turn.Add(1)%uint64(len(pods))], nil
+}
+
+func (s *sidecar) forward() {
+	for {
+		client, err := s.listener.Accept()
+		if err != nil {
+			return
+		}
+		go func() {
+			defer client.Close()
+			target, err := s.target()
+			if err != nil {
+				return
+			}
+			server, err := net.Dial("tcp", target)
+			if err != nil {
+				return
+			}
+			defer server.Close()
+			var both sync.WaitGroup
+			for _, pair := range [][2]net.Conn{{client, server}, {server, client}} {
+				both.Go(func() {
+					_, _ = io.Copy(pair[0], pair[1])
+					// The other direction ends with this one.
+					_ = pair[0].Close()
+					_ = pair[1].Close()
+				})
+			}
+			both.Wait()
+		}()
+	}
+}
+
+// load asks for the page again and again, as people do, and remembers every answer that is not the page.
+type load struct {
+	asked  atomic.Int64
+	mutex  sync.Mutex
+	failed []string
+	stop   chan struct{}
+	once   sync.Once
+	done   sync.WaitGroup
+}
+
+func startLoad(url string, during func() string) *load {
+	l := &load{stop: make(chan struct{})}
+	cookies := []string{"", "theme=dark", "votingcanary=1.0", "votingcanary=2.0"}
+	for range 2 {
+		l.done.Go(func() {
+			for {
+				select {
+				case <-l.stop:
+					return
+				default:
+				}
+				before := during()
+				if problem := ask(url, cookies[rand.IntN(len(cookies))]); problem != "" {
+					l.mutex.Lock()
+					l.failed = append(l.failed, before+": "+problem)
+					l.mutex.Unlock()
+				}
+				l.asked.Add(1)
+				time.Sleep(10 * time.Millisecond)
+			}
+		})
+	}
+	return l
+}
+
+func (l *load) finish() (asked int64, failed []string) {
+	l.once.Do(func() { close(l.stop) })
+	l.done.Wait()
+	return l.asked.Load(), l.failed
+}
+
+func ask(url, cookie string) string {
+	request, err := http.NewRequest(http.MethodGet, url, nil)
+	if err != nil {
+		return err.Error()
+	}
+	if cookie != "" {
+		request.Header.Set("Cookie", cookie)
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return err.Error()
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	switch {
+	case err != nil:
+		return err.Error()
+	case response.StatusCode != http.StatusOK:
+		return response.Status + " " + strings.TrimSpace(string(body))
+	case !strings.Contains(string(body), `<div id="results"> Cats: `):
+		return "a page without results: " + tail(string(body), 500)
+	}
+	return ""
+}

@@ -1,0 +1,171 @@
+package mesh
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	istiolog "istio.io/istio/pkg/log"
+)
+
+func TestMain(m *testing.M) {
+	if socket := os.Getenv("KUBECTL_SOCKET"); socket != "" {
+		os.Exit(actAsKubectl(socket))
+	}
+	// The control plane's own log would drown what the tests say.
+	for _, scope := range istiolog.Scopes() {
+		scope.SetOutputLevel(istiolog.NoneLevel)
+	}
+	os.Exit(m.Run())
+}
+
+// TestEachStepReachesWhatItShould follows the tutorial command by command. After every single document that an API server
+// would take, whoever has a right to an answer must get one; after every step, the step's own table must hold.
+func TestEachStepReachesWhatItShould(t *testing.T) {
+	k := &kubectl{cluster: newCluster()}
+	k.changed = func(what string) error { return stillServed(t, k.cluster, what) }
+	blocks := tutorial(t)
+	checked := map[string]bool{}
+	for i, b := range blocks {
+		if !b.isStep() {
+			continue
+		}
+		if b.isWayBack() {
+			t.Run(b.step()+", way back", func(t *testing.T) { goBack(t, k.cluster, b) })
+		} else {
+			follow(t, k, b)
+		}
+		if i+1 == len(blocks) || blocks[i+1].step() != b.step() {
+			t.Run("after "+b.step(), func(t *testing.T) { assertTable(t, k.cluster, b.step()) })
+			checked[b.step()] = true
+		}
+	}
+	for step := range tables {
+		if !checked[step] && !strings.Contains(step, "way back") {
+			t.Errorf("the tutorial has no %s", step)
+		}
+	}
+}
+
+// goBack takes a step's way back from where the step has led to, and leaves the main way as it was.
+func goBack(t *testing.T, from *cluster, b block) {
+	k := &kubectl{cluster: from.clone()}
+	k.changed = func(what string) error { return stillServed(t, k.cluster, what) }
+	follow(t, k, b)
+	assertTable(t, k.cluster, b.step()+", way back")
+}
+
+// follow runs the kubectl commands of a block, and compares what they print if the tutorial shows it.
+func follow(t *testing.T, k *kubectl, b block) {
+	t.Helper()
+	var printed strings.Builder
+	complete := true
+	lines := bufio.NewScanner(strings.NewReader(b.commands))
+	for lines.Scan() {
+		line := lines.Text()
+		if !strings.HasPrefix(line, "kubectl ") {
+			complete = false // a command of another kind, which the data plane's test runs
+			continue
+		}
+		line, _, here := strings.Cut(line, "<<END")
+		var stdin strings.Builder
+		for here && lines.Scan() && lines.Text() != "END" {
+			fmt.Fprintln(&stdin, lines.Text())
+		}
+		output, err := k.run(words(line)[1:], strings.NewReader(stdin.String()))
+		if err != nil {
+			t.Fatalf("%s\n%s\n%v", b.section, line, err)
+		}
+		printed.WriteString(output)
+	}
+	if complete && printed.String() != b.output {
+		t.Errorf("%s\n%s\nThe tutorial shows:\n%s\nIt prints:\n%s", b.section, b.commands, b.output, printed.String())
+	}
+}
+
+// words splits a command as the shell does, as far as the tutorial needs it: at spaces outside single quotes.
+func words(line string) []string {
+	var all []string
+	for i, part := range strings.Split(line, "'") {
+		if i%2 == 1 {
+			all = append(all, part)
+		} else {
+			all = append(all, strings.Fields(part)...)
+		}
+	}
+	return all
+}
+
+// stillServed says whether everybody who has a right to an answer gets one in this very state of the cluster.
+func stillServed(t *testing.T, c *cluster, what string) error {
+	if _, found := c.documents["gateway.networking.istio.io/voting-app-gateway"]; !found {
+		return nil // nobody can be in the middle of anything yet
+	}
+	m := newMesh(t, c)
+	for _, want := range rights(m) {
+		for outcome := range m.reach(want.request) {
+			if !strings.HasPrefix(outcome, want.prefix) {
+				return fmt.Errorf("after %q: %s: %s", what, want.describe(), outcome)
+			}
+		}
+	}
+	// Those who have no right to an answer yet must not run into a hole either.
+	for _, attempt := range attempts(m) {
+		if outcome := m.reach(attempt); outcome[missing] > 0 {
+			return fmt.Errorf("after %q: %s: %s", what, right{request: attempt}.describe(), missing)
+		}
+	}
+	return nil
+}
+
+// attempts are all the calls that anybody could think of.
+func attempts(m *meshUnderTest) []request {
+	var all []request
+	for _, cookie := range []string{"featureflag=on", "votingcanary=1.0", "votingcanary=2.0"} {
+		all = append(all, request{from: gatewayName, cookies: []string{cookie}})
+	}
+	for _, caller := range []string{app1, app2, analytics10, analytics11, analytics2} {
+		if m.has(caller) {
+			all = append(all,
+				request{from: caller, service: "voting-analytics", port: web},
+				request{from: caller, service: "voting-storage", port: redis},
+				request{from: caller, service: "voting-storage", port: mysql})
+		}
+	}
+	return all
+}
+
+// right is a call that must never fail: it has to end at a workload whose name starts as given.
+type right struct {
+	request
+	prefix string
+}
+
+func (r right) describe() string {
+	return fmt.Sprintf("%s -> %s:%d %s", r.from, r.service, r.port, strings.Join(r.cookies, "; "))
+}
+
+func rights(m *meshUnderTest) []right {
+	all := []right{{request{from: gatewayName}, "voting-app-"}}
+	if m.has("voting-app-2-0") {
+		all = append(all, right{request{from: gatewayName, cookies: []string{"featureflag=on"}}, "voting-app-"})
+	}
+	for app, analytics := range map[string]string{"voting-app-1-0": "voting-analytics-1-", "voting-app-2-0": "voting-analytics-"} {
+		if m.has(app) {
+			all = append(all, right{request{from: app, service: "voting-analytics", port: 8080}, analytics})
+		}
+	}
+	for _, caller := range []string{"voting-app-1-0", "voting-analytics-1-0", "voting-analytics-1-1"} {
+		if m.has(caller) && m.has("voting-storage-1-0") {
+			all = append(all, right{request{from: caller, service: "voting-storage", port: 6379}, "voting-storage-1-0"})
+		}
+	}
+	for _, caller := range []string{"voting-app-2-0", "voting-analytics-2-0"} {
+		if m.has(caller) {
+			all = append(all, right{request{from: caller, service: "voting-storage", port: 3306}, "voting-storage-2-0"})
+		}
+	}
+	return all
+}

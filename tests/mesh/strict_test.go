@@ -1,0 +1,118 @@
+package mesh
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"sigs.k8s.io/yaml"
+)
+
+// manifests are all the YAML files of k8s/ and istio/, the AKS variants among them.
+func manifests(t *testing.T) []string {
+	t.Helper()
+	var paths []string
+	for _, directory := range []string{"k8s", "istio"} {
+		err := fs.WalkDir(os.DirFS(root), directory, func(path string, _ fs.DirEntry, err error) error {
+			if filepath.Ext(path) == ".yaml" {
+				paths = append(paths, path)
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(paths) < 12 {
+		t.Fatalf("there are %d manifests only: %s", len(paths), paths)
+	}
+	return paths
+}
+
+// TestEveryFieldOfEveryDocumentIsKnown misspells each field of each document, one at a time: Istio and Kubernetes must
+// take the document as it is, and refuse it with the misspelling.
+func TestEveryFieldOfEveryDocumentIsKnown(t *testing.T) {
+	misspellings := 0
+	for _, path := range manifests(t) {
+		for _, d := range readManifest(t, path) {
+			var content map[string]any
+			if err := yaml.Unmarshal([]byte(d.text), &content); err != nil {
+				t.Fatal(err)
+			}
+			misspell(content, func(field string) {
+				misspellings++
+				text, err := yaml.Marshal(content)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := parseDocument(text); err == nil {
+					t.Errorf("%s: %s: nobody minds that %q is misspelt", path, d.key, field)
+				}
+			})
+		}
+	}
+	t.Logf("%d misspellings refused", misspellings)
+}
+
+// free are the fields that hold keys of the author's own choice.
+var free = map[string]bool{
+	"labels": true, "annotations": true, "matchLabels": true, "sourceLabels": true, "selector": true,
+	"requests": true, "limits": true, "headers": true, "add": true,
+}
+
+// misspell changes one field's name after the other, calls check, and puts the name right again.
+func misspell(value any, check func(field string)) {
+	switch v := value.(type) {
+	case []any:
+		for _, one := range v {
+			misspell(one, check)
+		}
+	case map[string]any:
+		fields := make([]string, 0, len(v))
+		for field := range v {
+			fields = append(fields, field)
+		}
+		for _, field := range fields {
+			inner := v[field]
+			delete(v, field)
+			v[field+"x"] = inner
+			check(field)
+			delete(v, field+"x")
+			v[field] = inner
+			if m, isMap := inner.(map[string]any); !free[field] || isMap && (m["matchLabels"] != nil || m["response"] != nil) {
+				misspell(inner, check)
+			}
+		}
+	}
+}
+
+// TestAMisspeltDocumentIsRefused shows that the parser can fail, on the mistakes that are easily made.
+func TestAMisspeltDocumentIsRefused(t *testing.T) {
+	text := mustRead(t, "istio/step-3-add-routing-for-2.0-components.yaml")
+	for _, change := range [][2]string{
+		{"subsets:", "subset:"},
+		{"serviceAccounts:", "serviceAccount:"},
+		{"attempts: 2", "attempt: 2"},
+		{"regex: '(.*", "regex: '((.*"},
+		{"number: 3306", "number: 330600"},
+	} {
+		broken := strings.ReplaceAll(text, change[0], change[1])
+		if broken == text {
+			t.Fatalf("the file has no %q", change[0])
+		}
+		if _, err := parseManifest([]byte(broken)); err == nil {
+			t.Errorf("nobody minds %q", change[1])
+		}
+	}
+}
+
+func mustRead(t *testing.T, path string) string {
+	t.Helper()
+	content, err := os.ReadFile(filepath.Join(root, path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(content)
+}
