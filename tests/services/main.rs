@@ -6,5 +6,6 @@ mod feature_flag;
 mod outage;
 mod page;
 mod releases;
+mod security;
 mod start;
 mod tool;

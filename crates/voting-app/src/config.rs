@@ -114,6 +114,7 @@ impl Config {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use voting_storage::config::parse_from;
 
     use super::*;
@@ -156,5 +157,34 @@ mod tests {
             error(["--port", "tcp://10.0.0.1:6379"]),
             "PORT: \"tcp://10.0.0.1:6379\" is not a port; allowed: a number from 0 to 65535"
         );
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_a_setting_holds_it_is_used_or_refused_in_one_line(
+            flag in prop::sample::select(vec![
+                "release", "port", "admin-port", "listen-address", "shutdown-wait", "log-format", "client-timeout",
+                "vote1value", "vote2value", "title", "showdetails", "featureflag", "allow-reset", "analytics-url",
+                "analytics-host", "analytics-port", "storage-url", "redis-host", "redis-port", "mysql-host",
+                "mysql-port", "mysql-user", "mysql-password", "mysql-database",
+            ]),
+            value in prop_oneof![
+                "\\PC{0,30}",
+                "[a-z]{1,8}://[a-z:@/?%0-9]{0,20}",
+                "[0-9]{1,7}",
+                any::<String>(),
+            ],
+        ) {
+            let refused = match parse_from::<Config>(["voting-app".to_owned(), format!("--{flag}={value}")]) {
+                Err(refused) => refused.to_string(),
+                Ok(config) => {
+                    let store = config.store.url(config.release.0.storage.kind);
+                    let (analytics, choices) = (config.analytics_url(), config.poll.choices());
+                    let refused = [store.err(), analytics.err(), choices.err()];
+                    refused.into_iter().flatten().map(|refused| refused.to_string()).collect::<String>()
+                }
+            };
+            prop_assert!(refused.lines().count() <= 1, "{}", refused);
+        }
     }
 }

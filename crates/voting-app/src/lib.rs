@@ -21,7 +21,7 @@ use anyhow::Context as _;
 use voting_service::lifecycle::Lifecycle;
 use voting_service::metrics::Metrics;
 use voting_service::release::{AppRelease, Released as _};
-use voting_service::server::{listen, serve};
+use voting_service::server::{allow_many_connections, listen, serve};
 use voting_service::{admin, telemetry};
 use voting_storage::{Choices, StoreUrl, VoteStore, open};
 
@@ -94,6 +94,7 @@ impl App {
 /// # Errors
 /// One line for the operator: a setting or a port that can't be used.
 pub async fn run(config: Config) -> anyhow::Result<()> {
+    allow_many_connections();
     let release = config.release.0;
     let lifecycle = Lifecycle::new();
     let url = config.store.url(release.storage.kind)?;

@@ -21,7 +21,7 @@ use voting_app::config::Features;
 use voting_service::config::Shutdown;
 use voting_service::lifecycle::Lifecycle;
 use voting_service::release::{AnalyticsRelease, AppRelease, Release};
-use voting_service::server::{ClientLimits, listen, serve};
+use voting_service::server::{ClientLimits, allow_many_connections, listen, serve};
 use voting_service::telemetry;
 use voting_storage::transfer::transfer;
 use voting_storage::{Choices, StoreUrl, open};
@@ -38,6 +38,7 @@ const SHUTDOWN: Shutdown = Shutdown { wait: Duration::ZERO, deadline: Duration::
 /// # Errors
 /// One line: a setting, the port or the data directory can't be used.
 pub async fn run(config: Config) -> anyhow::Result<()> {
+    allow_many_connections();
     let step = config.step()?;
     let poll = config.poll.choices()?;
     prepare_directory(&config.data_dir)?;

@@ -41,6 +41,13 @@ impl Default for ClientLimits {
     }
 }
 
+/// Raises this process's limit of open files, and so of connections, as far as the machine allows: shells and
+/// containers start programs with 1,024, which a thousand live viewers use up.
+pub fn allow_many_connections() {
+    // Without the right to raise it the old limit holds; that is no reason not to serve.
+    let _ = rlimit::increase_nofile_limit(u64::MAX);
+}
+
 /// Listens on this address.
 ///
 /// # Errors

@@ -1,0 +1,134 @@
+//! What hostile or broken clients can't do.
+
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use voting_tests::deployment::Deployment;
+use voting_tests::http::Visitor;
+use voting_tests::process::{Service, clean, program};
+use voting_tests::servers::Redis;
+use voting_tests::{eventually, free_port};
+
+/// What comes back on a connection on which only this is sent, and after how long it is closed or answered.
+async fn answer_to(service: &Service, part: &str) -> (String, Duration) {
+    let mut connection = TcpStream::connect(service.address).await.unwrap();
+    connection.write_all(part.as_bytes()).await.unwrap();
+    let start = Instant::now();
+    let mut answer = vec![0; 2048];
+    let reading = tokio::time::timeout(Duration::from_secs(20), connection.read(&mut answer));
+    let length = reading.await.expect("the connection stays open").unwrap_or(0);
+    (String::from_utf8_lossy(&answer[..length]).into_owned(), start.elapsed())
+}
+
+#[tokio::test]
+async fn slow_clients_are_let_go() {
+    let redis = Redis::database().await;
+    let deployment = Deployment::start("1.0", "1.1", &redis.url(), &[("CLIENT_TIMEOUT", "1")]).await;
+    for part in ["", "GET / HT", "GET / HTTP/1.1\r\nHost: x\r\nX-Slow: "] {
+        let (_, after) = answer_to(&deployment.app, part).await;
+        assert!(after < Duration::from_secs(4), "{part:?}: {after:?}");
+    }
+    let form = "POST / HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 9\r\n\r\nvote=";
+    let (answer, after) = answer_to(&deployment.app, form).await;
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    assert!(after < Duration::from_secs(8), "{after:?}");
+    assert_eq!(deployment.visitor().results().await, "Cats: 0/0 (0%) | Dogs: 0/0 (0%)");
+}
+
+/// The resident memory of a process, in MiB.
+fn resident_mib(service: &Service) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", service.pid())).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_thousand_posts_to_a_dead_store_are_answered_in_bounded_memory() {
+    voting_service::server::allow_many_connections();
+    let store = format!("redis://127.0.0.1:{}", free_port());
+    let app = Service::start("voting-app", &[("STORAGE_URL", &store)]).await;
+    let visitor = Visitor::new(app.url(""));
+    let mut posts = JoinSet::new();
+    for _ in 0..2000 {
+        let visitor = visitor.clone();
+        posts.spawn(async move {
+            let start = Instant::now();
+            let answer = visitor.post("/", "vote=Cats").await;
+            (answer.status, answer.header("x-vote-outcome").to_owned(), start.elapsed())
+        });
+    }
+    let mut longest = Duration::ZERO;
+    for (status, outcome, took) in posts.join_all().await {
+        assert_eq!((status, outcome.as_str()), (503, "refused"));
+        longest = longest.max(took);
+    }
+    let memory = resident_mib(&app);
+    println!("2,000 posts to a dead store: at most {longest:?}, {memory} MiB");
+    // The deadline is 3 seconds; the rest is 2,000 connections and pages on a busy machine, unoptimized.
+    assert!(longest < Duration::from_secs(10), "{longest:?}");
+    assert!(memory < 200, "{memory} MiB");
+    assert_eq!(visitor.get("/").await.status, 200);
+}
+
+#[tokio::test]
+async fn secrets_stay_out_of_the_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("log");
+    let (port, admin) = (free_port().to_string(), free_port().to_string());
+    let dead = free_port().to_string();
+    for settings in [
+        vec![
+            ("MYSQL_HOST", "127.0.0.1".to_owned()),
+            ("MYSQL_PORT", dead.clone()),
+            ("MYSQL_PASSWORD", "hunter2".to_owned()),
+        ],
+        vec![("STORAGE_URL", format!("mysql://voter:hunter2@127.0.0.1:{dead}/votes"))],
+        vec![("STORAGE_URL", format!("redis://:hunter2@127.0.0.1:{dead}"))],
+    ] {
+        let file = std::fs::File::create(&log).unwrap();
+        let mut command = clean(&program("voting-app"));
+        command
+            .envs(settings)
+            .env("RELEASE", "2.0")
+            .env("RUST_LOG", "trace")
+            .env("LISTEN_ADDRESS", "127.0.0.1");
+        command.env("PORT", &port).env("ADMIN_PORT", &admin).stdout(file.try_clone().unwrap()).stderr(file);
+        let mut app = command.spawn().unwrap();
+        let visitor = Visitor::new(format!("http://127.0.0.1:{port}"));
+        eventually("the app listens", Duration::from_secs(10), || async {
+            TcpStream::connect(format!("127.0.0.1:{port}")).await.is_ok()
+        })
+        .await;
+        let answer = visitor.post("/", "vote=Cats").await;
+        assert_eq!(answer.status, 503);
+        assert!(
+            !answer.text.contains("hunter2") && !answer.text.contains("refused (os error"),
+            "{}",
+            answer.text
+        );
+        app.kill().await.unwrap();
+        let log = std::fs::read_to_string(&log).unwrap();
+        assert!(log.contains("A vote was answered with 503."), "{log}");
+        assert!(!log.contains("hunter2"), "{log}");
+    }
+}
+
+#[tokio::test]
+async fn the_operators_port_is_another_one() {
+    let redis = Redis::database().await;
+    let deployment = Deployment::start("1.0", "1.1", &redis.url(), &[]).await;
+    deployment.visitor().vote("Cats").await;
+    for (service, votes) in [(&deployment.app, true), (&deployment.analytics, false)] {
+        let (public, admin) = (Visitor::new(service.url("")), Visitor::new(service.admin_url("")));
+        for path in ["/livez", "/readyz", "/metrics"] {
+            assert_eq!(public.get(path).await.status, 404, "{path}");
+            assert_eq!(admin.get(path).await.status, 200, "{path}");
+        }
+        let metrics = admin.get("/metrics").await.text;
+        assert!(metrics.contains("voting_build_info{"), "{metrics}");
+        let counted = "voting_votes_total{choice=\"Cats\",outcome=\"counted\"} 1";
+        assert_eq!(metrics.contains(counted), votes, "{metrics}");
+    }
+}
