@@ -7,11 +7,11 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderName, HeaderValue, StatusCode, Version, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
@@ -117,13 +117,10 @@ pub async fn serve(
     deadline: Duration,
     limits: ClientLimits,
 ) {
-    let mut server = auto::Builder::new(TokioExecutor::new());
-    server.http1().timer(TokioTimer::new()).header_read_timeout(limits.head).max_buf_size(MAX_HEAD);
-    server
-        .http2()
-        .timer(TokioTimer::new())
-        .max_header_list_size(MAX_HEAD as u32)
-        .keep_alive_interval(Some(limits.head));
+    // HTTP/1.1 alone: what a mesh and every browser speak to a plain port. Recognizing HTTP/2 would wait for a
+    // client's first bytes without a limit.
+    let mut server = http1::Builder::new();
+    server.timer(TokioTimer::new()).header_read_timeout(limits.head).max_buf_size(MAX_HEAD);
     let routes = routes.layer(from_fn_with_state(lifecycle.clone(), close_while_draining));
     let connections = GracefulShutdown::new();
     let mut tasks = tokio::task::JoinSet::new();
@@ -146,11 +143,11 @@ pub async fn serve(
             routes.clone(),
             |request: http::Request<hyper::body::Incoming>| request.map(Body::new),
         ));
-        let connection = server.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
+        let connection = server.serve_connection(TokioIo::new(stream), service);
         let connection = connections.watch(connection);
         tasks.spawn(async move {
             if let Err(error) = connection.await {
-                tracing::debug!(error, "A connection ended with an error.");
+                tracing::debug!(%error, "A connection ended with an error.");
             }
         });
     }
@@ -164,10 +161,8 @@ pub async fn serve(
 /// Tells clients that keep a connection to open another one: whoever routes here has been told that the service is not
 /// ready, so the next one goes elsewhere, and none is closed under a request.
 async fn close_while_draining(State(lifecycle): State<Lifecycle>, request: Request, next: Next) -> Response {
-    let version = request.version();
     let mut response = next.run(request).await;
-    // HTTP/2 has a message of its own for it, which hyper sends at the end.
-    if lifecycle.is_draining() && version <= Version::HTTP_11 {
+    if lifecycle.is_draining() {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response
