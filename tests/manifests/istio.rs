@@ -120,10 +120,29 @@ pub struct HeaderChanges {
 }
 
 #[derive(Deserialize, Debug)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct DestinationRule {
     pub host: String,
+    pub traffic_policy: Option<TrafficPolicy>,
     pub subsets: Vec<Subset>,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct TrafficPolicy {
+    pub connection_pool: ConnectionPool,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct ConnectionPool {
+    pub http: HttpPool,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct HttpPool {
+    pub idle_timeout: String,
 }
 
 #[derive(Deserialize, Debug)]

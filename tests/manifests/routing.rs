@@ -246,3 +246,16 @@ fn services_reach_named_ports_that_pods_have_and_never_the_admin_port() {
         }
     }
 }
+
+#[test]
+fn the_mesh_ends_idle_connections_before_the_services_do() {
+    let services_end_them_after = voting_service::server::ClientLimits::default().head;
+    for document in manifests().iter().flat_map(|file| documents(file)) {
+        if document.key.starts_with("destinationrule.") && !document.name().ends_with("storage") {
+            let rule: Resource<DestinationRule> = document.typed();
+            let idle = rule.spec.traffic_policy.expect("no traffic policy").connection_pool.http.idle_timeout;
+            let seconds: u64 = idle.strip_suffix('s').and_then(|idle| idle.parse().ok()).expect("no seconds");
+            assert!(std::time::Duration::from_secs(seconds) < services_end_them_after, "{}", document.key);
+        }
+    }
+}

@@ -89,12 +89,9 @@ async fn play(stores: &[Arc<dyn VoteStore>; 2], events: &[Event]) {
             }
         }
         model.apply(*event);
-        for at in 0..2 {
-            assert_eq!(
-                stores[at].tally().await.unwrap(),
-                model.tally(at),
-                "store {at} after {event:?} of {events:?}"
-            );
+        for (at, store) in stores.iter().enumerate() {
+            let expected = model.tally(at);
+            assert_eq!(store.tally().await.unwrap(), expected, "store {at} after {event:?} of {events:?}");
         }
     }
     assert_eq!(stores[0].snapshot().await.unwrap(), stores[1].snapshot().await.unwrap());

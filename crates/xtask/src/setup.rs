@@ -37,7 +37,8 @@ pub fn servers() -> anyhow::Result<()> {
         missing.push("redis-server");
     }
     // MariaDB's tables are made by a script of the one package that needs a program of the other.
-    if !is_there(&["mysqld"]) && !(is_there(&["mariadbd"]) && is_there(&["my_print_defaults"])) {
+    let has_mariadb = is_there(&["mariadbd"]) && is_there(&["my_print_defaults"]);
+    if !is_there(&["mysqld"]) && !has_mariadb {
         missing.extend(["mariadb-server-core", "mariadb-client-core"]);
     }
     if missing.is_empty() {
