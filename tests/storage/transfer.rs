@@ -97,16 +97,20 @@ async fn play(stores: &[Arc<dyn VoteStore>; 2], events: &[Event]) {
     assert_eq!(stores[0].snapshot().await.unwrap(), stores[1].snapshot().await.unwrap());
 }
 
+/// What the stores of a case need until its end.
+type Servers = Box<dyn std::any::Any>;
+
 /// Any interleaving ends with both stores equal to what was cast and not taken away.
 fn any_interleaving_ends_equal(
     runtime: &tokio::runtime::Runtime,
     cases: u32,
-    stores: impl Fn() -> [Arc<dyn VoteStore>; 2],
+    stores: impl Fn() -> ([Arc<dyn VoteStore>; 2], Servers),
 ) {
     let mut runner = TestRunner::new(Config { cases, failure_persistence: None, ..Config::default() });
     runner
         .run(&prop::collection::vec(event(), 1..14), |events| {
-            runtime.block_on(play(&stores(), &events));
+            let (stores, _servers) = stores();
+            runtime.block_on(play(&stores, &events));
             Ok(())
         })
         .unwrap();
@@ -129,7 +133,8 @@ fn any_interleaving_between_redis_and_sqlite_ends_equal() {
         let case = cases.fetch_add(1, Ordering::Relaxed);
         runtime.block_on(async {
             let redis = Redis::database().await;
-            [store(&redis.url()), store(&format!("sqlite:{}/{case}.db", folder.path().display()))]
+            let file = format!("sqlite:{}/{case}.db", folder.path().display());
+            ([store(&redis.url()), store(&file)], Box::new(redis) as Servers)
         })
     });
 }
@@ -139,7 +144,8 @@ fn any_interleaving_between_redis_and_mysql_ends_equal() {
     let runtime = runtime();
     any_interleaving_ends_equal(&runtime, 15, || {
         runtime.block_on(async {
-            [store(&Redis::database().await.url()), store(&MySql::database().await.url())]
+            let (redis, mysql) = (Redis::database().await, MySql::database().await);
+            ([store(&redis.url()), store(&mysql.url())], Box::new((redis, mysql)) as Servers)
         })
     });
 }

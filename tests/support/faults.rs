@@ -8,7 +8,7 @@ use crate::balancer::Balancer;
 use crate::ledger::{self, Plan, Progress, Report};
 use crate::process::{Service, Signal};
 use crate::proxy::{Mode, Proxy};
-use crate::servers::{MySql, Redis};
+use crate::servers::{MySql, OwnServer, Redis};
 
 /// Which releases a cluster runs, and so which store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,23 +80,10 @@ impl Store {
         (proxy, url)
     }
 
-    async fn kill_and_restart(&mut self) {
+    fn server(&mut self) -> &mut OwnServer {
         match self {
-            Self::Redis(redis) => {
-                redis.kill().await;
-                redis.restart().await;
-            }
-            Self::MySql(mysql) => {
-                mysql.kill().await;
-                mysql.restart().await;
-            }
-        }
-    }
-
-    fn signal(&self, signal: Signal) {
-        match self {
-            Self::Redis(redis) => redis.signal(signal),
-            Self::MySql(mysql) => mysql.signal(signal),
+            Self::Redis(redis) => redis.server(),
+            Self::MySql(mysql) => mysql.server(),
         }
     }
 }
@@ -209,11 +196,14 @@ impl Cluster {
                 tokio::time::sleep(Duration::from_millis(500)).await;
                 self.analytics.restart().await;
             }
-            Fault::KillStore => self.store.kill_and_restart().await,
+            Fault::KillStore => {
+                self.store.server().kill().await;
+                self.store.server().restart().await;
+            }
             Fault::FreezeStore => {
-                self.store.signal(Signal::Stop);
+                self.store.server().signal(Signal::Stop);
                 tokio::time::sleep(Duration::from_secs(5)).await;
-                self.store.signal(Signal::Continue);
+                self.store.server().signal(Signal::Continue);
             }
             Fault::DropAnswers => during(Mode::DropAnswers, 1000).await,
             Fault::CutConnections => during(Mode::Closed, 1000).await,

@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use tempfile::TempDir;
+use testcontainers::{ContainerAsync, GenericImage};
 use tokio::process::Command;
 
 use crate::process::Signal;
@@ -37,29 +39,34 @@ pub async fn docker_answers() -> bool {
     matches!(tokio::time::timeout(Duration::from_secs(10), docker.status()).await, Ok(Ok(status)) if status.success())
 }
 
-/// A server program that the test may kill, freeze and start again with its data.
+/// A server of one test, which may kill it, freeze it and start it again with its data.
 #[derive(Debug)]
-struct Program {
+pub struct OwnServer {
     program: PathBuf,
     arguments: Vec<String>,
-    log: PathBuf,
+    address: SocketAddr,
+    data: TempDir,
     running: Option<(tokio::process::Child, Watchdog)>,
 }
 
-impl Program {
-    fn new(program: PathBuf, arguments: Vec<String>, log: PathBuf) -> Self {
-        Self { program, arguments, log, running: None }
+impl OwnServer {
+    /// Starts it and waits until it takes connections; `data` is its folder.
+    async fn start(program: PathBuf, arguments: Vec<String>, address: SocketAddr, data: TempDir) -> Self {
+        let mut server = Self { program, arguments, address, data, running: None };
+        server.restart().await;
+        server
     }
 
-    /// Starts it and waits until it takes connections.
-    async fn start(&mut self, address: SocketAddr) {
-        let log = std::fs::File::options().create(true).append(true).open(&self.log).unwrap();
+    /// Starts it again with its data, and waits until it takes connections; it must have ended.
+    pub async fn restart(&mut self) {
+        let log_path = self.data.path().join("log");
+        let log = std::fs::File::options().create(true).append(true).open(&log_path).unwrap();
         let mut command = Command::new(&self.program);
         command.args(&self.arguments).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         let mut child = command.kill_on_drop(true).spawn().unwrap();
         let watchdog = Watchdog::new(&format!("kill -9 {}", child.id().unwrap()));
         for _ in 0..1500 {
-            if tokio::net::TcpStream::connect(address).await.is_ok() {
+            if tokio::net::TcpStream::connect(self.address).await.is_ok() {
                 self.running = Some((child, watchdog));
                 return;
             }
@@ -68,19 +75,28 @@ impl Program {
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let log = std::fs::read_to_string(&log_path).unwrap_or_default();
         panic!("{} does not start:\n{log}", self.program.display());
     }
 
-    fn signal(&self, signal: Signal) {
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
         let (child, _) = self.running.as_ref().expect("the server does not run");
         signal.send(child.id().unwrap());
     }
 
-    async fn kill(&mut self) {
+    /// `kill -9`.
+    pub async fn kill(&mut self) {
         let (mut child, _watchdog) = self.running.take().expect("the server does not run");
         child.kill().await.unwrap();
     }
+}
+
+/// Where a shared server is, and what ends it with the tests.
+enum Shared {
+    Given(String),
+    Container { address: SocketAddr, _container: Box<ContainerAsync<GenericImage>> },
+    Program { address: SocketAddr, _server: Box<OwnServer> },
 }
 
 fn text(path: &Path) -> String {

@@ -14,9 +14,8 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use voting_service::lifecycle::Lifecycle;
 use voting_service::metrics::Metrics;
+use voting_service::program::Program;
 use voting_service::release::{AnalyticsRelease, Released as _};
-use voting_service::server::{allow_many_connections, listen, serve};
-use voting_service::{admin, telemetry};
 use voting_storage::{Choices, Limits, StoreUrl, VoteStore, open_with};
 
 use crate::config::{Config, READ_LIMITS};
@@ -60,22 +59,16 @@ impl Analytics {
 /// # Errors
 /// One line for the operator: a setting or a port that can't be used.
 pub async fn run(config: Config) -> anyhow::Result<()> {
-    allow_many_connections();
     let release = config.release.0;
     let url = config.store.url(release.storage.kind)?;
     let analytics = Analytics::open(release, config.poll.choices()?, &url)?;
-    let lifecycle = Lifecycle::new();
-    let shutdown = config.serve.shutdown();
-    lifecycle.close_on_signals(shutdown)?;
-
-    let listener = listen(config.serve.address()).await?;
-    let admin_listener = listen(config.serve.admin_address()).await?;
-    telemetry::start(config.serve.log_format);
-    tracing::info!(release = release.version, address = %listener.local_addr()?, admin = %admin_listener.local_addr()?, store = %url, "voting-analytics serves.");
-
-    let admin = admin::routes(lifecycle.clone(), analytics.store.clone(), analytics.metrics.clone());
-    let limits = config.serve.client_limits();
-    let service = serve(listener, routes::routes(analytics), &lifecycle, shutdown.deadline, limits);
-    tokio::join!(service, serve(admin_listener, admin, &lifecycle, shutdown.deadline, limits));
-    Ok(())
+    let program = Program {
+        name: AnalyticsRelease::COMPONENT,
+        release: release.version,
+        store: analytics.store.clone(),
+        metrics: analytics.metrics.clone(),
+        lifecycle: Lifecycle::new(),
+        routes: routes::routes(analytics),
+    };
+    program.run(&config.serve).await
 }

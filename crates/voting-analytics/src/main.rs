@@ -8,5 +8,5 @@ async fn main() -> ExitCode {
         Ok(config) => voting_analytics::run(config).await,
         Err(error) => Err(error.into()),
     };
-    voting_service::exit_code("voting-analytics", done)
+    voting_service::program::exit_code("voting-analytics", done)
 }

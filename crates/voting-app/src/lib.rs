@@ -20,9 +20,8 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use voting_service::lifecycle::Lifecycle;
 use voting_service::metrics::Metrics;
+use voting_service::program::Program;
 use voting_service::release::{AppRelease, Released as _};
-use voting_service::server::{allow_many_connections, listen, serve};
-use voting_service::{admin, telemetry};
 use voting_storage::{Choices, StoreUrl, VoteStore, open};
 
 use crate::analytics::{AnalyticsClient, AnalyticsUrl};
@@ -94,24 +93,19 @@ impl App {
 /// # Errors
 /// One line for the operator: a setting or a port that can't be used.
 pub async fn run(config: Config) -> anyhow::Result<()> {
-    allow_many_connections();
     let release = config.release.0;
-    let lifecycle = Lifecycle::new();
     let url = config.store.url(release.storage.kind)?;
     let analytics = config.analytics_url()?;
+    let lifecycle = Lifecycle::new();
     let app =
         App::open(release, config.poll.choices()?, config.features, &url, analytics, lifecycle.clone())?;
-    let shutdown = config.serve.shutdown();
-    lifecycle.close_on_signals(shutdown)?;
-
-    let listener = listen(config.serve.address()).await?;
-    let admin_listener = listen(config.serve.admin_address()).await?;
-    telemetry::start(config.serve.log_format);
-    tracing::info!(release = release.version, address = %listener.local_addr()?, admin = %admin_listener.local_addr()?, store = %url, "voting-app serves.");
-
-    let admin = admin::routes(lifecycle.clone(), app.store.clone(), app.metrics.clone());
-    let limits = config.serve.client_limits();
-    let service = serve(listener, routes::routes(app), &lifecycle, shutdown.deadline, limits);
-    tokio::join!(service, serve(admin_listener, admin, &lifecycle, shutdown.deadline, limits));
-    Ok(())
+    let program = Program {
+        name: AppRelease::COMPONENT,
+        release: release.version,
+        store: app.store.clone(),
+        metrics: app.metrics.clone(),
+        lifecycle,
+        routes: routes::routes(app),
+    };
+    program.run(&config.serve).await
 }

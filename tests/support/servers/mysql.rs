@@ -10,12 +10,11 @@ use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
 use tempfile::TempDir;
 use testcontainers::core::{ContainerPort, WaitFor};
 use testcontainers::runners::AsyncRunner as _;
-use testcontainers::{ContainerAsync, GenericImage, ImageExt as _};
+use testcontainers::{GenericImage, ImageExt as _};
 use tokio::sync::OnceCell;
 
-use super::{Program, docker_answers, find_program, text};
+use super::{OwnServer, Shared, docker_answers, find_program, text};
 use crate::free_port;
-use crate::process::Signal;
 
 /// A database of a server that tests share, or of one of a test's own.
 #[derive(Debug)]
@@ -24,13 +23,7 @@ pub struct MySql {
     /// `root` or `root:PASSWORD`, as it stands in a URL.
     login: String,
     name: String,
-    own: Option<(Program, TempDir)>,
-}
-
-enum Shared {
-    Given(String),
-    Container { address: SocketAddr, _container: Box<ContainerAsync<GenericImage>> },
-    Program { address: SocketAddr, _program: Box<Program>, _data: TempDir },
+    own: Option<OwnServer>,
 }
 
 static SHARED: OnceCell<Shared> = OnceCell::const_new();
@@ -57,10 +50,9 @@ impl MySql {
 
     /// A server of the test's own, for faults; a commit is on disk when it is acknowledged.
     pub async fn own() -> Self {
-        let (program, address, data) = start_program().await;
-        Self { address, login: "root".to_owned(), name: "votes".to_owned(), own: Some((program, data)) }
-            .create()
-            .await
+        let server = start().await;
+        let address = server.address;
+        Self { address, login: "root".to_owned(), name: "votes".to_owned(), own: Some(server) }.create().await
     }
 
     async fn create(self) -> Self {
@@ -101,20 +93,9 @@ impl MySql {
         self.connect().await.execute(sqlx::raw_sql(AssertSqlSafe(statements))).await.unwrap();
     }
 
-    /// Sends a signal to a server of the test's own.
-    pub fn signal(&self, signal: Signal) {
-        self.own.as_ref().expect("a shared server").0.signal(signal);
-    }
-
-    /// `kill -9` of a server of the test's own.
-    pub async fn kill(&mut self) {
-        self.own.as_mut().expect("a shared server").0.kill().await;
-    }
-
-    /// Starts it again with its data.
-    pub async fn restart(&mut self) {
-        let address = self.address;
-        self.own.as_mut().expect("a shared server").0.start(address).await;
+    /// The server, if it is the test's own.
+    pub fn server(&mut self) -> &mut OwnServer {
+        self.own.as_mut().expect("a shared server is not to be killed")
     }
 }
 
@@ -135,11 +116,11 @@ async fn shared() -> Shared {
         let address = SocketAddr::from(([127, 0, 0, 1], port));
         return Shared::Container { address, _container: Box::new(container) };
     }
-    let (program, address, data) = start_program().await;
-    Shared::Program { address, _program: Box::new(program), _data: data }
+    let server = start().await;
+    Shared::Program { address: server.address, _server: Box::new(server) }
 }
 
-async fn start_program() -> (Program, SocketAddr, TempDir) {
+async fn start() -> OwnServer {
     let data = TempDir::new().unwrap();
     let server = find_program(&["mysqld", "mariadbd"]).expect(
         "no MySQL: set TEST_MYSQL_URL, start Docker, or put mysqld or mariadbd on the PATH (`cargo xtask test` installs it on Debian and Ubuntu)",
@@ -159,10 +140,7 @@ async fn start_program() -> (Program, SocketAddr, TempDir) {
         "--innodb-flush-log-at-trx-commit=1".to_owned(),
     ];
     arguments.extend(as_this_user());
-    let mut program = Program::new(server, arguments, data.path().join("log"));
-    let address = SocketAddr::from(([127, 0, 0, 1], port));
-    program.start(address).await;
-    (program, address, data)
+    OwnServer::start(server, arguments, SocketAddr::from(([127, 0, 0, 1], port)), data).await
 }
 
 /// Makes the server's own tables.

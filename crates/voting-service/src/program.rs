@@ -1,0 +1,67 @@
+//! A service as a program: its two ports, from the start to the shutdown, and its exit code.
+
+use std::fmt::Display;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use axum::Router;
+use voting_storage::VoteStore;
+
+use crate::config::ServeArgs;
+use crate::lifecycle::Lifecycle;
+use crate::metrics::Metrics;
+use crate::server::{allow_many_connections, listen, serve};
+use crate::{admin, telemetry};
+
+/// A service that is ready to be run.
+pub struct Program {
+    /// Its name.
+    pub name: &'static str,
+    /// The release that it serves.
+    pub release: &'static str,
+    /// What it answers.
+    pub routes: Router,
+    /// What `/readyz` asks.
+    pub store: Arc<dyn VoteStore>,
+    /// What `/metrics` shows.
+    pub metrics: Metrics,
+    /// What its routes watch for the shutdown.
+    pub lifecycle: Lifecycle,
+}
+
+impl Program {
+    /// Serves both ports until the program is asked to leave.
+    ///
+    /// # Errors
+    /// One line for the operator: a port can't be listened on.
+    pub async fn run(self, settings: &ServeArgs) -> anyhow::Result<()> {
+        let Self { name, release, routes, store, metrics, lifecycle } = self;
+        allow_many_connections();
+        let shutdown = settings.shutdown();
+        lifecycle.close_on_signals(shutdown)?;
+        let listener = listen(settings.address()).await?;
+        let admin_listener = listen(settings.admin_address()).await?;
+        telemetry::start(settings.log_format);
+        let (address, admin_address) = (listener.local_addr()?, admin_listener.local_addr()?);
+        tracing::info!(release, %address, admin = %admin_address, store = %store.kind(), "{name} serves.");
+
+        let admin = admin::routes(lifecycle.clone(), store, metrics);
+        let limits = settings.client_limits();
+        tokio::join!(
+            serve(listener, routes, &lifecycle, shutdown.deadline, limits),
+            serve(admin_listener, admin, &lifecycle, shutdown.deadline, limits),
+        );
+        Ok(())
+    }
+}
+
+/// The exit code of a program that ended like this; what went wrong goes to the standard error in one line.
+pub fn exit_code(program: &str, done: Result<(), impl Display>) -> ExitCode {
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{program}: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
