@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use sqlx::{Connection as _, Executor as _};
 use tokio::task::JoinSet;
 use voting_storage::{Cast, Category, Choices, Limits, StoreError, Tally, VoteStore, open};
+use voting_tests::process::Signal;
 use voting_tests::proxy::{Mode, Proxy};
 use voting_tests::servers::{MySql, Redis};
 
@@ -172,4 +173,20 @@ async fn a_file_that_another_process_writes_is_waited_for() {
 
     store.cast(refused).await.unwrap();
     assert_eq!(store.tally().await.unwrap(), Tally::new(2, 0));
+}
+
+#[tokio::test]
+async fn a_redis_that_was_frozen_does_not_count_later_what_has_failed() {
+    let mut server = Redis::own().await;
+    let store = open(&server.url().parse().unwrap(), &Choices::default()).unwrap();
+    store.cast(ballot(Category::Second)).await.unwrap();
+    server.server().signal(Signal::Stop);
+    let vote = ballot(Category::First);
+    let error = store.cast(vote).await.unwrap_err();
+    assert!(matches!(error, StoreError::Unconfirmed(_)), "{error}");
+    server.server().signal(Signal::Continue);
+    // It finds the request in its socket now.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(store.tally().await.unwrap(), Tally::new(0, 1));
+    assert_eq!(store.cast(vote).await.unwrap(), Cast::Counted);
 }
