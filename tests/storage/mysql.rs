@@ -88,7 +88,7 @@ async fn a_newer_schema_does_not_stop_an_older_release() {
 async fn replicas_take_turns_at_the_schema() {
     let (url, mysql) = empty().await;
     let mut other = mysql.connect().await;
-    let lock = "SELECT GET_LOCK(CONCAT('voting-schema-', LEFT(SHA1(DATABASE()), 16)), 5)";
+    let lock = "SELECT GET_LOCK(CONCAT('voting-schema-', LEFT(SHA2(DATABASE(), 256), 32)), 5)";
     sqlx::query(lock).execute(&mut other).await.unwrap();
     let store = open(&url.parse().unwrap(), &Choices::default()).unwrap();
     let vote = ballot(Category::First);

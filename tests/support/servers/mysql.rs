@@ -107,7 +107,7 @@ async fn shared() -> Shared {
         // The image starts a server for its own set-up first; the second one is meant.
         let image = GenericImage::new("mysql", "8.4")
             .with_exposed_port(ContainerPort::Tcp(3306))
-            .with_wait_for(WaitFor::message_on_stderr("port: 3306  MySQL"))
+            .with_wait_for(WaitFor::message_on_stderr("port: 3306"))
             .with_env_var("MYSQL_ROOT_PASSWORD", "test")
             .with_env_var("MYSQL_ROOT_HOST", "%")
             .with_startup_timeout(Duration::from_secs(180));

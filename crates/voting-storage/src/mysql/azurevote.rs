@@ -12,12 +12,14 @@ use crate::tally::Origin;
 
 /// Takes the table over, if there is one. The caller holds the lock of the schema.
 pub(super) async fn take_over(connection: &mut MySqlConnection) -> Result<(), sqlx::Error> {
-    match connection.execute("RENAME TABLE azurevote TO azurevote_taken_over").await {
-        Ok(_) => {
-            tracing::info!("The original's table azurevote is taken over; it is azurevote_taken_over now.")
-        }
-        Err(error) if is_missing_table(&error) => {}
-        Err(error) => return Err(error),
+    // Asked first, because servers differ in what they say of a rename whose both ends are wrong.
+    let there = sqlx::query(
+        "SELECT COUNT(*) FROM information_schema.tables \
+         WHERE table_schema = DATABASE() AND table_name = 'azurevote'",
+    );
+    if there.fetch_one(&mut *connection).await?.try_get::<i64, _>(0)? > 0 {
+        connection.execute("RENAME TABLE azurevote TO azurevote_taken_over").await?;
+        tracing::info!("The original's table azurevote is taken over; it is azurevote_taken_over now.");
     }
     let origin = Origin::AZUREVOTE.as_bytes().as_slice();
     let counted = sqlx::query("SELECT COUNT(*) FROM tallies WHERE origin = ?");

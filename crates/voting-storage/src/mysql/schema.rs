@@ -50,7 +50,7 @@ pub(super) async fn prepare(options: MySqlConnectOptions) -> Result<Origin, Stor
 /// number, which MariaDB refuses with a warning and no lock.)
 async fn lock(connection: &mut MySqlConnection) -> Result<(), StoreError> {
     let query =
-        sqlx::query_scalar("SELECT GET_LOCK(CONCAT('voting-schema-', LEFT(SHA1(DATABASE()), 16)), ?)");
+        sqlx::query_scalar("SELECT GET_LOCK(CONCAT('voting-schema-', LEFT(SHA2(DATABASE(), 256), 32)), ?)");
     let locked: Option<i64> = query.bind(LOCK_SECONDS).fetch_one(connection).await.map_err(connecting)?;
     if locked == Some(1) {
         Ok(())
