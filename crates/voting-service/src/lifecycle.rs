@@ -1,8 +1,5 @@
 //! Ready, draining, gone: the states of a service that is asked to leave.
 
-use std::future::Future;
-use std::time::Duration;
-
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -62,13 +59,5 @@ impl Lifecycle {
             lifecycle.close();
         });
         Ok(())
-    }
-}
-
-/// What `work` gives, or `None` once it has gone on for `limit` after the service began to close.
-pub async fn bounded<T>(lifecycle: &Lifecycle, limit: Duration, work: impl Future<Output = T>) -> Option<T> {
-    tokio::select! {
-        done = work => Some(done),
-        () = async { lifecycle.closing().await; tokio::time::sleep(limit).await } => None,
     }
 }

@@ -18,7 +18,7 @@ use tokio::net::TcpListener;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 
-use crate::lifecycle::{Lifecycle, bounded};
+use crate::lifecycle::Lifecycle;
 
 /// The most bytes of a request's head; more is answered with 431.
 pub const MAX_HEAD: usize = 16 * 1024;
@@ -152,7 +152,7 @@ pub async fn serve(
         });
     }
     drop(listener);
-    if bounded(lifecycle, deadline, connections.shutdown()).await.is_none() {
+    if tokio::time::timeout(deadline, connections.shutdown()).await.is_err() {
         tracing::warn!(?deadline, "Requests were still in flight at the deadline; they are cut off.");
     }
     tasks.shutdown().await;
