@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use voting_storage::transfer::{preview, transfer};
 use voting_storage::{
-    Ballot, BallotId, Cast, Category, Choices, Limits, StoreUrl, Tally, VoteStore, open_with,
+    Ballot, BallotId, Cast, Category, Choices, Limits, StoreMetrics, StoreUrl, Tally, VoteStore, open_with,
 };
 
 /// Makes a test of each function of the contract, on an empty store that `$store` makes.
@@ -52,7 +52,7 @@ fn store(url: &StoreUrl) -> Arc<dyn VoteStore> {
 fn patient(url: &StoreUrl, choices: &Choices) -> Arc<dyn VoteStore> {
     let limits =
         Limits { deadline: Duration::from_secs(30), attempt: Duration::from_secs(20), ..Limits::default() };
-    open_with(url, choices, limits).unwrap()
+    open_with(url, choices, limits, StoreMetrics::default()).unwrap()
 }
 
 async fn cast_new(store: &dyn VoteStore, category: Category, votes: u64) {

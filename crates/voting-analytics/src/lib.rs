@@ -12,11 +12,13 @@ pub mod summary;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use prometheus_client::registry::Registry;
 use voting_service::lifecycle::Lifecycle;
-use voting_service::metrics::Metrics;
+use voting_service::metrics::{HttpMetrics, registry};
+use voting_service::observe::Observed;
 use voting_service::program::Program;
 use voting_service::release::{AnalyticsRelease, Released as _};
-use voting_storage::{Choices, Limits, StoreUrl, VoteStore, open_with};
+use voting_storage::{Choices, Limits, StoreMetrics, StoreUrl, VoteStore, open_with};
 
 use crate::config::{Config, READ_LIMITS};
 
@@ -29,12 +31,12 @@ pub struct Analytics {
     pub choices: Choices,
     /// The votes.
     pub store: Arc<dyn VoteStore>,
-    /// The numbers for the operator.
-    pub metrics: Metrics,
+    /// Its requests.
+    pub observed: Observed,
 }
 
 impl Analytics {
-    /// A release on the store at this URL.
+    /// A release on the store at this URL, and what reads its numbers.
     ///
     /// # Errors
     /// The URL has a part that the store's driver does not know.
@@ -42,15 +44,17 @@ impl Analytics {
         release: &'static AnalyticsRelease,
         choices: Choices,
         url: &StoreUrl,
-    ) -> anyhow::Result<Self> {
+    ) -> anyhow::Result<(Self, Registry)> {
+        let component = AnalyticsRelease::COMPONENT;
+        let mut registry = registry(component, release.version);
+        let metrics = HttpMetrics::register(&mut registry);
+        let store_metrics = StoreMetrics::default();
+        store_metrics.register(&mut registry);
+
         let limits = Limits { deadline: READ_LIMITS, attempt: READ_LIMITS, ..Limits::default() };
-        let store = open_with(url, &choices, limits).with_context(|| url.to_string())?;
-        Ok(Self {
-            release,
-            choices,
-            store,
-            metrics: Metrics::new(AnalyticsRelease::COMPONENT, release.version),
-        })
+        let store = open_with(url, &choices, limits, store_metrics).with_context(|| url.to_string())?;
+        let observed = Observed { component, release: release.version, metrics };
+        Ok((Self { release, choices, store, observed }, registry))
     }
 }
 
@@ -61,12 +65,13 @@ impl Analytics {
 pub async fn run(config: Config) -> anyhow::Result<()> {
     let release = config.release.0;
     let url = config.store.url(release.storage.kind)?;
-    let analytics = Analytics::open(release, config.poll.choices()?, &url)?;
+    let (analytics, registry) = Analytics::open(release, config.poll.choices()?, &url)?;
     let program = Program {
         name: AnalyticsRelease::COMPONENT,
         release: release.version,
         store: analytics.store.clone(),
-        metrics: analytics.metrics.clone(),
+        choices: analytics.choices.clone(),
+        registry,
         lifecycle: Lifecycle::new(),
         routes: routes::routes(analytics),
     };

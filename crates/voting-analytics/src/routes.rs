@@ -3,13 +3,11 @@
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
-use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
 use tower_http::set_header::SetResponseHeaderLayer;
 use voting_service::headers::{VOTING_PATH, voting_path};
-use voting_service::metrics::measure;
-use voting_service::server::protected;
+use voting_service::server::guarded;
 use voting_storage::Category;
 
 use crate::Analytics;
@@ -20,7 +18,7 @@ use crate::summary;
 pub fn routes(analytics: Analytics) -> Router {
     let release = analytics.release;
     let path = voting_path(&[("analytics", release.version), ("storage", release.storage.version)]);
-    let metrics = analytics.metrics.clone();
+    let observed = analytics.observed.clone();
     let routes = Router::new()
         .route("/analytics", get(results))
         .method_not_allowed_fallback(|| async { problem(StatusCode::METHOD_NOT_ALLOWED, "allowed: GET") })
@@ -28,13 +26,12 @@ pub fn routes(analytics: Analytics) -> Router {
             problem(StatusCode::NOT_FOUND, "there is nothing here; allowed: GET /analytics")
         })
         .with_state(analytics)
-        .layer(from_fn_with_state(metrics, measure))
         .layer(SetResponseHeaderLayer::overriding(VOTING_PATH.clone(), path))
         .layer(SetResponseHeaderLayer::overriding(
             header::CACHE_CONTROL,
             http::HeaderValue::from_static("no-store"),
         ));
-    protected(routes)
+    guarded(routes, observed)
 }
 
 /// `GET /analytics`: the results at this moment, never an older one; 503 while the store is away.

@@ -12,8 +12,12 @@ use axum::http::{HeaderMap, HeaderValue};
 use reqwest::{Client, Url, redirect};
 use serde::Deserialize;
 use tokio::time::Instant;
-use voting_service::headers::{VOTING_PATH, trace};
+use tracing::{Span, field};
+use voting_service::headers::VOTING_PATH;
+use voting_service::trace;
 use voting_storage::lane::{Lane, Worker};
+
+use crate::metrics::AnalyticsMetrics;
 
 /// How long a page view waits for the results; after that the page says that they are unavailable.
 pub const TIMEOUT: Duration = Duration::from_millis(1500);
@@ -81,22 +85,24 @@ impl AnalyticsClient {
     ///
     /// # Errors
     /// The HTTP client can't be made.
-    pub fn new(url: AnalyticsUrl) -> Result<Self, reqwest::Error> {
+    pub fn new(url: AnalyticsUrl, metrics: AnalyticsMetrics) -> Result<Self, reqwest::Error> {
         let client =
             Client::builder().no_proxy().redirect(redirect::Policy::none()).timeout(TIMEOUT).build()?;
-        Ok(Self(Lane::start(Caller { client, url })))
+        let lane = metrics.lane.clone();
+        Ok(Self(Lane::start(Caller { client, url, metrics }, lane)))
     }
 
     /// The results at a moment that is not before the call; `None` if they don't come in time or can't be used.
     /// The trace headers among `headers` go along.
     pub async fn results(&self, headers: &HeaderMap) -> Option<Arc<Results>> {
-        self.0.ask(trace(headers), Instant::now() + TIMEOUT).await.ok().flatten()
+        self.0.ask(trace::carried(headers), Instant::now() + TIMEOUT).await.ok().flatten()
     }
 }
 
 struct Caller {
     client: Client,
     url: AnalyticsUrl,
+    metrics: AnalyticsMetrics,
 }
 
 impl Worker for Caller {
@@ -105,20 +111,34 @@ impl Worker for Caller {
     type Answer = Option<Arc<Results>>;
     const MAX_GROUP: usize = 4096;
 
+    fn span(&self, parent: &Span) -> Span {
+        tracing::debug_span!(
+            parent: parent,
+            "analytics",
+            otel.name = "GET",
+            otel.kind = "client",
+            otel.status_code = field::Empty,
+            http.request.method = "GET",
+            url.full = %self.url,
+        )
+    }
+
     async fn serve(&mut self, group: &[HeaderMap], until: Instant) -> Vec<Self::Answer> {
-        let trace = group.first().cloned().unwrap_or_default();
-        let answer = match tokio::time::timeout_at(until, self.call(trace)).await {
-            Ok(Ok(results)) => Some(Arc::new(results)),
-            Err(_) => {
-                tracing::warn!(url = %self.url, "voting-analytics does not answer in time.");
-                None
-            }
-            Ok(Err(error)) => {
-                tracing::warn!(%error, url = %self.url, "voting-analytics gives no results.");
-                None
-            }
+        let trace = trace::outgoing(group.first().cloned().unwrap_or_default());
+        let start = Instant::now();
+        let answer = tokio::time::timeout_at(until, self.call(trace)).await.unwrap_or(Err(CallError::Late));
+        let outcome = match &answer {
+            Ok(_) => "ok",
+            Err(CallError::Late) => "timeout",
+            Err(CallError::Http(_)) => "failed",
+            Err(CallError::TooLong | CallError::Garbled(_)) => "invalid",
         };
-        vec![answer; group.len()]
+        self.metrics.observe(outcome, start.elapsed());
+        if let Err(error) = &answer {
+            Span::current().record("otel.status_code", "ERROR");
+            tracing::warn!(%error, url = %self.url, "voting-analytics gives no results.");
+        }
+        vec![answer.ok().map(Arc::new); group.len()]
     }
 }
 
@@ -128,6 +148,8 @@ enum CallError {
     Http(#[from] reqwest::Error),
     #[error("the answer has more than {MAX_ANSWER} bytes")]
     TooLong,
+    #[error("no answer in time")]
+    Late,
     #[error("the answer is not that of voting-analytics: {0}")]
     Garbled(#[from] serde_json::Error),
 }

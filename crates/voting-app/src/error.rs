@@ -7,6 +7,7 @@ use voting_storage::{Ballot, Category, StoreError};
 
 use crate::App;
 use crate::form::InvalidForm;
+use crate::metrics::Outcome;
 use crate::page::{ErrorPage, Retry, render};
 use crate::routes::vote::OUTCOME;
 
@@ -43,7 +44,7 @@ struct Told {
     title: &'static str,
     text: String,
     /// What became of the vote, for programs.
-    outcome: Option<&'static str>,
+    outcome: Option<Outcome>,
     retry: Option<Retry>,
 }
 
@@ -55,7 +56,10 @@ impl AppError {
         let mut response = (told.status, render(&page)).into_response();
         let headers = response.headers_mut();
         if let Some(outcome) = told.outcome {
-            headers.insert(OUTCOME.clone(), HeaderValue::from_static(outcome));
+            headers.insert(OUTCOME.clone(), HeaderValue::from_static(outcome.header()));
+        }
+        if told.outcome == Some(Outcome::Invalid) {
+            app.metrics.count_vote(None, Outcome::Invalid);
         }
         if told.status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
@@ -65,46 +69,48 @@ impl AppError {
 
     fn told(self, app: &App) -> Told {
         let told = |status, title, text: String| Told { status, title, text, outcome: None, retry: None };
-        let refused =
-            |status, title, text: String| Told { outcome: Some("refused"), ..told(status, title, text) };
+        let invalid = |status, title, text: String| Told {
+            outcome: Some(Outcome::Invalid),
+            ..told(status, title, text)
+        };
         let choices = Category::ALL.map(|category| app.choices.name(category).to_string());
         let allowed = format!("Allowed: {} or {}.", choices[0], choices[1]);
         match self {
-            Self::Form(InvalidForm::ContentType) => refused(
+            Self::Form(InvalidForm::ContentType) => invalid(
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 "This is not a form",
                 "A vote is a form of the type application/x-www-form-urlencoded.".to_owned(),
             ),
-            Self::Form(InvalidForm::Vote) => refused(
+            Self::Form(InvalidForm::Vote) => invalid(
                 StatusCode::UNPROCESSABLE_ENTITY,
                 "This is not on the poll",
                 format!("The field \u{201c}vote\u{201d} must be there once. {allowed}"),
             ),
-            Self::Form(InvalidForm::Ballot) => refused(
+            Self::Form(InvalidForm::Ballot) => invalid(
                 StatusCode::UNPROCESSABLE_ENTITY,
                 "This is not a ballot",
                 "The field \u{201c}ballot\u{201d} is made by the page (a UUID of version 7) and must be there once or not at all.".to_owned(),
             ),
-            Self::Form(InvalidForm::Stale) => refused(
+            Self::Form(InvalidForm::Stale) => invalid(
                 StatusCode::UNPROCESSABLE_ENTITY,
                 "This ballot is too old",
                 "A ballot is taken for a day after the page was loaded. Go back to the page for a new one.".to_owned(),
             ),
             Self::Vote(ballot, error) => {
                 let name = app.choices.name(ballot.category);
-                let (outcome, title, text) = match &error {
-                    StoreError::Unavailable(_) | StoreError::Unusable(_) => (
-                        "refused",
-                        "Your vote was not counted",
-                        format!("Votes can\u{2019}t be taken right now. Your vote for {name} was not counted and will not be later. Try again:"),
-                    ),
-                    StoreError::Unconfirmed(_) => (
-                        "unconfirmed",
+                let outcome = Outcome::from(&error);
+                let (title, text) = if outcome == Outcome::Unconfirmed {
+                    (
                         "Your vote is not confirmed",
                         format!("The answer did not come in time, so your vote for {name} may or may not be counted. Try again: this ballot counts once, however often it is sent."),
-                    ),
+                    )
+                } else {
+                    (
+                        "Your vote was not counted",
+                        format!("Votes can\u{2019}t be taken right now. Your vote for {name} was not counted and will not be later. Try again:"),
+                    )
                 };
-                tracing::error!(%error, ballot = %ballot.id, outcome, "A vote was answered with 503.");
+                tracing::error!(%error, ballot = %ballot.id, outcome = outcome.header(), "A vote was answered with 503.");
                 Told {
                     outcome: Some(outcome),
                     retry: Some(Retry { vote: name.to_string(), ballot: ballot.id.to_string() }),
@@ -116,10 +122,10 @@ impl AppError {
                 told(StatusCode::SERVICE_UNAVAILABLE, "The poll was not reset", "The votes can\u{2019}t be reached right now. Try again soon.".to_owned())
             }
             Self::ResetForbidden => told(StatusCode::FORBIDDEN, "Resetting is switched off", format!("This poll can\u{2019}t be reset from the page. {allowed}")),
-            Self::CrossSite => refused(StatusCode::FORBIDDEN, "This form came from another site", "Only forms of this page are taken.".to_owned()),
-            Self::BodyTooLarge => refused(StatusCode::PAYLOAD_TOO_LARGE, "This form is too large", format!("A form may have {MAX_BODY} bytes. {allowed}")),
-            Self::BodyTooSlow => refused(StatusCode::REQUEST_TIMEOUT, "The form did not arrive", "Its end did not come in time.".to_owned()),
-            Self::TooManyCookies => refused(
+            Self::CrossSite => invalid(StatusCode::FORBIDDEN, "This form came from another site", "Only forms of this page are taken.".to_owned()),
+            Self::BodyTooLarge => invalid(StatusCode::PAYLOAD_TOO_LARGE, "This form is too large", format!("A form may have {MAX_BODY} bytes. {allowed}")),
+            Self::BodyTooSlow => invalid(StatusCode::REQUEST_TIMEOUT, "The form did not arrive", "Its end did not come in time.".to_owned()),
+            Self::TooManyCookies => invalid(
                 StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
                 "These are too many cookies",
                 format!("All cookies together may have {MAX_COOKIES} bytes. Delete those of this site."),

@@ -5,6 +5,7 @@
 //! - [`analytics`]: the client of voting-analytics; concurrent page views share its calls.
 //! - [`live`]: the results as they change, for all viewers of a pod.
 //! - [`page`]: the HTML. [`error`]: what a visitor is told when something is wrong.
+//! - [`metrics`]: what is counted and timed.
 //! - [`routes`]: the HTTP routes, a file each.
 
 pub mod analytics;
@@ -12,21 +13,25 @@ pub mod config;
 pub mod error;
 pub mod form;
 pub mod live;
+pub mod metrics;
 pub mod page;
 pub mod routes;
 
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use prometheus_client::registry::Registry;
 use voting_service::lifecycle::Lifecycle;
-use voting_service::metrics::Metrics;
+use voting_service::metrics::{HttpMetrics, registry};
+use voting_service::observe::Observed;
 use voting_service::program::Program;
 use voting_service::release::{AppRelease, Released as _};
-use voting_storage::{Choices, StoreUrl, VoteStore, open};
+use voting_storage::{Choices, Limits, StoreMetrics, StoreUrl, VoteStore, open_with};
 
 use crate::analytics::{AnalyticsClient, AnalyticsUrl};
 use crate::config::{Config, Features};
 use crate::live::Live;
+use crate::metrics::AppMetrics;
 
 /// What the routes need; clones share it.
 #[derive(Clone)]
@@ -49,7 +54,9 @@ pub struct Parts {
     /// Whether the service is leaving.
     pub lifecycle: Lifecycle,
     /// The numbers for the operator.
-    pub metrics: Metrics,
+    pub metrics: AppMetrics,
+    /// Its requests.
+    pub observed: Observed,
 }
 
 impl std::ops::Deref for App {
@@ -61,7 +68,7 @@ impl std::ops::Deref for App {
 }
 
 impl App {
-    /// A release on the store and the analytics at these URLs.
+    /// A release on the store and the analytics at these URLs, and what reads its numbers.
     ///
     /// # Errors
     /// The store's URL has a part that its driver does not know, or no HTTP client can be made.
@@ -72,10 +79,18 @@ impl App {
         store: &StoreUrl,
         analytics: AnalyticsUrl,
         lifecycle: Lifecycle,
-    ) -> anyhow::Result<Self> {
-        let store = open(store, &choices).with_context(|| store.to_string())?;
-        let analytics = AnalyticsClient::new(analytics)?;
-        Ok(Self(Arc::new(Parts {
+    ) -> anyhow::Result<(Self, Registry)> {
+        let component = AppRelease::COMPONENT;
+        let mut registry = registry(component, release.version);
+        let http = HttpMetrics::register(&mut registry);
+        let metrics = AppMetrics::register(&choices, &mut registry);
+        let store_metrics = StoreMetrics::default();
+        store_metrics.register(&mut registry);
+
+        let store = open_with(store, &choices, Limits::default(), store_metrics)
+            .with_context(|| store.to_string())?;
+        let analytics = AnalyticsClient::new(analytics, metrics.analytics.clone())?;
+        let app = Self(Arc::new(Parts {
             release,
             choices,
             features,
@@ -83,8 +98,10 @@ impl App {
             live: Live::start(analytics.clone()),
             analytics,
             lifecycle,
-            metrics: Metrics::new(AppRelease::COMPONENT, release.version),
-        })))
+            metrics,
+            observed: Observed { component, release: release.version, metrics: http },
+        }));
+        Ok((app, registry))
     }
 }
 
@@ -97,13 +114,14 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let url = config.store.url(release.storage.kind)?;
     let analytics = config.analytics_url()?;
     let lifecycle = Lifecycle::new();
-    let app =
+    let (app, registry) =
         App::open(release, config.poll.choices()?, config.features, &url, analytics, lifecycle.clone())?;
     let program = Program {
         name: AppRelease::COMPONENT,
         release: release.version,
         store: app.store.clone(),
-        metrics: app.metrics.clone(),
+        choices: app.choices.clone(),
+        registry,
         lifecycle,
         routes: routes::routes(app),
     };

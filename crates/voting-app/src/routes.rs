@@ -16,8 +16,7 @@ use axum::routing::{get, post};
 use tower_http::csrf::CsrfLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 use voting_service::headers::{VOTING_PATH, voting_path};
-use voting_service::metrics::measure;
-use voting_service::server::{has_too_many_cookies, protected};
+use voting_service::server::{guarded, has_too_many_cookies};
 
 use crate::App;
 use crate::error::AppError;
@@ -29,6 +28,7 @@ const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'self'; scr
 /// Everything that voting-app answers.
 pub fn routes(app: App) -> Router {
     let path = voting_path(&[("app", app.release.version), ("storage", app.release.storage.version)]);
+    let observed = app.observed.clone();
     let cross_site = {
         let app = app.clone();
         move |_| AppError::CrossSite.into_page(&app)
@@ -47,12 +47,11 @@ pub fn routes(app: App) -> Router {
         .fallback(async |State(app): State<App>| AppError::NotFound.into_page(&app))
         .layer(CsrfLayer::new().with_rejection_response(cross_site))
         .layer(from_fn_with_state(app.clone(), limit_cookies))
-        .layer(from_fn_with_state(app.metrics.clone(), measure))
         .layer(SetResponseHeaderLayer::if_not_present(VOTING_PATH.clone(), path))
         .layer(header(header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY))
         .layer(header(header::X_FRAME_OPTIONS, "DENY"))
         .with_state(app);
-    protected(routes)
+    guarded(routes, observed)
 }
 
 async fn limit_cookies(State(app): State<App>, request: Request<Body>, next: Next) -> Response {

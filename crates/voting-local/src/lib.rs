@@ -22,7 +22,7 @@ use voting_service::config::Shutdown;
 use voting_service::lifecycle::Lifecycle;
 use voting_service::release::{AnalyticsRelease, AppRelease, Release};
 use voting_service::server::{ClientLimits, allow_many_connections, listen, serve};
-use voting_service::telemetry;
+use voting_service::telemetry::{self, QUIET_LOG};
 use voting_storage::transfer::transfer;
 use voting_storage::{Choices, StoreUrl, open};
 
@@ -44,7 +44,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     prepare_directory(&config.data_dir)?;
     let address = SocketAddr::new(config.listen_address, config.port);
     let listener = listen(address).await?;
-    telemetry::start(config.log_format);
+    let telemetry =
+        telemetry::start("voting-local", env!("CARGO_PKG_VERSION"), config.log_format, QUIET_LOG)?;
 
     let lifecycle = Lifecycle::new();
     lifecycle.close_on_signals(SHUTDOWN)?;
@@ -56,6 +57,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
 
     serve(listener, routes, &town.lifecycle, SHUTDOWN.deadline, ClientLimits::default()).await;
     town.tasks.join_all().await;
+    telemetry.finish();
     Ok(())
 }
 
@@ -106,11 +108,8 @@ impl Town {
         for version in analytics {
             let release: Release<AnalyticsRelease> = version.parse()?;
             let url = self.store_url(release.0.storage.version)?;
-            upstream.push(voting_analytics::routes::routes(Analytics::open(
-                release.0,
-                self.poll.clone(),
-                &url,
-            )?));
+            let (analytics, _) = Analytics::open(release.0, self.poll.clone(), &url)?;
+            upstream.push(voting_analytics::routes::routes(analytics));
         }
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let analytics_url = format!("http://{}", listener.local_addr()?).parse()?;
@@ -121,7 +120,7 @@ impl Town {
         });
         let features = Features { title: self.title.clone(), featureflag: has_toggle, ..Features::default() };
         let url = self.store_url(release.0.storage.version)?;
-        let app =
+        let (app, _) =
             App::open(release.0, self.poll.clone(), features, &url, analytics_url, self.lifecycle.clone())?;
         // Fails here rather than at the first vote.
         app.store.ping().await.with_context(|| url.to_string())?;

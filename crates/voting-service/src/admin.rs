@@ -12,34 +12,42 @@ use axum::extract::{RawQuery, State};
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
-use voting_storage::VoteStore;
+use prometheus_client::registry::Registry;
+use voting_storage::{Choices, StoreError, VoteStore};
 
 use crate::lifecycle::Lifecycle;
-use crate::metrics::Metrics;
+use crate::metrics::{TallyMetrics, text};
 
-/// How long the store may take to show that it is there.
-const PING_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long the store may take to answer what the admin port asks.
+const STORE_TIMEOUT: Duration = Duration::from_secs(1);
 
 #[derive(Clone)]
 struct Admin {
     lifecycle: Lifecycle,
     store: Arc<dyn VoteStore>,
-    metrics: Metrics,
+    registry: Arc<Registry>,
+    tally: TallyMetrics,
 }
 
-/// The routes of the admin port.
-pub fn routes(lifecycle: Lifecycle, store: Arc<dyn VoteStore>, metrics: Metrics) -> Router {
+/// The routes of the admin port of a service on this store.
+pub fn routes(
+    lifecycle: Lifecycle,
+    store: Arc<dyn VoteStore>,
+    choices: &Choices,
+    mut registry: Registry,
+) -> Router {
+    let tally = TallyMetrics::register(choices, &mut registry);
     Router::new()
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics_text))
-        .with_state(Admin { lifecycle, store, metrics })
+        .with_state(Admin { lifecycle, store, registry: Arc::new(registry), tally })
 }
 
 async fn readyz(State(admin): State<Admin>, RawQuery(query): RawQuery) -> impl IntoResponse {
     let excluded = query.is_some_and(|query| query.split('&').any(|part| part == "exclude=store"));
-    let store = async { matches!(tokio::time::timeout(PING_TIMEOUT, admin.store.ping()).await, Ok(Ok(()))) };
-    let lines = [("shutdown", !admin.lifecycle.is_draining()), ("store", excluded || store.await)];
+    let store_is_there = excluded || within(admin.store.ping()).await.is_some();
+    let lines = [("shutdown", !admin.lifecycle.is_draining()), ("store", store_is_there)];
     let status =
         if lines.iter().all(|(_, ok)| *ok) { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let text =
@@ -49,5 +57,11 @@ async fn readyz(State(admin): State<Admin>, RawQuery(query): RawQuery) -> impl I
 
 async fn metrics_text(State(admin): State<Admin>) -> impl IntoResponse {
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(header::CONTENT_TYPE, content_type)], admin.metrics.encode())
+    admin.tally.show(within(admin.store.tally()).await);
+    ([(header::CONTENT_TYPE, content_type)], text(&admin.registry))
+}
+
+/// What the store answers, if it does in time.
+async fn within<T>(answer: impl Future<Output = Result<T, StoreError>>) -> Option<T> {
+    tokio::time::timeout(STORE_TIMEOUT, answer).await.ok()?.ok()
 }

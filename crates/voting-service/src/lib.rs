@@ -7,9 +7,10 @@
 //! - [`lifecycle`]: ready, draining, gone; the signals that start the shutdown.
 //! - [`admin`]: the port for the operator: `/livez`, `/readyz`, `/metrics`.
 //! - [`metrics`]: what is counted and timed.
-//! - [`telemetry`]: the log.
+//! - [`observe`]: every request counted, timed, logged, and part of a trace.
+//! - [`telemetry`]: the log, and the export of traces; [`trace`]: what carries a trace from call to call.
 //! - [`feature_flag`]: the cookie by which the mesh picks a release.
-//! - [`headers`]: the headers that name the serving releases and carry a trace onwards.
+//! - [`headers`]: the header that names the serving releases.
 
 pub mod admin;
 pub mod config;
@@ -17,7 +18,9 @@ pub mod feature_flag;
 pub mod headers;
 pub mod lifecycle;
 pub mod metrics;
+pub mod observe;
 pub mod program;
 pub mod release;
 pub mod server;
 pub mod telemetry;
+pub mod trace;

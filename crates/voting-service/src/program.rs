@@ -5,11 +5,11 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use axum::Router;
-use voting_storage::VoteStore;
+use prometheus_client::registry::Registry;
+use voting_storage::{Choices, VoteStore};
 
 use crate::config::ServeArgs;
 use crate::lifecycle::Lifecycle;
-use crate::metrics::Metrics;
 use crate::server::{allow_many_connections, listen, serve};
 use crate::{admin, telemetry};
 
@@ -23,8 +23,10 @@ pub struct Program {
     pub routes: Router,
     /// What `/readyz` asks.
     pub store: Arc<dyn VoteStore>,
+    /// The poll.
+    pub choices: Choices,
     /// What `/metrics` shows.
-    pub metrics: Metrics,
+    pub registry: Registry,
     /// What its routes watch for the shutdown.
     pub lifecycle: Lifecycle,
 }
@@ -33,24 +35,25 @@ impl Program {
     /// Serves both ports until the program is asked to leave.
     ///
     /// # Errors
-    /// One line for the operator: a port can't be listened on.
+    /// One line for the operator: a port can't be listened on, or a variable of the telemetry can't be used.
     pub async fn run(self, settings: &ServeArgs) -> anyhow::Result<()> {
-        let Self { name, release, routes, store, metrics, lifecycle } = self;
+        let Self { name, release, routes, store, choices, registry, lifecycle } = self;
         allow_many_connections();
         let shutdown = settings.shutdown();
         lifecycle.close_on_signals(shutdown)?;
         let listener = listen(settings.address()).await?;
         let admin_listener = listen(settings.admin_address()).await?;
-        telemetry::start(settings.log_format);
+        let telemetry = telemetry::start(name, release, settings.log_format, telemetry::DEFAULT_LOG)?;
         let (address, admin_address) = (listener.local_addr()?, admin_listener.local_addr()?);
         tracing::info!(release, %address, admin = %admin_address, store = %store.kind(), "{name} serves.");
 
-        let admin = admin::routes(lifecycle.clone(), store, metrics);
+        let admin = admin::routes(lifecycle.clone(), store, &choices, registry);
         let limits = settings.client_limits();
         tokio::join!(
             serve(listener, routes, &lifecycle, shutdown.deadline, limits),
             serve(admin_listener, admin, &lifecycle, shutdown.deadline, limits),
         );
+        telemetry.finish();
         Ok(())
     }
 }

@@ -19,6 +19,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 
 use crate::lifecycle::Lifecycle;
+use crate::observe::{Observed, observe};
 
 /// The most bytes of a request's head; more is answered with 431.
 pub const MAX_HEAD: usize = 16 * 1024;
@@ -83,9 +84,9 @@ impl std::fmt::Display for CannotListen {
 
 impl std::error::Error for CannotListen {}
 
-/// What every service does for every request: no answer without the basic security headers, no panic that takes a
-/// connection down.
-pub fn protected(routes: Router) -> Router {
+/// What every service does for every request: observed, no answer without the basic security headers, no panic that
+/// takes a connection down.
+pub fn guarded(routes: Router, observed: Observed) -> Router {
     let header = |name: HeaderName, value| {
         SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value))
     };
@@ -101,6 +102,7 @@ pub fn protected(routes: Router) -> Router {
         .layer(header(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
         // Not "no-referrer": with it browsers send forms with `Origin: null`, which no longer shows that they are ours.
         .layer(header(header::REFERRER_POLICY, "same-origin"))
+        .layer(from_fn_with_state(observed, observe))
 }
 
 /// Whether a request's cookies are more than [`MAX_COOKIES`].

@@ -10,9 +10,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use tokio::time::{Instant, sleep, timeout};
+use tracing::{Span, field};
 
 use crate::ballot::{Ballot, BallotId, Cast};
 use crate::lane::{Abandoned, Lane, Worker};
+use crate::metrics::{Counted, StoreMetrics};
 use crate::store::{Limits, StoreError, StoreKind, VoteStore};
 use crate::tally::{Snapshot, Tally};
 
@@ -49,25 +51,28 @@ pub(crate) trait Session: Send + 'static {
 pub(crate) struct Grouped<B: Backend> {
     backend: Arc<B>,
     limits: Limits,
+    metrics: StoreMetrics,
     casts: Lane<Caster<B>>,
     reads: Lane<Reader<B>>,
 }
 
 impl<B: Backend> Grouped<B> {
-    pub(crate) fn start(backend: B, limits: Limits) -> Self {
+    pub(crate) fn start(backend: B, limits: Limits, metrics: StoreMetrics) -> Self {
         let backend = Arc::new(backend);
         tokio::spawn(forget_old_ballots(Arc::downgrade(&backend), limits.attempt));
+        let line = || Line::new(&backend, limits, &metrics);
         Self {
-            casts: Lane::start(Caster(Line::new(&backend, limits))),
-            reads: Lane::start(Reader(Line::new(&backend, limits))),
+            casts: Lane::start(Caster(line()), metrics.lane("cast")),
+            reads: Lane::start(Reader(line()), metrics.lane("tally")),
             backend,
             limits,
+            metrics,
         }
     }
 
-    /// A connection for something rare, with its time limit.
-    async fn session(&self) -> Result<(B::Session, Instant), StoreError> {
-        Line::new(&self.backend, self.limits).session().await
+    /// A line for something rare.
+    fn line(&self) -> Line<B> {
+        Line::new(&self.backend, self.limits, &self.metrics)
     }
 }
 
@@ -87,24 +92,27 @@ impl<B: Backend> VoteStore for Grouped<B> {
 
     async fn reset(&self) -> Result<(), StoreError> {
         let reset = |_| async {
-            let (mut session, within) = self.session().await?;
-            bounded(within, session.reset()).await
+            let mut line = self.line();
+            let (mut session, within) = line.session().await?;
+            line.bounded("reset", within, session.reset()).await
         };
         retry(self.limits.deadline, reset).await
     }
 
     async fn snapshot(&self) -> Result<Snapshot, StoreError> {
         let read = |_| async {
-            let (mut session, within) = self.session().await?;
-            bounded(within, session.snapshot()).await
+            let mut line = self.line();
+            let (mut session, within) = line.session().await?;
+            line.bounded("snapshot", within, session.snapshot()).await
         };
         retry(self.limits.deadline, read).await
     }
 
     async fn merge(&self, snapshot: &Snapshot) -> Result<(), StoreError> {
         let merge = |_| async {
-            let (mut session, within) = self.session().await?;
-            bounded(within, session.merge(snapshot)).await
+            let mut line = self.line();
+            let (mut session, within) = line.session().await?;
+            line.bounded("merge", within, session.merge(snapshot)).await
         };
         retry(self.limits.deadline, merge).await
     }
@@ -152,30 +160,64 @@ where
 /// A connection that is made when it is needed and dropped when it failed.
 struct Line<B: Backend> {
     backend: Arc<B>,
-    session: Option<B::Session>,
+    session: Option<Open<B::Session>>,
     /// When it was last made ready for a group.
     used: Instant,
     attempt: Duration,
+    metrics: StoreMetrics,
+}
+
+/// A session that is counted among the open connections.
+struct Open<S> {
+    session: S,
+    _counted: Counted,
+}
+
+impl<S> std::ops::Deref for Open<S> {
+    type Target = S;
+
+    fn deref(&self) -> &S {
+        &self.session
+    }
+}
+
+impl<S> std::ops::DerefMut for Open<S> {
+    fn deref_mut(&mut self) -> &mut S {
+        &mut self.session
+    }
 }
 
 impl<B: Backend> Line<B> {
-    fn new(backend: &Arc<B>, limits: Limits) -> Self {
-        Self { backend: backend.clone(), session: None, used: Instant::now(), attempt: limits.attempt }
+    fn new(backend: &Arc<B>, limits: Limits, metrics: &StoreMetrics) -> Self {
+        Self {
+            backend: backend.clone(),
+            session: None,
+            used: Instant::now(),
+            attempt: limits.attempt,
+            metrics: metrics.clone(),
+        }
     }
 
     /// The connection, made now if there is none, and until when an attempt that starts now may take.
     ///
     /// It is out of its place while it is used; who succeeds puts it back. So a failed, timed-out or cancelled attempt
     /// leaves no session behind whose state nobody knows.
-    async fn session(&mut self) -> Result<(B::Session, Instant), StoreError> {
+    async fn session(&mut self) -> Result<(Open<B::Session>, Instant), StoreError> {
         let within = Instant::now() + self.attempt;
         let session = match self.session.take() {
             Some(session) => session,
-            None => tokio::time::timeout_at(within, self.backend.connect())
-                .await
-                .unwrap_or_else(|_| Err(StoreError::unavailable("no connection in time")))?,
+            None => self.connect(within).await?,
         };
         Ok((session, within))
+    }
+
+    async fn connect(&mut self, within: Instant) -> Result<Open<B::Session>, StoreError> {
+        let start = Instant::now();
+        let session = tokio::time::timeout_at(within, self.backend.connect())
+            .await
+            .unwrap_or_else(|_| Err(StoreError::unavailable("no connection in time")));
+        self.metrics.observe("connect", start.elapsed(), &session);
+        Ok(Open { session: session?, _counted: self.metrics.connection() })
     }
 
     /// Makes the connection if there is none. One that was idle is tried first: on a dead one a vote would be sent
@@ -196,16 +238,37 @@ impl<B: Backend> Line<B> {
         self.session = Some(session);
         Ok(())
     }
+
+    /// What `work` gives, unless it takes too long; measured as this operation.
+    async fn bounded<T>(
+        &mut self,
+        operation: &'static str,
+        within: Instant,
+        work: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let start = Instant::now();
+        let result = tokio::time::timeout_at(within, work)
+            .await
+            .unwrap_or_else(|_| Err(StoreError::unconfirmed("no answer in time")));
+        self.metrics.observe(operation, start.elapsed(), &result);
+        if result.is_err() {
+            Span::current().record("otel.status_code", "ERROR");
+        }
+        result
+    }
 }
 
-/// What `work` gives, unless it takes too long.
-async fn bounded<T>(
-    within: Instant,
-    work: impl Future<Output = Result<T, StoreError>>,
-) -> Result<T, StoreError> {
-    tokio::time::timeout_at(within, work)
-        .await
-        .unwrap_or_else(|_| Err(StoreError::unconfirmed("no answer in time")))
+/// The span of one call to the store, in OpenTelemetry's conventions for database clients.
+fn call_span<B: Backend>(operation: &'static str, parent: &Span) -> Span {
+    tracing::debug_span!(
+        parent: parent,
+        "store",
+        otel.name = operation,
+        otel.kind = "client",
+        otel.status_code = field::Empty,
+        db.system.name = B::KIND.to_string().to_lowercase(),
+        db.operation.name = operation,
+    )
 }
 
 /// Casts groups of ballots.
@@ -215,7 +278,7 @@ impl<B: Backend> Caster<B> {
     async fn cast(&mut self, ballots: &[Ballot], until: Instant) -> Result<Vec<Cast>, StoreError> {
         let (mut session, within) = self.0.session().await?;
         let until = until.min(within);
-        let casts = bounded(until, session.cast(ballots, until)).await?;
+        let casts = self.0.bounded("cast", until, session.cast(ballots, until)).await?;
         self.0.session = Some(session);
         Ok(casts)
     }
@@ -228,6 +291,10 @@ impl<B: Backend> Worker for Caster<B> {
 
     async fn prepare(&mut self) -> Result<(), Self::Answer> {
         self.0.prepare().await.map_err(Err)
+    }
+
+    fn span(&self, parent: &Span) -> Span {
+        call_span::<B>("cast", parent)
     }
 
     async fn serve(&mut self, group: &[Ballot], until: Instant) -> Vec<Self::Answer> {
@@ -261,7 +328,7 @@ struct Reader<B: Backend>(Line<B>);
 impl<B: Backend> Reader<B> {
     async fn tally(&mut self, until: Instant) -> Result<Tally, StoreError> {
         let (mut session, within) = self.0.session().await?;
-        let tally = bounded(until.min(within), session.tally()).await?;
+        let tally = self.0.bounded("tally", until.min(within), session.tally()).await?;
         self.0.session = Some(session);
         Ok(tally)
     }
@@ -274,6 +341,10 @@ impl<B: Backend> Worker for Reader<B> {
 
     async fn prepare(&mut self) -> Result<(), Self::Answer> {
         self.0.prepare().await.map_err(Err)
+    }
+
+    fn span(&self, parent: &Span) -> Span {
+        call_span::<B>("tally", parent)
     }
 
     async fn serve(&mut self, group: &[()], until: Instant) -> Vec<Self::Answer> {

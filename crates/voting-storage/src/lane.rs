@@ -13,6 +13,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
+use tracing::{Instrument as _, Span};
+
+use crate::metrics::{Counted, LaneMetrics};
 
 /// What serves the groups of a lane.
 pub trait Worker: Send + 'static {
@@ -29,6 +32,12 @@ pub trait Worker: Send + 'static {
         std::future::ready(Ok(()))
     }
 
+    /// The span of a call, for traces: a child of that in which the first of the group was asked. Those of the others
+    /// are linked to it.
+    fn span(&self, _parent: &Span) -> Span {
+        Span::none()
+    }
+
     /// Serves a group (at least one request): one answer for each, in order. What it does must not have an effect
     /// after `until`, when the first of the group gives up, as far as that can be had.
     fn serve(
@@ -41,11 +50,12 @@ pub trait Worker: Send + 'static {
 /// A handle to a worker; clones share it.
 pub struct Lane<W: Worker> {
     queue: mpsc::Sender<Job<W>>,
+    metrics: LaneMetrics,
 }
 
 impl<W: Worker> Clone for Lane<W> {
     fn clone(&self) -> Self {
-        Self { queue: self.queue.clone() }
+        Self { queue: self.queue.clone(), metrics: self.metrics.clone() }
     }
 }
 
@@ -64,6 +74,9 @@ struct Job<W: Worker> {
     reply: oneshot::Sender<W::Answer>,
     /// Whoever sets it first decides: the worker, that the request is served; the requester, that it is not.
     decided: Arc<AtomicBool>,
+    /// In what it was asked.
+    span: Span,
+    _waiting: Counted,
 }
 
 impl<W: Worker> Lane<W> {
@@ -71,10 +84,10 @@ impl<W: Worker> Lane<W> {
     const MAX_WAITING: usize = 8192;
 
     /// Starts the worker as a task, which ends when the last handle is gone.
-    pub fn start(worker: W) -> Self {
+    pub fn start(worker: W, metrics: LaneMetrics) -> Self {
         let (queue, jobs) = mpsc::channel(Self::MAX_WAITING);
-        tokio::spawn(run(worker, jobs));
-        Self { queue }
+        tokio::spawn(run(worker, jobs, metrics.clone()));
+        Self { queue, metrics }
     }
 
     /// The worker's answer, if it comes before the deadline.
@@ -84,7 +97,9 @@ impl<W: Worker> Lane<W> {
     pub async fn ask(&self, request: W::Request, deadline: Instant) -> Result<W::Answer, Abandoned> {
         let (reply, answer) = oneshot::channel();
         let decided = Arc::new(AtomicBool::new(false));
-        let job = Job { request, deadline, reply, decided: decided.clone() };
+        let waiting = Counted::new(&self.metrics.waiting);
+        let span = Span::current();
+        let job = Job { request, deadline, reply, decided: decided.clone(), span, _waiting: waiting };
         self.queue.try_send(job).map_err(|_| Abandoned::Waiting)?;
         match tokio::time::timeout_at(deadline, answer).await {
             Ok(Ok(answer)) => Ok(answer),
@@ -94,7 +109,7 @@ impl<W: Worker> Lane<W> {
     }
 }
 
-async fn run<W: Worker>(mut worker: W, mut queue: mpsc::Receiver<Job<W>>) {
+async fn run<W: Worker>(mut worker: W, mut queue: mpsc::Receiver<Job<W>>, metrics: LaneMetrics) {
     let mut jobs = Vec::with_capacity(W::MAX_GROUP);
     while queue.recv_many(&mut jobs, W::MAX_GROUP).await > 0 {
         let ready = worker.prepare().await;
@@ -102,9 +117,16 @@ async fn run<W: Worker>(mut worker: W, mut queue: mpsc::Receiver<Job<W>>) {
         let Some(until) = jobs.iter().map(|job| job.deadline).min() else {
             continue;
         };
+        let span = worker.span(&jobs[0].span);
+        jobs[1..].iter().for_each(|job| {
+            span.follows_from(&job.span);
+        });
         let (group, replies): (Vec<_>, Vec<_>) = jobs.drain(..).map(|job| (job.request, job.reply)).unzip();
         let answers = match ready {
-            Ok(()) => worker.serve(&group, until).await,
+            Ok(()) => {
+                metrics.group_size.observe(group.len() as f64);
+                worker.serve(&group, until).instrument(span).await
+            }
             Err(answer) => vec![answer; group.len()],
         };
         debug_assert_eq!(answers.len(), group.len());
@@ -144,7 +166,7 @@ mod tests {
     fn held() -> (Lane<Held>, mpsc::Sender<()>, Served) {
         let (go, go_on) = mpsc::channel(10);
         let served = Served::default();
-        (Lane::start(Held { go_on, served: served.clone() }), go, served)
+        (Lane::start(Held { go_on, served: served.clone() }, LaneMetrics::default()), go, served)
     }
 
     fn soon() -> Instant {
@@ -215,7 +237,7 @@ mod tests {
     async fn who_gives_up_before_the_worker_is_ready_is_never_served() {
         let (go, go_on) = mpsc::channel(10);
         let served = Arc::default();
-        let lane = Lane::start(Slow { go_on, served: Arc::clone(&served) });
+        let lane = Lane::start(Slow { go_on, served: Arc::clone(&served) }, LaneMetrics::default());
         assert_eq!(lane.ask(1, Instant::now() + Duration::from_millis(30)).await, Err(Abandoned::Waiting));
         go.send(()).await.unwrap();
         go.send(()).await.unwrap();

@@ -6,6 +6,7 @@
 //! - [`store`]: the trait [`VoteStore`] and its errors; [`open`] picks the backend by URL.
 //! - [`transfer`]: bringing one store's votes into another, any number of times.
 //! - [`lane`]: concurrent requests served as one group; used by every backend, and by voting-app for its reads.
+//! - [`metrics`]: what a store's work is measured by.
 //! - [`backup`]: a store as a file.
 //! - [`config`]: the settings that name the poll and the store, and one-line errors for all settings.
 
@@ -14,6 +15,7 @@ pub mod ballot;
 pub mod config;
 mod grouped;
 pub mod lane;
+pub mod metrics;
 mod mysql;
 pub mod poll;
 mod redis;
@@ -24,6 +26,7 @@ pub mod transfer;
 mod url;
 
 pub use ballot::{Ballot, BallotId, Cast};
+pub use metrics::StoreMetrics;
 pub use poll::{Category, Choice, Choices};
 pub use store::{Limits, StoreError, StoreKind, VoteStore, open, open_with};
 pub use tally::{Snapshot, Tally};

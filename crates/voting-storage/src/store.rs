@@ -8,6 +8,7 @@ use async_trait::async_trait;
 
 use crate::ballot::{Ballot, Cast};
 use crate::grouped::Grouped;
+use crate::metrics::StoreMetrics;
 use crate::poll::Choices;
 use crate::tally::{Snapshot, Tally};
 use crate::url::StoreUrl;
@@ -118,10 +119,10 @@ impl Default for Limits {
 /// Nothing is connected yet: a store that is away at start is used as soon as it comes. Its schema is made or
 /// brought up to date whenever it is connected.
 pub fn open(url: &StoreUrl, choices: &Choices) -> Result<Arc<dyn VoteStore>, StoreError> {
-    open_with(url, choices, Limits::default())
+    open_with(url, choices, Limits::default(), StoreMetrics::default())
 }
 
-/// [`open`] with limits of one's own.
+/// [`open`] with limits and numbers of one's own.
 ///
 /// # Errors
 /// [`StoreError::Unusable`]: the URL has a part that the driver does not know.
@@ -129,10 +130,15 @@ pub fn open_with(
     url: &StoreUrl,
     choices: &Choices,
     limits: Limits,
+    metrics: StoreMetrics,
 ) -> Result<Arc<dyn VoteStore>, StoreError> {
     Ok(match url.kind() {
-        StoreKind::Redis => Arc::new(Grouped::start(redis::Backend::new(url, choices, limits)?, limits)),
-        StoreKind::MySql => Arc::new(Grouped::start(mysql::Backend::new(url, choices)?, limits)),
-        StoreKind::Sqlite => Arc::new(Grouped::start(sqlite::Backend::new(url, choices, limits)?, limits)),
+        StoreKind::Redis => {
+            Arc::new(Grouped::start(redis::Backend::new(url, choices, limits)?, limits, metrics))
+        }
+        StoreKind::MySql => Arc::new(Grouped::start(mysql::Backend::new(url, choices)?, limits, metrics)),
+        StoreKind::Sqlite => {
+            Arc::new(Grouped::start(sqlite::Backend::new(url, choices, limits)?, limits, metrics))
+        }
     })
 }

@@ -11,6 +11,7 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use serde::Serialize;
+use voting_storage::metrics::Counted;
 
 use crate::App;
 use crate::live::Latest;
@@ -28,7 +29,8 @@ pub(super) async fn stream(State(app): State<App>) -> Response {
     let mut viewer = app.live.watch();
     // What was read for others a moment ago is news to this viewer.
     viewer.mark_changed();
-    let events = stream::unfold((app, viewer), async |(app, mut viewer)| {
+    let counted = Counted::new(&app.metrics.viewers);
+    let events = stream::unfold((app, viewer, counted), async |(app, mut viewer, counted)| {
         loop {
             tokio::select! {
                 changed = viewer.changed() => changed.ok()?,
@@ -41,7 +43,7 @@ pub(super) async fn stream(State(app): State<App>) -> Response {
                 Latest::Results(results) => Data { text: Some(&results.text), counts: Some(results.counts) },
             };
             let event = Event::default().json_data(data).ok()?;
-            return Some((Ok::<_, Infallible>(event), (app, viewer)));
+            return Some((Ok::<_, Infallible>(event), (app, viewer, counted)));
         }
     });
     Sse::new(events).keep_alive(KeepAlive::new().interval(Duration::from_secs(15))).into_response()

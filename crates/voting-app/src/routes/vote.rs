@@ -9,11 +9,12 @@ use axum::response::{IntoResponse, Redirect, Response};
 use futures_util::StreamExt as _;
 use tokio::time::timeout;
 use voting_service::server::MAX_BODY;
-use voting_storage::{Ballot, Cast};
+use voting_storage::Ballot;
 
 use crate::App;
 use crate::error::AppError;
 use crate::form::Form;
+use crate::metrics::Outcome;
 
 /// What became of the vote, for programs: `counted`, `already-counted`, `refused` (not counted, and never will be)
 /// or `unconfirmed` (the same ballot again settles it).
@@ -56,21 +57,11 @@ async fn read(body: Body) -> Result<Vec<u8>, AppError> {
 }
 
 async fn vote(app: &App, ballot: Ballot) -> Result<Response, AppError> {
-    let choice = app.choices.name(ballot.category).as_str();
-    match app.store.cast(ballot).await {
-        Ok(cast) => {
-            let outcome = match cast {
-                Cast::Counted => "counted",
-                Cast::AlreadyCounted => "already-counted",
-            };
-            app.metrics.count_vote(choice, outcome);
-            Ok(([(OUTCOME.clone(), outcome)], Redirect::to("/")).into_response())
-        }
-        Err(error) => {
-            app.metrics.count_vote(choice, "failed");
-            Err(AppError::Vote(ballot, error))
-        }
-    }
+    let cast = app.store.cast(ballot).await;
+    let outcome = cast.as_ref().map_or_else(Outcome::from, |cast| Outcome::from(*cast));
+    app.metrics.count_vote(Some(ballot.category), outcome);
+    cast.map_err(|error| AppError::Vote(ballot, error))?;
+    Ok(([(OUTCOME.clone(), outcome.header())], Redirect::to("/")).into_response())
 }
 
 async fn reset(app: &App) -> Result<Response, AppError> {

@@ -1,0 +1,157 @@
+//! What voting-app counts and times beside its requests and its store.
+
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+use voting_storage::metrics::{CALL_SECONDS, LaneMetrics};
+use voting_storage::{Cast, Category, Choices, StoreError};
+
+/// What became of a vote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is stored.
+    Counted,
+    /// Its ballot was stored before; nothing changed.
+    AlreadyCounted,
+    /// The store is away: it was not counted and never will be.
+    Refused,
+    /// The store did not confirm: the same ballot again settles it.
+    Unconfirmed,
+    /// It was no vote of this poll; nothing was counted.
+    Invalid,
+}
+
+impl Outcome {
+    /// All outcomes.
+    pub const ALL: [Self; 5] =
+        [Self::Counted, Self::AlreadyCounted, Self::Refused, Self::Unconfirmed, Self::Invalid];
+
+    /// As the value of a label.
+    fn label(self) -> &'static str {
+        match self {
+            Self::Invalid => "invalid",
+            other => other.header(),
+        }
+    }
+
+    /// As the value of the header `x-vote-outcome`, for which it only matters that nothing was counted.
+    pub fn header(self) -> &'static str {
+        match self {
+            Self::Counted => "counted",
+            Self::AlreadyCounted => "already-counted",
+            Self::Refused | Self::Invalid => "refused",
+            Self::Unconfirmed => "unconfirmed",
+        }
+    }
+}
+
+impl From<Cast> for Outcome {
+    fn from(cast: Cast) -> Self {
+        match cast {
+            Cast::Counted => Self::Counted,
+            Cast::AlreadyCounted => Self::AlreadyCounted,
+        }
+    }
+}
+
+impl From<&StoreError> for Outcome {
+    fn from(error: &StoreError) -> Self {
+        match error {
+            StoreError::Unavailable(_) | StoreError::Unusable(_) => Self::Refused,
+            StoreError::Unconfirmed(_) => Self::Unconfirmed,
+        }
+    }
+}
+
+/// The numbers; clones share them.
+#[derive(Clone, Debug)]
+pub struct AppMetrics {
+    votes: Family<VoteLabels, Counter>,
+    names: [String; 2],
+    /// Browsers that follow the results as they change.
+    pub viewers: Gauge,
+    /// The calls of voting-analytics.
+    pub analytics: AnalyticsMetrics,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct VoteLabels {
+    choice: String,
+    outcome: &'static str,
+}
+
+impl AppMetrics {
+    /// New numbers, readable in the registry. Every series is there from the start: one that appears with its first
+    /// vote would seem not to have grown.
+    pub fn register(choices: &Choices, registry: &mut Registry) -> Self {
+        let metrics = Self {
+            votes: Family::default(),
+            names: Category::ALL.map(|category| choices.name(category).to_string()),
+            viewers: Gauge::default(),
+            analytics: AnalyticsMetrics::register(registry),
+        };
+        for outcome in Outcome::ALL {
+            if outcome == Outcome::Invalid {
+                metrics.votes(None, outcome);
+            } else {
+                Category::ALL.into_iter().for_each(|category| drop(metrics.votes(Some(category), outcome)));
+            }
+        }
+        registry.register(
+            "voting_votes",
+            "Votes by choice (none for what is invalid) and by what became of them",
+            metrics.votes.clone(),
+        );
+        registry.register("voting_viewers", "Browsers that follow the results live", metrics.viewers.clone());
+        metrics
+    }
+
+    /// Counts a vote; one that is invalid has no choice.
+    pub fn count_vote(&self, category: Option<Category>, outcome: Outcome) {
+        self.votes(category, outcome).inc();
+    }
+
+    fn votes(&self, category: Option<Category>, outcome: Outcome) -> Counter {
+        let choice = category.map(|category| self.names[category.index()].clone()).unwrap_or_default();
+        self.votes.get_or_create_owned(&VoteLabels { choice, outcome: outcome.label() })
+    }
+}
+
+/// The calls of voting-analytics; clones share the numbers.
+#[derive(Clone, Debug)]
+pub struct AnalyticsMetrics {
+    calls: Family<CallLabels, Histogram>,
+    /// How page views share the calls.
+    pub lane: LaneMetrics,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CallLabels {
+    outcome: &'static str,
+}
+
+impl AnalyticsMetrics {
+    fn register(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            calls: Family::new_with_constructor(|| Histogram::new(CALL_SECONDS)),
+            lane: LaneMetrics::default(),
+        };
+        registry.register_with_unit(
+            "voting_analytics_call_duration",
+            "Time of one call of voting-analytics, for a whole group of page views",
+            Unit::Seconds,
+            metrics.calls.clone(),
+        );
+        metrics.lane.register("voting_analytics", registry);
+        metrics
+    }
+
+    pub(crate) fn observe(&self, outcome: &'static str, took: Duration) {
+        self.calls.get_or_create(&CallLabels { outcome }).observe(took.as_secs_f64());
+    }
+}

@@ -1,0 +1,83 @@
+//! Every request is counted and timed, logged in one line, and a span of its trace.
+
+use std::time::Instant;
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{Method, StatusCode};
+use axum::middleware::Next;
+use axum::response::Response;
+use tracing::{Instrument as _, field};
+
+use crate::metrics::HttpMetrics;
+use crate::trace;
+
+/// A service under observation.
+#[derive(Clone, Debug)]
+pub struct Observed {
+    /// Its name.
+    pub component: &'static str,
+    /// The release that it serves.
+    pub release: &'static str,
+    /// Its requests.
+    pub metrics: HttpMetrics,
+}
+
+/// Observes a request. Numbers and spans have its route, so that no path that somebody makes up becomes a label.
+pub(crate) async fn observe(State(observed): State<Observed>, mut request: Request, next: Next) -> Response {
+    let start = Instant::now();
+    let method = method(request.method());
+    let path = request.uri().path().to_owned();
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let route = route.as_ref().map_or("none", MatchedPath::as_str);
+    let span = tracing::debug_span!(
+        "request",
+        otel.name = format!("{method} {route}"),
+        otel.kind = "server",
+        otel.status_code = field::Empty,
+        http.request.method = method,
+        http.route = route,
+        http.response.status_code = field::Empty,
+        url.path = path,
+    );
+    let trace_id = trace::enter(request.headers_mut(), &span);
+
+    let response = next.run(request).instrument(span.clone()).await;
+
+    let (status, took) = (response.status(), start.elapsed());
+    span.record("http.response.status_code", status.as_u16());
+    if status.is_server_error() {
+        span.record("otel.status_code", "ERROR");
+    }
+    observed.metrics.observe(method, route, status.as_u16(), took);
+    log(&observed, method, &path, status, took.as_secs_f64(), &trace_id);
+    response
+}
+
+fn log(observed: &Observed, method: &str, path: &str, status: StatusCode, seconds: f64, trace_id: &str) {
+    let Observed { component, release, .. } = observed;
+    let status = status.as_u16();
+    tracing::info!(
+        component,
+        release,
+        method,
+        path,
+        status,
+        seconds,
+        trace_id,
+        "{component} {release} answered {method} {path} with {status}."
+    );
+}
+
+/// The methods of HTTP; whatever else somebody makes up is one word.
+fn method(method: &Method) -> &'static str {
+    match method.as_str() {
+        "GET" => "GET",
+        "HEAD" => "HEAD",
+        "POST" => "POST",
+        "PUT" => "PUT",
+        "PATCH" => "PATCH",
+        "DELETE" => "DELETE",
+        "OPTIONS" => "OPTIONS",
+        _ => "other",
+    }
+}
