@@ -8,4 +8,5 @@ mod page;
 mod releases;
 mod security;
 mod start;
+mod telemetry;
 mod tool;

@@ -1,5 +1,6 @@
 //! Programs as child processes that end with the test.
 
+use std::fs::OpenOptions;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -70,6 +71,7 @@ pub fn program(name: &str) -> PathBuf {
 pub struct Service {
     name: String,
     settings: Vec<(String, String)>,
+    log: Option<PathBuf>,
     child: Child,
     /// Where it serves.
     pub address: SocketAddr,
@@ -80,20 +82,28 @@ pub struct Service {
 impl Service {
     /// Starts a program with these settings and waits until its admin port answers.
     pub async fn start(name: &str, settings: &[(&str, &str)]) -> Self {
+        Self::start_logged(name, settings, None).await
+    }
+
+    /// [`Service::start`] with the standard output in this file.
+    pub async fn start_logged(name: &str, settings: &[(&str, &str)], log: Option<&Path>) -> Self {
         let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
         let settings =
             settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        Self::spawn(name.to_owned(), settings, at(free_port()), at(free_port())).await
+        let log = log.map(Path::to_owned);
+        Self::spawn(name.to_owned(), settings, log, at(free_port()), at(free_port())).await
     }
 
     /// Starts it again where it was; it must have ended.
     pub async fn restart(&mut self) {
-        *self = Self::spawn(self.name.clone(), self.settings.clone(), self.address, self.admin).await;
+        let (name, settings, log) = (self.name.clone(), self.settings.clone(), self.log.clone());
+        *self = Self::spawn(name, settings, log, self.address, self.admin).await;
     }
 
     async fn spawn(
         name: String,
         settings: Vec<(String, String)>,
+        log: Option<PathBuf>,
         address: SocketAddr,
         admin: SocketAddr,
     ) -> Self {
@@ -101,10 +111,12 @@ impl Service {
         command.envs(settings.iter().map(|(name, value)| (name, value)));
         command.env("PORT", address.port().to_string()).env("ADMIN_PORT", admin.port().to_string());
         command.env("LISTEN_ADDRESS", "127.0.0.1");
-        let mut child = command.stdout(Stdio::null()).spawn().unwrap();
+        let output = |path| OpenOptions::new().create(true).append(true).open(path).unwrap().into();
+        command.stdout(log.as_ref().map_or_else(Stdio::null, output));
+        let mut child = command.spawn().unwrap();
         for _ in 0..500 {
             if tokio::net::TcpStream::connect(admin).await.is_ok() {
-                return Self { name, settings, child, address, admin };
+                return Self { name, settings, log, child, address, admin };
             }
             if let Some(status) = child.try_wait().unwrap() {
                 panic!("{name} ended at its start: {status}");

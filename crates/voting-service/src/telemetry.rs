@@ -59,7 +59,7 @@ pub fn start(
             .with_span_list(false)
             .boxed()
     } else {
-        tracing_subscriber::fmt::layer().boxed()
+        tracing_subscriber::fmt::layer().with_ansi(std::io::stdout().is_terminal()).boxed()
     };
     let provider =
         if exports_traces(|name| env::var(name).ok())? { Some(provider(component, release)?) } else { None };
@@ -107,7 +107,13 @@ fn provider(component: &'static str, release: &'static str) -> anyhow::Result<Sd
     if env::var("OTEL_SERVICE_NAME").is_err() {
         resource = resource.with_service_name(component);
     }
-    Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource.build()).build())
+    let mut provider =
+        SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource.build());
+    if env::var("OTEL_SPAN_LINK_COUNT_LIMIT").is_err() {
+        // A call for a group is linked to each vote of it.
+        provider = provider.with_max_links_per_span(512);
+    }
+    Ok(provider.build())
 }
 
 /// Whether these variables ask for an export.
