@@ -3,6 +3,7 @@
 mod analytics;
 mod bad_input;
 mod feature_flag;
+mod openapi;
 mod outage;
 mod page;
 mod releases;

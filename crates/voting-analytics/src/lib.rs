@@ -73,6 +73,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         choices: analytics.choices.clone(),
         registry,
         lifecycle: Lifecycle::new(),
+        api: routes::api(),
         routes: routes::routes(analytics),
     };
     program.run(&config.serve).await

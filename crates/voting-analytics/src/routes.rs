@@ -4,8 +4,11 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
-use axum::routing::get;
 use tower_http::set_header::SetResponseHeaderLayer;
+use utoipa::OpenApi as _;
+use utoipa::openapi::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 use voting_service::headers::{VOTING_PATH, voting_path};
 use voting_service::server::guarded;
 use voting_storage::Category;
@@ -19,8 +22,8 @@ pub fn routes(analytics: Analytics) -> Router {
     let release = analytics.release;
     let path = voting_path(&[("analytics", release.version), ("storage", release.storage.version)]);
     let observed = analytics.observed.clone();
-    let routes = Router::new()
-        .route("/analytics", get(results))
+    let routes = documented()
+        .0
         .method_not_allowed_fallback(|| async { problem(StatusCode::METHOD_NOT_ALLOWED, "allowed: GET") })
         .fallback(|| async {
             problem(StatusCode::NOT_FOUND, "there is nothing here; allowed: GET /analytics")
@@ -34,7 +37,30 @@ pub fn routes(analytics: Analytics) -> Router {
     guarded(routes, observed)
 }
 
-/// `GET /analytics`: the results at this moment, never an older one; 503 while the store is away.
+/// What it answers, in OpenAPI.
+pub fn api() -> OpenApi {
+    documented().1
+}
+
+fn documented() -> (Router<Analytics>, OpenApi) {
+    OpenApiRouter::with_openapi(Api::openapi()).routes(routes!(results)).split_for_parts()
+}
+
+/// voting-analytics: what the votes add up to.
+#[derive(utoipa::OpenApi)]
+struct Api;
+
+/// The results at this moment, never an older one.
+///
+/// Every answer says in the header `x-voting-path` which releases served it.
+#[utoipa::path(
+    get,
+    path = "/analytics",
+    responses(
+        (status = OK, description = "What the votes add up to.", body = Results),
+        (status = SERVICE_UNAVAILABLE, description = "The store is away; Retry-After says when to try again.", body = Problem),
+    ),
+)]
 async fn results(State(analytics): State<Analytics>) -> Response {
     let Analytics { release, choices, store, .. } = analytics;
     let tally = match store.tally().await {

@@ -123,6 +123,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         choices: app.choices.clone(),
         registry,
         lifecycle,
+        api: routes::api(),
         routes: routes::routes(app),
     };
     program.run(&config.serve).await

@@ -12,9 +12,13 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
-use axum::routing::{get, post};
+use axum::routing::get;
 use tower_http::csrf::CsrfLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
+use utoipa::OpenApi as _;
+use utoipa::openapi::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 use voting_service::headers::{VOTING_PATH, voting_path};
 use voting_service::server::{guarded, has_too_many_cookies};
 
@@ -36,10 +40,8 @@ pub fn routes(app: App) -> Router {
     let header = |name: HeaderName, value| {
         SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value))
     };
-    let routes = Router::new()
-        .route("/", get(poll::show).post(vote::cast))
-        .route("/featureflag/{action}", post(feature_flag::change))
-        .route("/events", get(events::stream))
+    let routes = documented()
+        .0
         .route("/assets/{version}/{name}", get(assets::serve))
         .method_not_allowed_fallback(async |State(app): State<App>| {
             AppError::MethodNotAllowed.into_page(&app)
@@ -53,6 +55,23 @@ pub fn routes(app: App) -> Router {
         .with_state(app);
     guarded(routes, observed)
 }
+
+/// What it answers, in OpenAPI; but for the files of the page, whose names are its own business.
+pub fn api() -> OpenApi {
+    documented().1
+}
+
+fn documented() -> (Router<App>, OpenApi) {
+    OpenApiRouter::with_openapi(Api::openapi())
+        .routes(routes!(poll::show, vote::cast))
+        .routes(routes!(feature_flag::change))
+        .routes(routes!(events::stream))
+        .split_for_parts()
+}
+
+/// voting-app: the page on which people vote.
+#[derive(utoipa::OpenApi)]
+struct Api;
 
 async fn limit_cookies(State(app): State<App>, request: Request<Body>, next: Next) -> Response {
     if has_too_many_cookies(&request) {

@@ -2,7 +2,8 @@
 //!
 //! `GET /livez` answers 200 while the process serves. `GET /readyz` answers 200, or 503 while the service drains or
 //! its store is away; `?exclude=store` leaves the store out: a page that says that votes can't be taken is better
-//! than no page, so that is what a readiness probe should ask. `GET /metrics` has the numbers.
+//! than no page, so that is what a readiness probe should ask. `GET /metrics` has the numbers, and
+//! `GET /openapi.json` the description of the service's own port.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use prometheus_client::registry::Registry;
+use utoipa::openapi::OpenApi;
 use voting_storage::{Choices, StoreError, VoteStore};
 
 use crate::lifecycle::Lifecycle;
@@ -35,12 +37,18 @@ pub fn routes(
     store: Arc<dyn VoteStore>,
     choices: &Choices,
     mut registry: Registry,
+    api: &OpenApi,
 ) -> Router {
+    let api: Arc<str> = api.to_json().unwrap_or_default().into();
     let tally = TallyMetrics::register(choices, &mut registry);
     Router::new()
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics_text))
+        .route(
+            "/openapi.json",
+            get(async move || ([(header::CONTENT_TYPE, "application/json")], api.to_string())),
+        )
         .with_state(Admin { lifecycle, store, registry: Arc::new(registry), tally })
 }
 

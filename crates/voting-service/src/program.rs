@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use prometheus_client::registry::Registry;
+use utoipa::openapi::OpenApi;
 use voting_storage::{Choices, VoteStore};
 
 use crate::config::ServeArgs;
@@ -21,6 +22,8 @@ pub struct Program {
     pub release: &'static str,
     /// What it answers.
     pub routes: Router,
+    /// The description of what it answers.
+    pub api: OpenApi,
     /// What `/readyz` asks.
     pub store: Arc<dyn VoteStore>,
     /// The poll.
@@ -37,7 +40,7 @@ impl Program {
     /// # Errors
     /// One line for the operator: a port can't be listened on, or a variable of the telemetry can't be used.
     pub async fn run(self, settings: &ServeArgs) -> anyhow::Result<()> {
-        let Self { name, release, routes, store, choices, registry, lifecycle } = self;
+        let Self { name, release, routes, api, store, choices, registry, lifecycle } = self;
         allow_many_connections();
         let shutdown = settings.shutdown();
         lifecycle.close_on_signals(shutdown)?;
@@ -47,7 +50,7 @@ impl Program {
         let (address, admin_address) = (listener.local_addr()?, admin_listener.local_addr()?);
         tracing::info!(release, %address, admin = %admin_address, store = %store.kind(), "{name} serves.");
 
-        let admin = admin::routes(lifecycle.clone(), store, &choices, registry);
+        let admin = admin::routes(lifecycle.clone(), store, &choices, registry, &api);
         let limits = settings.client_limits();
         tokio::join!(
             serve(listener, routes, &lifecycle, shutdown.deadline, limits),

@@ -16,6 +16,18 @@ pub fn run(command: &mut Command) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// `cargo`, as if started by hand: without what the cargo that runs this program has told it of itself. Build scripts
+/// that look at that would run anew each time, and all that depends on them would be built again.
+pub fn cargo() -> Command {
+    let mut cargo = Command::new("cargo");
+    for (name, _) in std::env::vars() {
+        if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
+            cargo.env_remove(name);
+        }
+    }
+    cargo
+}
+
 /// Where cargo puts what it builds: this program lies in the folder of its profile there.
 pub fn target() -> anyhow::Result<PathBuf> {
     let this = std::env::current_exe().context("can't tell where this program is")?;
@@ -25,7 +37,7 @@ pub fn target() -> anyhow::Result<PathBuf> {
 /// Builds all programs, and says in which folder they are. All at once: for one package alone, cargo would choose other
 /// features for its dependencies and build them anew.
 pub fn programs() -> anyhow::Result<PathBuf> {
-    run(Command::new("cargo").args(["build", "--quiet", "--locked", "--workspace", "--bins"]))?;
+    run(cargo().args(["build", "--quiet", "--locked", "--workspace", "--bins"]))?;
     Ok(target()?.join("debug"))
 }
 

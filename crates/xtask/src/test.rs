@@ -1,7 +1,5 @@
 //! `cargo xtask test`: the README's test command.
 
-use std::process::Command;
-
 use anyhow::Context as _;
 use clap::Args;
 
@@ -18,6 +16,5 @@ pub struct Arguments {
 /// Gets the servers that the tests need, then runs the tests.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     setup::servers()?;
-    setup::run(Command::new("cargo").args(["test", "--workspace"]).args(&arguments.cargo))
-        .context("cargo test")
+    setup::run(setup::cargo().args(["test", "--workspace"]).args(&arguments.cargo)).context("cargo test")
 }

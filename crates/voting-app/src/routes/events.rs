@@ -11,20 +11,32 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use serde::Serialize;
+use utoipa::ToSchema;
 use voting_storage::metrics::Counted;
 
 use crate::App;
 use crate::live::Latest;
 
-#[derive(Serialize)]
-struct Data<'a> {
+/// The data of an event.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Data<'a> {
+    /// The line of results; not there while there are none.
     #[serde(skip_serializing_if = "Option::is_none")]
     text: Option<&'a str>,
+    /// The votes of each choice.
     #[serde(skip_serializing_if = "Option::is_none")]
     counts: Option<[u64; 2]>,
 }
 
 /// An event for each change, until the viewer or the service leaves.
+///
+/// The first event comes at once with what was read last, if somebody looks already, else within a second or two. The data of each
+/// is JSON of the schema Data.
+#[utoipa::path(
+    get,
+    path = "/events",
+    responses((status = OK, description = "Server-sent events, for as long as the viewer stays.", content_type = "text/event-stream", body = Data)),
+)]
 pub(super) async fn stream(State(app): State<App>) -> Response {
     let mut viewer = app.live.watch();
     // What was read for others a moment ago is news to this viewer.

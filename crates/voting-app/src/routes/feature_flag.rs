@@ -12,6 +12,22 @@ use crate::error::AppError;
 const MINUTES: i64 = 15;
 
 /// Sets or clears the flag, then redirects to the page.
+#[utoipa::path(
+    post,
+    path = "/featureflag/{action}",
+    params(("action" = String, Path, description = "`set` or `clear`.", example = "set")),
+    responses(
+        (
+            status = SEE_OTHER,
+            description = "Done; the page comes next.",
+            headers(
+                ("location" = String, description = "The page."),
+                ("set-cookie" = String, description = "`featureflag=on` for 15 minutes, or its end."),
+            ),
+        ),
+        (status = NOT_FOUND, description = "No such action.", content_type = "text/html", body = String),
+    ),
+)]
 pub(super) async fn change(
     State(app): State<App>,
     Path(action): Path<String>,

@@ -12,6 +12,20 @@ use crate::page::{PollPage, render};
 use crate::routes::feature_flag::refresh;
 
 /// The page, with results that are not older than the request. Without results it can still be voted on.
+#[utoipa::path(
+    get,
+    path = "/",
+    responses((
+        status = OK,
+        description = "The page. Exactly one line has the word \"results\": `  <div id=\"results\"> Cats: 2 | Dogs: 4 </div>`.",
+        content_type = "text/html",
+        body = String,
+        headers(
+            ("x-voting-path" = String, description = "The releases that served it, as in `app=1.0, analytics=1.1, storage=1.0`."),
+            ("set-cookie" = String, description = "Lets a feature flag that is on live on for 15 minutes."),
+        ),
+    )),
+)]
 pub(super) async fn show(State(app): State<App>, headers: HeaderMap) -> Response {
     let results = app.analytics.results(&headers).await;
     let flag_is_on = feature_flag::is_on(&headers);

@@ -8,6 +8,7 @@ use axum::http::{HeaderMap, HeaderName};
 use axum::response::{IntoResponse, Redirect, Response};
 use futures_util::StreamExt as _;
 use tokio::time::timeout;
+use utoipa::ToSchema;
 use voting_service::server::MAX_BODY;
 use voting_storage::Ballot;
 
@@ -23,7 +24,49 @@ pub static OUTCOME: HeaderName = HeaderName::from_static("x-vote-outcome");
 /// How long a form may take to arrive.
 const FORM_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Counts a vote, then redirects to the page: 303 means that it is stored.
+/// A vote, or a reset of the poll.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it describes; Form parses")]
+pub(super) struct VoteForm {
+    /// A choice of the poll, or `reset` where that is allowed.
+    #[schema(example = "Cats")]
+    vote: String,
+    /// The id that makes the vote count once however often it is sent, not older than a day: a UUID of version 7. Without it
+    /// the vote is a new one each time.
+    #[schema(format = Uuid)]
+    ballot: Option<String>,
+}
+
+/// Counts a vote, or resets the poll, then redirects to the page: 303 means that it is stored.
+///
+/// A retry with the same ballot is safe, whatever became of the first.
+#[utoipa::path(
+    post,
+    path = "/",
+    request_body(content = VoteForm, content_type = "application/x-www-form-urlencoded"),
+    responses(
+        (
+            status = SEE_OTHER,
+            description = "It is stored.",
+            headers(
+                ("location" = String, description = "The page."),
+                ("x-vote-outcome" = String, description = "`counted`, or `already-counted`."),
+            ),
+        ),
+        (status = FORBIDDEN, description = "A form of another site, or a reset where it is switched off.", content_type = "text/html", body = String),
+        (status = REQUEST_TIMEOUT, description = "The form did not arrive in time.", content_type = "text/html", body = String),
+        (status = PAYLOAD_TOO_LARGE, description = "The form has more than 16 KiB.", content_type = "text/html", body = String),
+        (status = UNSUPPORTED_MEDIA_TYPE, description = "Not a form.", content_type = "text/html", body = String),
+        (status = UNPROCESSABLE_ENTITY, description = "Not on the poll, or not a ballot; the page says what is allowed.", content_type = "text/html", body = String),
+        (
+            status = SERVICE_UNAVAILABLE,
+            description = "The store is away; the page offers the same ballot again.",
+            content_type = "text/html",
+            body = String,
+            headers(("x-vote-outcome" = String, description = "`refused`: not counted, and never will be. `unconfirmed`: the same ballot again settles it.")),
+        ),
+    ),
+)]
 pub(super) async fn cast(State(app): State<App>, headers: HeaderMap, body: Body) -> Response {
     accept(&app, &headers, body).await.unwrap_or_else(|error| error.into_page(&app))
 }
