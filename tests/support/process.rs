@@ -48,10 +48,14 @@ impl Signal {
     }
 }
 
-/// The path of one of the system's own programs, built now if it is not up to date.
+/// The path of one of the system's own programs, built now if it is not up to date; or in the folder that
+/// `VOTING_BINARIES` names.
 pub fn program(name: &str) -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     let directory = BUILT.get_or_init(|| {
+        if let Some(folder) = std::env::var_os("VOTING_BINARIES") {
+            return folder.into();
+        }
         // Test programs lie in the folder `deps` beside the programs; both are named after the profile.
         let this = std::env::current_exe().unwrap();
         let folder = this.parent().unwrap();

@@ -1,5 +1,6 @@
 //! The project's own commands.
 
+mod bench;
 mod ledger;
 mod mesh;
 mod setup;
@@ -23,6 +24,8 @@ enum Command {
     Test(test::Arguments),
     /// Ask Istio's own code what the manifests do, and run the tutorial against a real Envoy.
     Mesh,
+    /// Measure the services against the limits of this machine (release build; 20 minutes).
+    Bench(bench::Arguments),
     /// Cast votes and account for each one; with --faults, through every fault.
     Ledger(ledger::Arguments),
 }
@@ -31,6 +34,7 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Test(arguments) => test::run(&arguments),
         Command::Mesh => mesh::run(),
+        Command::Bench(arguments) => bench::run(&arguments),
         Command::Ledger(arguments) => ledger::run(&arguments),
     };
     match done {

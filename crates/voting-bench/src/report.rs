@@ -1,0 +1,141 @@
+//! The table, and the file that keeps it.
+
+use std::fmt::Write as _;
+
+use tokio::process::Command;
+use voting_tests::servers::find_program;
+
+use crate::load::Measured;
+
+/// Everything that was measured.
+#[derive(Default)]
+pub struct Report {
+    /// Rates against limits.
+    pub rows: Vec<Row>,
+    /// Single figures.
+    pub figures: Vec<Figure>,
+}
+
+/// A work against its limit, round by round.
+pub struct Row {
+    work: String,
+    connections: usize,
+    limit_name: String,
+    goal: f64,
+    /// The limit's rounds.
+    pub limit: Vec<Measured>,
+    /// Ours.
+    pub ours: Vec<Measured>,
+}
+
+/// A figure that should stay below its goal.
+pub struct Figure {
+    /// What it is.
+    pub what: &'static str,
+    /// How much.
+    pub value: f64,
+    /// The most that it should be.
+    pub goal: f64,
+    /// Of what.
+    pub unit: &'static str,
+}
+
+/// The middle one.
+pub fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+impl Row {
+    /// Without any round yet. A goal that is not a number is none.
+    pub fn new(work: String, connections: usize, limit: &str, goal: f64) -> Self {
+        Self { work, connections, limit_name: limit.to_owned(), goal, limit: Vec::new(), ours: Vec::new() }
+    }
+
+    fn of(rounds: &[Measured], value: impl Fn(&Measured) -> f64) -> f64 {
+        median(rounds.iter().map(value).collect())
+    }
+
+    fn ratio(&self) -> f64 {
+        median(self.ours.iter().zip(&self.limit).map(|(ours, limit)| ours.rate / limit.rate).collect())
+    }
+
+    /// As a line of the table.
+    pub fn line(&self) -> String {
+        let rate = |rounds| Self::of(rounds, |measured| measured.rate);
+        let tail = |rounds| Self::of(rounds, |measured| measured.p99);
+        let (ratio, goal) = (self.ratio(), self.goal);
+        let (goal, verdict) = if goal.is_nan() {
+            ("none".to_owned(), "")
+        } else {
+            (format!("{goal:.2}"), if ratio >= goal { "reached" } else { "**missed**" })
+        };
+        format!(
+            "| {} | {} | {} | {:.0} ({:.1} ms) | {:.0} ({:.1} ms) | {ratio:.2} | {goal} | {verdict} |",
+            self.work,
+            self.connections,
+            self.limit_name,
+            rate(&self.limit),
+            tail(&self.limit),
+            rate(&self.ours),
+            tail(&self.ours)
+        )
+    }
+}
+
+impl Report {
+    /// Answers that were not right.
+    pub fn wrong(&self) -> u64 {
+        self.rows
+            .iter()
+            .flat_map(|row| row.limit.iter().chain(&row.ours))
+            .map(|measured| measured.wrong)
+            .sum()
+    }
+
+    /// The report in Markdown.
+    pub fn text(&self, rounds: u64, seconds: u64, machine: &str) -> String {
+        let mut text = format!(
+            "<!-- Written by `cargo xtask bench`. -->\n\n{machine}\n\n\
+             Each work and its limit in turn, {rounds} rounds of {seconds} seconds; medians. Rates are answers a second, with the \
+             time that 99 of 100 answers kept within. The ratio is the median of the rounds' ratios.\n\n\
+             | work | connections | limit | limit a second (p99) | ours a second (p99) | ratio | goal | |\n\
+             |---|---|---|---|---|---|---|---|\n"
+        );
+        for row in &self.rows {
+            let _ = writeln!(text, "{}", row.line());
+        }
+        if !self.figures.is_empty() {
+            text += "\n| figure | measured | goal | |\n|---|---|---|---|\n";
+        }
+        for Figure { what, value, goal, unit } in &self.figures {
+            let verdict = if value <= goal { "reached" } else { "**missed**" };
+            let _ = writeln!(text, "| {what} | {value:.1} {unit} | {goal:.0} {unit} | {verdict} |");
+        }
+        text
+    }
+}
+
+/// What it was measured on.
+pub async fn machine() -> String {
+    let output = async |program: &str, argument: &str| {
+        let output = Command::new(program).arg(argument).output().await.ok()?;
+        Some(String::from_utf8_lossy(&output.stdout).lines().next()?.to_owned())
+    };
+    let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let cpu = cpu.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or_default();
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let date = output("date", "+%Y-%m-%d").await.unwrap_or_default();
+    let mut parts =
+        vec![date, format!("{cores} cores of {}", cpu.trim_start_matches([' ', '\t', ':']).trim())];
+    for names in [["redis-server", "valkey-server"], ["mysqld", "mariadbd"], ["rustc", "rustc"]] {
+        if let Some(program) = find_program(&names) {
+            parts.extend(
+                output(&program.to_string_lossy(), "--version")
+                    .await
+                    .map(|version| version.replace(&*program.to_string_lossy(), names[0])),
+            );
+        }
+    }
+    format!("{}.", parts.join(". "))
+}
