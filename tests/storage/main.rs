@@ -4,5 +4,6 @@ mod contract;
 mod mysql;
 mod outage;
 mod redis;
+mod split;
 mod sqlite;
 mod transfer;

@@ -42,7 +42,8 @@ impl PollArgs {
 #[derive(Args, Clone, Debug)]
 pub struct StoreArgs {
     /// URL of the store, instead of the variables below: redis://HOST:PORT, rediss://HOST:PORT (TLS),
-    /// mysql://USER:PASSWORD@HOST:PORT/DATABASE (with ?ssl-mode=VERIFY_IDENTITY for TLS) or sqlite:FILE.
+    /// mysql://USER:PASSWORD@HOST:PORT/DATABASE (with ?ssl-mode=VERIFY_IDENTITY for TLS) or sqlite:FILE. Several of one
+    /// kind with blanks between them: the poll is split over these, the same ones for every program.
     #[arg(long, env = "STORAGE_URL", value_name = "URL", hide_env_values = true)]
     pub storage_url: Option<StoreUrl>,
 

@@ -19,6 +19,7 @@ pub mod metrics;
 mod mysql;
 pub mod poll;
 mod redis;
+mod split;
 mod sqlite;
 pub mod store;
 pub mod tally;

@@ -10,6 +10,7 @@ use crate::ballot::{Ballot, Cast};
 use crate::grouped::Grouped;
 use crate::metrics::StoreMetrics;
 use crate::poll::Choices;
+use crate::split::Split;
 use crate::tally::{Snapshot, Tally};
 use crate::url::StoreUrl;
 use crate::{mysql, redis, sqlite};
@@ -132,6 +133,11 @@ pub fn open_with(
     limits: Limits,
     metrics: StoreMetrics,
 ) -> Result<Arc<dyn VoteStore>, StoreError> {
+    if let Some(parts) = url.parts() {
+        let open = |part| open_with(part, choices, limits, metrics.clone());
+        let parts = parts.iter().map(open).collect::<Result<_, _>>()?;
+        return Ok(Arc::new(Split::new(parts)));
+    }
     Ok(match url.kind() {
         StoreKind::Redis => {
             Arc::new(Grouped::start(redis::Backend::new(url, choices, limits)?, limits, metrics))

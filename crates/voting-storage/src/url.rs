@@ -7,7 +7,8 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::store::StoreKind;
 
-/// A store's URL: `redis://`, `rediss://` (TLS), `mysql://` or `sqlite:`.
+/// A store's URL: `redis://`, `rediss://` (TLS), `mysql://` or `sqlite:`; or several of one kind with blanks between
+/// them, over which the poll is split.
 ///
 /// It may hold a password, so neither `Debug` nor `Display` prints more than the backend and the place.
 #[derive(Clone)]
@@ -15,12 +16,14 @@ pub struct StoreUrl {
     kind: StoreKind,
     text: SecretString,
     place: String,
+    /// Empty for one store.
+    parts: Vec<StoreUrl>,
 }
 
 /// A text is not the URL of a store. The text is not repeated: it may hold a password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "is not the URL of a store; allowed: redis://HOST:PORT, rediss://HOST:PORT, mysql://USER:PASSWORD@HOST:PORT/DATABASE, sqlite:FILE"
+    "is not the URL of a store; allowed: redis://HOST:PORT, rediss://HOST:PORT, mysql://USER:PASSWORD@HOST:PORT/DATABASE, sqlite:FILE; several of one kind, each another one, with blanks between them (not sqlite)"
 )]
 pub struct InvalidStoreUrl;
 
@@ -53,6 +56,24 @@ impl StoreUrl {
         url.as_str().parse()
     }
 
+    /// The stores over which the poll is split, if there are several.
+    pub(crate) fn parts(&self) -> Option<&[Self]> {
+        if self.parts.is_empty() { None } else { Some(&self.parts) }
+    }
+
+    /// Several stores as one. The order in which they are named does not matter.
+    fn split(mut parts: Vec<Self>) -> Result<Self, InvalidStoreUrl> {
+        parts.sort_by(|a, b| a.place.cmp(&b.place));
+        let kind = parts.first().ok_or(InvalidStoreUrl)?.kind;
+        // The votes of one that is named twice would count twice.
+        let is_repeated = parts.windows(2).any(|pair| pair[0].place == pair[1].place);
+        if is_repeated || parts.iter().any(|part| part.kind != kind) {
+            return Err(InvalidStoreUrl);
+        }
+        let place = parts.iter().map(|part| part.place.as_str()).collect::<Vec<_>>().join(", ");
+        Ok(Self { kind, text: SecretString::default(), place, parts })
+    }
+
     /// The whole text, password included, for the driver alone.
     pub(crate) fn expose(&self) -> &str {
         self.text.expose_secret()
@@ -68,6 +89,11 @@ impl FromStr for StoreUrl {
     type Err = InvalidStoreUrl;
 
     fn from_str(text: &str) -> Result<Self, InvalidStoreUrl> {
+        // The name of a file may have blanks.
+        if text.trim().contains(char::is_whitespace) && !text.starts_with("sqlite:") {
+            return Self::split(text.split_whitespace().map(str::parse).collect::<Result<_, _>>()?);
+        }
+        let text = text.trim();
         let (scheme, rest) = text.split_once(':').ok_or(InvalidStoreUrl)?;
         let kind = match scheme {
             "redis" | "rediss" => StoreKind::Redis,
@@ -86,7 +112,7 @@ impl FromStr for StoreUrl {
         if place.is_empty() {
             return Err(InvalidStoreUrl);
         }
-        Ok(Self { kind, text: text.into(), place })
+        Ok(Self { kind, text: text.into(), place, parts: Vec::new() })
     }
 }
 
@@ -114,6 +140,8 @@ mod tests {
             ("mysql://user:secret@db/azurevote?ssl-mode=REQUIRED", "MySQL at db/azurevote"),
             ("sqlite:data/votes.db", "SQLite at data/votes.db"),
             ("sqlite:///var/lib/votes.db", "SQLite at /var/lib/votes.db"),
+            ("sqlite:my votes.db", "SQLite at my votes.db"),
+            ("redis://:secret@b:1 redis://a ", "Redis at a, b:1"),
         ] {
             assert_eq!(text.parse::<StoreUrl>().unwrap().to_string(), shown);
         }
@@ -121,7 +149,18 @@ mod tests {
 
     #[test]
     fn other_texts_are_refused() {
-        for text in ["", "redis", "postgres://db", "redis://", "mysql://", "sqlite:", "tcp://10.0.0.1:6379"] {
+        for text in [
+            "",
+            "redis",
+            "postgres://db",
+            "redis://",
+            "mysql://",
+            "sqlite:",
+            "tcp://10.0.0.1:6379",
+            "redis://a redis://a",
+            "redis://a mysql://b/c",
+            "redis://a b",
+        ] {
             assert!(text.parse::<StoreUrl>().is_err(), "{text:?}");
         }
     }
