@@ -7,7 +7,7 @@ use voting_tests::servers::{MySql, Redis};
 use crate::contract::{ballot, contract};
 
 async fn redis() -> (String, Vec<Redis>) {
-    let parts = vec![Redis::database().await, Redis::database().await, Redis::database().await];
+    let parts = Redis::databases(3).await;
     (parts.iter().map(Redis::url).collect::<Vec<_>>().join(" "), parts)
 }
 

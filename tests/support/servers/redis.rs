@@ -36,12 +36,14 @@ static FREE: LazyLock<Mutex<Vec<u16>>> = LazyLock::new(|| Mutex::new((0..DATABAS
 struct Number(u16);
 
 impl Number {
-    async fn take() -> Self {
+    /// So many at once: tests that held one while they wait for the next could wait for each other.
+    async fn take(count: usize) -> Vec<Self> {
         loop {
-            let free = FREE.lock().unwrap().pop();
-            if let Some(number) = free {
-                return Self(number);
+            let mut free = FREE.lock().unwrap();
+            if let Some(rest) = free.len().checked_sub(count) {
+                return free.drain(rest..).map(Self).collect();
             }
+            drop(free);
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -56,7 +58,12 @@ impl Drop for Number {
 impl Redis {
     /// An empty database of a server that the tests of this program share.
     pub async fn database() -> Self {
-        let number = Number::take().await;
+        Self::databases(1).await.remove(0)
+    }
+
+    /// So many empty databases of that server.
+    pub async fn databases(count: usize) -> Vec<Self> {
+        let numbers = Number::take(count).await;
         let address = match SHARED.get_or_init(shared).await {
             Shared::Given(url) => {
                 let url =
@@ -65,9 +72,13 @@ impl Redis {
             }
             Shared::Container { address, .. } | Shared::Program { address, .. } => *address,
         };
-        let redis = Self { address, path: format!("/{}", number.0), own: None, _number: Some(number) };
-        redis.query::<()>("FLUSHDB", &[]).await;
-        redis
+        let mut databases = Vec::new();
+        for number in numbers {
+            let redis = Self { address, path: format!("/{}", number.0), own: None, _number: Some(number) };
+            redis.query::<()>("FLUSHDB", &[]).await;
+            databases.push(redis);
+        }
+        databases
     }
 
     /// A server of the test's own that keeps every write, for faults.
