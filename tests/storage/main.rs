@@ -4,6 +4,7 @@ mod contract;
 mod mysql;
 mod outage;
 mod redis;
+mod redis_cluster;
 mod split;
 mod sqlite;
 mod transfer;

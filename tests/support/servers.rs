@@ -5,6 +5,7 @@
 
 mod mysql;
 mod redis;
+mod redis_cluster;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -20,6 +21,7 @@ use crate::watchdog::Watchdog;
 
 pub use mysql::MySql;
 pub use redis::Redis;
+pub use redis_cluster::RedisCluster;
 
 /// Where a program lies on the `PATH`, or where distributions put servers.
 pub fn find_program(names: &[&str]) -> Option<PathBuf> {

@@ -42,6 +42,7 @@ impl PollArgs {
 #[derive(Args, Clone, Debug)]
 pub struct StoreArgs {
     /// URL of the store, instead of the variables below: redis://HOST:PORT, rediss://HOST:PORT (TLS),
+    /// redis+cluster://HOST:PORT?parts=N (a Redis Cluster, N of whose hash slots share the poll),
     /// mysql://USER:PASSWORD@HOST:PORT/DATABASE (with ?ssl-mode=VERIFY_IDENTITY for TLS) or sqlite:FILE. Several of one
     /// kind with blanks between them: the poll is split over these, the same ones for every program.
     #[arg(long, env = "STORAGE_URL", value_name = "URL", hide_env_values = true)]

@@ -5,12 +5,16 @@
 //! `voting:{CHOICE}:ballots:MINUTE`, the ids of the ballots that were made in that minute, with an expiry. All ids
 //! lie with the choice whose name sorts first, whatever they are for: one id counts for one choice only. What must
 //! happen together happens in one script.
+//!
+//! In a Redis Cluster all keys of a script must lie in one hash slot. There the poll is split over parts
+//! ([`crate::split`]), each with all its keys in a slot of its own: `voting:{PART}:…`.
+
+mod connection;
 
 use std::time::Duration;
 
 use async_trait::async_trait;
-use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, ErrorKind, RedisError, Script, ServerErrorKind};
+use redis::{ErrorKind, RedisError, Script, ServerErrorKind};
 use tokio::time::Instant;
 
 use crate::ballot::{Ballot, BallotId, Cast};
@@ -19,11 +23,11 @@ use crate::poll::{Category, Choices};
 use crate::store::{Limits, StoreError, StoreKind};
 use crate::tally::{Counter, Origin, Snapshot, Tally};
 use crate::url::StoreUrl;
+use connection::{Connection, Connector};
 
 /// How to reach a Redis, and the keys of the poll in it.
 pub(crate) struct Backend {
-    client: Client,
-    limits: Limits,
+    connector: Connector,
     keys: Keys,
 }
 
@@ -35,6 +39,16 @@ struct Keys {
 }
 
 impl Keys {
+    /// Those of a part in a cluster.
+    fn of_part(part: u16, choices: &Choices) -> Self {
+        let names = Category::ALL.map(|category| choices.name(category).to_string());
+        Self {
+            counts: names.each_ref().map(|name| format!("voting:{{{part}}}:count:{name}")),
+            counters: names.each_ref().map(|name| format!("voting:{{{part}}}:counters:{name}")),
+            ballots: format!("voting:{{{part}}}:ballots:"),
+        }
+    }
+
     fn new(choices: &Choices) -> Self {
         let names = Category::ALL.map(|category| choices.name(category).to_string());
         let home = names.iter().min().map(String::as_str).unwrap_or_default();
@@ -48,8 +62,17 @@ impl Keys {
 
 impl Backend {
     pub(crate) fn new(url: &StoreUrl, choices: &Choices, limits: Limits) -> Result<Self, StoreError> {
-        let client = Client::open(url.expose()).map_err(|error| StoreError::unusable(error.category()))?;
-        Ok(Self { client, limits, keys: Keys::new(choices) })
+        Ok(Self { connector: Connector::new(url, limits)?, keys: Keys::new(choices) })
+    }
+
+    /// One of the parts of a poll in a cluster.
+    pub(crate) fn part(
+        url: &StoreUrl,
+        part: u16,
+        choices: &Choices,
+        limits: Limits,
+    ) -> Result<Self, StoreError> {
+        Ok(Self { connector: Connector::new(url, limits)?, keys: Keys::of_part(part, choices) })
     }
 }
 
@@ -60,15 +83,14 @@ impl grouped::Backend for Backend {
     const KIND: StoreKind = StoreKind::Redis;
 
     async fn connect(&self) -> Result<Session, StoreError> {
-        // The response time-out is the caller's: it knows the deadline of the whole.
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(self.limits.connect))
-            .set_response_timeout(None);
-        let mut connection =
-            self.client.get_multiplexed_async_connection_with_config(&config).await.map_err(connecting)?;
+        let mut connection = self.connector.connect().await.map_err(connecting)?;
         let asked = Instant::now();
-        let (seconds, micros): (u64, u64) =
-            redis::cmd("TIME").query_async(&mut connection).await.map_err(connecting)?;
+        // A script, because in a cluster a key says which server's clock is meant.
+        let (seconds, micros): (u64, u64) = Script::new("return redis.call('TIME')")
+            .key(&self.keys.counts[0])
+            .invoke_async(&mut connection)
+            .await
+            .map_err(connecting)?;
         let server_time = Duration::from_secs(seconds) + Duration::from_micros(micros);
         Ok(Session {
             connection,
@@ -82,7 +104,7 @@ impl grouped::Backend for Backend {
 
 /// One connection.
 pub(crate) struct Session {
-    connection: MultiplexedConnection,
+    connection: Connection,
     keys: Keys,
     /// A moment of ours and the server's time (since the Unix epoch) at that moment.
     clock: (Instant, Duration),
@@ -148,7 +170,7 @@ impl grouped::Session for Session {
     }
 
     async fn is_alive(&mut self) -> bool {
-        redis::cmd("PING").query_async::<()>(&mut self.connection).await.is_ok()
+        redis::cmd("EXISTS").arg(&self.keys.counts[0]).query_async::<u8>(&mut self.connection).await.is_ok()
     }
 
     async fn tally(&mut self) -> Result<Tally, StoreError> {
@@ -190,10 +212,13 @@ fn connecting(error: RedisError) -> StoreError {
 
 /// What an error means as the answer to a request.
 fn answering(error: RedisError) -> StoreError {
-    use ServerErrorKind::{BusyLoading, ClusterDown, MasterDown, ReadOnly, TryAgain};
+    use ServerErrorKind::{Ask, BusyLoading, ClusterDown, MasterDown, Moved, ReadOnly, TryAgain};
     match (error.kind(), error.code()) {
         (ErrorKind::Io, _) => StoreError::unconfirmed(error),
-        (ErrorKind::Server(BusyLoading | ClusterDown | MasterDown | ReadOnly | TryAgain), _)
+        // The slot has moved, or nobody has it: the next connection learns where it is.
+        (ErrorKind::Server(Ask | Moved), _)
+        | (ErrorKind::ClusterConnectionNotFound, _)
+        | (ErrorKind::Server(BusyLoading | ClusterDown | MasterDown | ReadOnly | TryAgain), _)
         | (ErrorKind::Extension, Some("LATE" | "OOM" | "MISCONF" | "NOREPLICAS")) => {
             StoreError::unavailable(error)
         }

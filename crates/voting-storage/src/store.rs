@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::ballot::{Ballot, Cast};
-use crate::grouped::Grouped;
+use crate::grouped::{Backend, Grouped};
 use crate::metrics::StoreMetrics;
 use crate::poll::Choices;
 use crate::split::Split;
@@ -135,16 +135,20 @@ pub fn open_with(
 ) -> Result<Arc<dyn VoteStore>, StoreError> {
     if let Some(parts) = url.parts() {
         let open = |part| open_with(part, choices, limits, metrics.clone());
-        let parts = parts.iter().map(open).collect::<Result<_, _>>()?;
-        return Ok(Arc::new(Split::new(parts)));
+        return Ok(Arc::new(Split::new(parts.iter().map(open).collect::<Result<_, _>>()?)));
+    }
+    if let Some(parts) = url.cluster_parts() {
+        let open =
+            |part| redis::Backend::part(url, part, choices, limits).map(|it| start(it, limits, &metrics));
+        return Ok(Arc::new(Split::new((0..parts).map(open).collect::<Result<_, _>>()?)));
     }
     Ok(match url.kind() {
-        StoreKind::Redis => {
-            Arc::new(Grouped::start(redis::Backend::new(url, choices, limits)?, limits, metrics))
-        }
-        StoreKind::MySql => Arc::new(Grouped::start(mysql::Backend::new(url, choices)?, limits, metrics)),
-        StoreKind::Sqlite => {
-            Arc::new(Grouped::start(sqlite::Backend::new(url, choices, limits)?, limits, metrics))
-        }
+        StoreKind::Redis => start(redis::Backend::new(url, choices, limits)?, limits, &metrics),
+        StoreKind::MySql => start(mysql::Backend::new(url, choices)?, limits, &metrics),
+        StoreKind::Sqlite => start(sqlite::Backend::new(url, choices, limits)?, limits, &metrics),
     })
+}
+
+fn start(backend: impl Backend, limits: Limits, metrics: &StoreMetrics) -> Arc<dyn VoteStore> {
+    Arc::new(Grouped::start(backend, limits, metrics.clone()))
 }

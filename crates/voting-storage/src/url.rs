@@ -7,7 +7,8 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::store::StoreKind;
 
-/// A store's URL: `redis://`, `rediss://` (TLS), `mysql://` or `sqlite:`; or several of one kind with blanks between
+/// A store's URL: `redis://`, `rediss://` (TLS), each with `+cluster` after the scheme for a Redis Cluster and `?parts=N`
+/// for the number of hash slots that share the poll, `mysql://` or `sqlite:`; or several of one kind with blanks between
 /// them, over which the poll is split.
 ///
 /// It may hold a password, so neither `Debug` nor `Display` prints more than the backend and the place.
@@ -18,12 +19,14 @@ pub struct StoreUrl {
     place: String,
     /// Empty for one store.
     parts: Vec<StoreUrl>,
+    /// The parts in a Redis Cluster.
+    cluster: Option<u16>,
 }
 
 /// A text is not the URL of a store. The text is not repeated: it may hold a password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "is not the URL of a store; allowed: redis://HOST:PORT, rediss://HOST:PORT, mysql://USER:PASSWORD@HOST:PORT/DATABASE, sqlite:FILE; several of one kind, each another one, with blanks between them (not sqlite)"
+    "is not the URL of a store; allowed: redis://HOST:PORT, rediss://HOST:PORT, redis+cluster://HOST:PORT?parts=N (1 to 64), mysql://USER:PASSWORD@HOST:PORT/DATABASE, sqlite:FILE; several of one kind, each another one, with blanks between them (not sqlite)"
 )]
 pub struct InvalidStoreUrl;
 
@@ -71,7 +74,27 @@ impl StoreUrl {
             return Err(InvalidStoreUrl);
         }
         let place = parts.iter().map(|part| part.place.as_str()).collect::<Vec<_>>().join(", ");
-        Ok(Self { kind, text: SecretString::default(), place, parts })
+        Ok(Self { kind, text: SecretString::default(), place, parts, cluster: None })
+    }
+
+    /// A Redis Cluster, with the URL of one of its servers.
+    fn cluster(text: &str) -> Result<Self, InvalidStoreUrl> {
+        const PARTS: u16 = 8;
+        let (server, query) = text.split_once('?').unwrap_or((text, ""));
+        let parts = match query.split_once('=') {
+            None if query.is_empty() => PARTS,
+            Some(("parts", number)) => number.parse().map_err(|_| InvalidStoreUrl)?,
+            _ => return Err(InvalidStoreUrl),
+        };
+        if !(1..=64).contains(&parts) {
+            return Err(InvalidStoreUrl);
+        }
+        Ok(Self { cluster: Some(parts), ..server.parse()? })
+    }
+
+    /// Over how many parts the poll is split in a Redis Cluster, if it is one.
+    pub(crate) fn cluster_parts(&self) -> Option<u16> {
+        self.cluster
     }
 
     /// The whole text, password included, for the driver alone.
@@ -95,6 +118,9 @@ impl FromStr for StoreUrl {
         }
         let text = text.trim();
         let (scheme, rest) = text.split_once(':').ok_or(InvalidStoreUrl)?;
+        if let Some(scheme @ ("redis" | "rediss")) = scheme.strip_suffix("+cluster") {
+            return Self::cluster(&format!("{scheme}:{rest}"));
+        }
         let kind = match scheme {
             "redis" | "rediss" => StoreKind::Redis,
             "mysql" => StoreKind::MySql,
@@ -112,7 +138,7 @@ impl FromStr for StoreUrl {
         if place.is_empty() {
             return Err(InvalidStoreUrl);
         }
-        Ok(Self { kind, text: text.into(), place, parts: Vec::new() })
+        Ok(Self { kind, text: text.into(), place, parts: Vec::new(), cluster: None })
     }
 }
 
@@ -137,6 +163,7 @@ mod tests {
         for (text, shown) in [
             ("redis://voting-storage:6379", "Redis at voting-storage:6379"),
             ("rediss://:secret@cache.example:6380/2", "Redis at cache.example:6380/2"),
+            ("redis+cluster://:secret@cache:6379?parts=16", "Redis at cache:6379"),
             ("mysql://user:secret@db/azurevote?ssl-mode=REQUIRED", "MySQL at db/azurevote"),
             ("sqlite:data/votes.db", "SQLite at data/votes.db"),
             ("sqlite:///var/lib/votes.db", "SQLite at /var/lib/votes.db"),

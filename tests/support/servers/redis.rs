@@ -38,12 +38,15 @@ struct Number(u16);
 impl Number {
     /// So many at once: tests that held one while they wait for the next could wait for each other.
     async fn take(count: usize) -> Vec<Self> {
-        loop {
+        let take = || {
             let mut free = FREE.lock().unwrap();
-            if let Some(rest) = free.len().checked_sub(count) {
-                return free.drain(rest..).map(Self).collect();
+            let rest = free.len().checked_sub(count)?;
+            Some(free.drain(rest..).map(Self).collect())
+        };
+        loop {
+            if let Some(numbers) = take() {
+                return numbers;
             }
-            drop(free);
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -83,7 +86,12 @@ impl Redis {
 
     /// A server of the test's own that keeps every write, for faults.
     pub async fn own() -> Self {
-        let server = start(&["--appendonly", "yes", "--appendfsync", "always"]).await;
+        Self::with(&["--appendonly", "yes", "--appendfsync", "always"]).await
+    }
+
+    /// A server of the test's own with these settings.
+    pub async fn with(settings: &[&str]) -> Self {
+        let server = start(settings).await;
         Self { address: server.address, path: String::new(), own: Some(server), _number: None }
     }
 

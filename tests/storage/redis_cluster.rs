@@ -1,0 +1,60 @@
+//! A Redis Cluster: the contract, and where the votes lie.
+
+use voting_storage::{Cast, Category, Choices, Tally, open};
+use voting_tests::servers::RedisCluster;
+
+use crate::contract::{ballot, contract};
+
+async fn empty() -> (String, RedisCluster) {
+    let cluster = RedisCluster::start().await;
+    (cluster.url(5), cluster)
+}
+
+contract!(empty());
+
+#[tokio::test]
+async fn all_servers_share_the_votes() {
+    let cluster = RedisCluster::start().await;
+    let store = open(&cluster.url(16).parse().unwrap(), &Choices::default()).unwrap();
+    for _ in 0..160 {
+        store.cast(ballot(Category::First)).await.unwrap();
+    }
+    assert_eq!(store.tally().await.unwrap(), Tally::new(160, 0));
+    for server in &cluster.servers {
+        let keys: Vec<String> = server.query("KEYS", &["voting:*:count:Cats"]).await;
+        assert!(!keys.is_empty(), "{cluster:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_slot_that_moves_to_another_server_takes_its_votes_along() {
+    let cluster = RedisCluster::start().await;
+    let store = open(&cluster.url(1).parse().unwrap(), &Choices::default()).unwrap();
+    let votes = [ballot(Category::First), ballot(Category::Second)];
+    assert_eq!(store.cast(votes[0]).await.unwrap(), Cast::Counted);
+
+    let slot: u64 = cluster.servers[0].query("CLUSTER", &["KEYSLOT", "voting:{0}:ballots:"]).await;
+    let slot = slot.to_string();
+    let mut holds = Vec::new();
+    for server in &cluster.servers {
+        let keys: Vec<String> = server.query("KEYS", &["voting:*"]).await;
+        holds.push(!keys.is_empty());
+    }
+    let from = &cluster.servers[holds.iter().position(|holds| *holds).unwrap()];
+    let to = &cluster.servers[holds.iter().position(|holds| !*holds).unwrap()];
+    let ids: [String; 2] = [from.query("CLUSTER", &["MYID"]).await, to.query("CLUSTER", &["MYID"]).await];
+    to.query::<()>("CLUSTER", &["SETSLOT", &slot, "IMPORTING", &ids[0]]).await;
+    from.query::<()>("CLUSTER", &["SETSLOT", &slot, "MIGRATING", &ids[1]]).await;
+    let keys: Vec<String> = from.query("CLUSTER", &["GETKEYSINSLOT", &slot, "100"]).await;
+    let place = [to.address().ip().to_string(), to.address().port().to_string()];
+    for key in &keys {
+        from.query::<()>("MIGRATE", &[&place[0], &place[1], key, "0", "1000"]).await;
+    }
+    for server in [to, from] {
+        server.query::<()>("CLUSTER", &["SETSLOT", &slot, "NODE", &ids[1]]).await;
+    }
+
+    assert_eq!(store.cast(votes[0]).await.unwrap(), Cast::AlreadyCounted);
+    assert_eq!(store.cast(votes[1]).await.unwrap(), Cast::Counted);
+    assert_eq!(store.tally().await.unwrap(), Tally::new(1, 1));
+}

@@ -1,0 +1,52 @@
+//! A Redis Cluster of a test's own.
+
+use std::time::Duration;
+
+use super::Redis;
+use crate::{eventually, free_port};
+
+/// The hash slots of every cluster.
+const SLOTS: usize = 16_384;
+
+/// Servers that share the hash slots, without replicas.
+#[derive(Debug)]
+pub struct RedisCluster {
+    /// The servers.
+    pub servers: Vec<Redis>,
+}
+
+impl RedisCluster {
+    /// Three servers that have found each other.
+    pub async fn start() -> Self {
+        let mut servers = Vec::new();
+        let mut buses = Vec::new();
+        for _ in 0..3 {
+            let bus = free_port().to_string();
+            servers
+                .push(Redis::with(&["--save", "", "--cluster-enabled", "yes", "--cluster-port", &bus]).await);
+            buses.push(bus);
+        }
+        let share = SLOTS.div_ceil(servers.len());
+        for (place, server) in servers.iter().enumerate() {
+            let (first, end) = (place * share, ((place + 1) * share).min(SLOTS));
+            let range = [first.to_string(), (end - 1).to_string()];
+            server.query::<()>("CLUSTER", &["ADDSLOTSRANGE", &range[0], &range[1]]).await;
+            let other = servers[0].address();
+            let meet = ["MEET", &other.ip().to_string(), &other.port().to_string(), &buses[0]];
+            server.query::<()>("CLUSTER", &meet).await;
+        }
+        for server in &servers {
+            eventually("the cluster is whole", Duration::from_secs(20), async || {
+                let info: String = server.query("CLUSTER", &["INFO"]).await;
+                info.contains("cluster_state:ok") && info.contains("cluster_known_nodes:3")
+            })
+            .await;
+        }
+        Self { servers }
+    }
+
+    /// Its URL for a poll in so many parts.
+    pub fn url(&self, parts: u16) -> String {
+        format!("redis+cluster://{}?parts={parts}", self.servers[0].address())
+    }
+}
