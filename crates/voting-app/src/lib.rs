@@ -5,13 +5,16 @@
 //! - [`analytics`]: the client of voting-analytics; concurrent page views share its calls.
 //! - [`live`]: the results as they change, for all viewers of a pod.
 //! - [`page`]: the HTML. [`error`]: what a visitor is told when something is wrong.
+//! - [`notice`]: what became of a form, told once after the redirect. [`cookie`]: how cookies are set.
 //! - [`routes`]: the HTTP routes, a file each.
 
 pub mod analytics;
 pub mod config;
+pub mod cookie;
 pub mod error;
 pub mod form;
 pub mod live;
+pub mod notice;
 pub mod page;
 pub mod routes;
 

@@ -1,7 +1,8 @@
 //! `GET /events`: the results as they change, as server-sent events.
 //!
-//! Each event's data is a JSON object: `{"text":"Cats: 2 | Dogs: 4","counts":[2,4]}`, or `{}` while there are no
-//! results.
+//! Each event's data is a JSON object, [`Shown`]:
+//! `{"text":"Cats: 2 | Dogs: 4","counts":[2,4],"analytics":"1.0","storage":"1.0"}`. While there are no results,
+//! `text` says so, and `counts` and `analytics` are not there.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -10,18 +11,10 @@ use axum::extract::State;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
-use serde::Serialize;
 
 use crate::App;
 use crate::live::Latest;
-
-#[derive(Serialize)]
-struct Data<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    text: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    counts: Option<[u64; 2]>,
-}
+use crate::page::Shown;
 
 /// An event for each change, until the viewer or the service leaves.
 pub(super) async fn stream(State(app): State<App>) -> Response {
@@ -35,12 +28,12 @@ pub(super) async fn stream(State(app): State<App>) -> Response {
                 () = app.lifecycle.closing() => return None,
             }
             let latest = viewer.borrow_and_update().clone();
-            let data = match &latest {
+            let results = match &latest {
                 Latest::NotRead => continue,
-                Latest::Unavailable => Data { text: None, counts: None },
-                Latest::Results(results) => Data { text: Some(&results.text), counts: Some(results.counts) },
+                Latest::Unavailable => None,
+                Latest::Results(results) => Some(results.as_ref()),
             };
-            let event = Event::default().json_data(data).ok()?;
+            let event = Event::default().json_data(Shown::new(&app, results)).ok()?;
             return Some((Ok::<_, Infallible>(event), (app, viewer)));
         }
     });

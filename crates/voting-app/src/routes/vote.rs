@@ -14,6 +14,7 @@ use voting_storage::{Ballot, Cast};
 use crate::App;
 use crate::error::AppError;
 use crate::form::Form;
+use crate::notice::Notice;
 
 /// What became of the vote, for programs: `counted`, `already-counted`, `refused` (not counted, and never will be)
 /// or `unconfirmed` (the same ballot again settles it).
@@ -24,10 +25,16 @@ const FORM_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Counts a vote, then redirects to the page: 303 means that it is stored.
 pub(super) async fn cast(State(app): State<App>, headers: HeaderMap, body: Body) -> Response {
-    accept(&app, &headers, body).await.unwrap_or_else(|error| error.into_page(&app))
+    match accept(&app, &headers, body).await {
+        Ok((mut response, notice)) => {
+            notice.leave(&mut response, &headers);
+            response
+        }
+        Err(error) => error.into_page(&app),
+    }
 }
 
-async fn accept(app: &App, headers: &HeaderMap, body: Body) -> Result<Response, AppError> {
+async fn accept(app: &App, headers: &HeaderMap, body: Body) -> Result<(Response, Notice), AppError> {
     let body = timeout(FORM_TIMEOUT, read(body)).await.map_err(|_| AppError::BodyTooSlow)??;
     let form = Form::parse(headers, &body, &app.choices, SystemTime::now()).map_err(AppError::Form)?;
     match form {
@@ -55,16 +62,16 @@ async fn read(body: Body) -> Result<Vec<u8>, AppError> {
     if length > MAX_BODY { Err(AppError::BodyTooLarge) } else { Ok(form) }
 }
 
-async fn vote(app: &App, ballot: Ballot) -> Result<Response, AppError> {
+async fn vote(app: &App, ballot: Ballot) -> Result<(Response, Notice), AppError> {
     let choice = app.choices.name(ballot.category).as_str();
     match app.store.cast(ballot).await {
         Ok(cast) => {
-            let outcome = match cast {
-                Cast::Counted => "counted",
-                Cast::AlreadyCounted => "already-counted",
+            let (outcome, notice) = match cast {
+                Cast::Counted => ("counted", Notice::Counted(ballot.category)),
+                Cast::AlreadyCounted => ("already-counted", Notice::AlreadyCounted),
             };
             app.metrics.count_vote(choice, outcome);
-            Ok(([(OUTCOME.clone(), outcome)], Redirect::to("/")).into_response())
+            Ok((([(OUTCOME.clone(), outcome)], Redirect::to("/")).into_response(), notice))
         }
         Err(error) => {
             app.metrics.count_vote(choice, "failed");
@@ -73,8 +80,8 @@ async fn vote(app: &App, ballot: Ballot) -> Result<Response, AppError> {
     }
 }
 
-async fn reset(app: &App) -> Result<Response, AppError> {
+async fn reset(app: &App) -> Result<(Response, Notice), AppError> {
     app.store.reset().await.map_err(AppError::Reset)?;
     tracing::info!("The poll was reset.");
-    Ok(Redirect::to("/").into_response())
+    Ok((Redirect::to("/").into_response(), Notice::Reset))
 }
