@@ -1,9 +1,13 @@
 //! The page: its parts, its headers, live results.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use axum::Router;
 use voting_tests::deployment::Deployment;
-use voting_tests::http::{Visitor, send};
+use voting_tests::http::{Visitor, send, upstream};
+use voting_tests::process::Service;
 use voting_tests::servers::Redis;
 
 async fn deployment(settings: &[(&str, &str)]) -> (Deployment, Redis) {
@@ -93,27 +97,77 @@ async fn a_viewer_sees_votes_of_others_within_two_seconds() {
         };
         tokio::time::timeout(Duration::from_secs(3), waiting).await.unwrap_or_else(|_| panic!("no {text}"));
     };
-    wait_for("data: {\"text\":\"Cats: 0/0 (0%) | Dogs: 0/0 (0%)\",\"counts\":[0,0]}\n\n").await;
+    wait_for("data: {\"text\":\"Cats: 0/0 (0%) | Dogs: 0/0 (0%)\",\"counts\":[0,0],\"analytics\":\"1.1\",\"storage\":\"1.0\"}\n\n").await;
     visitor.vote("Dogs").await;
     wait_for("\"counts\":[0,1]").await;
+}
+
+/// An app whose analytics is a stand-in that counts how often it is asked.
+async fn counted_reads() -> (Service, Redis, Arc<AtomicU64>) {
+    let reads = Arc::new(AtomicU64::new(0));
+    let counter = reads.clone();
+    let analytics = upstream(Router::new().fallback(async move || {
+        let read = counter.fetch_add(1, Ordering::Relaxed);
+        format!(
+            "{{\"category1\":{{\"count\":{read}}},\"category2\":{{\"count\":0}},\"text\":\"read {read}\"}}"
+        )
+    }))
+    .await;
+    let redis = Redis::database().await;
+    let (store, analytics) = (redis.url(), format!("http://{analytics}"));
+    let app = Service::start("voting-app", &[("STORAGE_URL", &store), ("ANALYTICS_URL", &analytics)]).await;
+    (app, redis, reads)
+}
+
+#[tokio::test]
+async fn all_viewers_of_a_pod_share_one_read_a_second_and_nobody_costs_none() {
+    let (app, _redis, reads) = counted_reads().await;
+    let visitor = Visitor::new(app.url(""));
+    let mut viewers = Vec::new();
+    for _ in 0..50 {
+        viewers.push(visitor.request("GET", "/events").send().await.unwrap());
+    }
+    for viewer in &mut viewers {
+        assert!(viewer.chunk().await.unwrap().unwrap().starts_with(b"data: {\"text\":\"read "));
+    }
+    let before = reads.load(Ordering::Relaxed);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let during = reads.load(Ordering::Relaxed) - before;
+    assert!((2..=4).contains(&during), "{during} reads in 3 seconds");
+
+    drop(viewers);
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    let before = reads.load(Ordering::Relaxed);
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    assert_eq!(reads.load(Ordering::Relaxed), before, "nobody looks");
+}
+
+#[tokio::test]
+async fn a_new_viewer_never_gets_results_that_are_older_than_the_page() {
+    let (app, _redis, reads) = counted_reads().await;
+    let visitor = Visitor::new(app.url(""));
+    let _other = visitor.request("GET", "/events").send().await.unwrap();
+    for _ in 0..5 {
+        let page = reads.load(Ordering::Relaxed);
+        let mut viewer = visitor.request("GET", "/events").send().await.unwrap();
+        let event = String::from_utf8(viewer.chunk().await.unwrap().unwrap().to_vec()).unwrap();
+        let read: u64 = event.split("\"read ").nth(1).unwrap().split('"').next().unwrap().parse().unwrap();
+        assert!(read >= page, "the page may show read {}, the first event read {read}", page - 1);
+    }
 }
 
 #[tokio::test]
 async fn traces_go_on_to_analytics() {
     use axum::http::HeaderMap;
     let (sender, mut heard) = tokio::sync::mpsc::unbounded_channel();
-    let analytics = voting_tests::http::upstream(axum::Router::new().fallback(async move |headers: HeaderMap| {
+    let analytics = upstream(Router::new().fallback(async move |headers: HeaderMap| {
         sender.send(headers).unwrap();
         r#"{"category1":{"name":"Cats","count":1},"category2":{"name":"Dogs","count":2},"text":"from a stand-in"}"#
     }))
     .await;
     let redis = Redis::database().await;
     let url = format!("http://{analytics}");
-    let app = voting_tests::process::Service::start(
-        "voting-app",
-        &[("STORAGE_URL", &redis.url()), ("ANALYTICS_URL", &url)],
-    )
-    .await;
+    let app = Service::start("voting-app", &[("STORAGE_URL", &redis.url()), ("ANALYTICS_URL", &url)]).await;
     let visitor = Visitor::new(app.url(""));
     let trace = [
         ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),

@@ -98,8 +98,7 @@ mod tests {
 
     #[test]
     fn every_file_that_the_page_names_is_there() {
-        for (url, end) in
-            [(&STYLE_URL, "/voting.css"), (&ICON_URL, "/icon.svg"), (&SCRIPT_URL, "/voting.js")]
+        for (url, end) in [(&STYLE_URL, "/voting.css"), (&ICON_URL, "/icon.svg"), (&SCRIPT_URL, "/voting.js")]
         {
             let version = url.strip_prefix("/assets/").and_then(|url| url.strip_suffix(end));
             assert_eq!(version.map(str::len), Some(16), "{}", **url);
@@ -119,7 +118,8 @@ mod tests {
             ("identity", None),
             ("", None),
         ] {
-            let headers = HeaderMap::from_iter([(header::ACCEPT_ENCODING, HeaderValue::from_static(accepted))]);
+            let headers =
+                HeaderMap::from_iter([(header::ACCEPT_ENCODING, HeaderValue::from_static(accepted))]);
             assert_eq!(best_coding(&file, &headers).0, coding, "{accepted}");
         }
         assert_eq!(best_coding(&file, &HeaderMap::new()), (None, file.data()));

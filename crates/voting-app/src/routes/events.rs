@@ -13,29 +13,18 @@ use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 
 use crate::App;
-use crate::live::Latest;
 use crate::page::Shown;
 
 /// An event for each change, until the viewer or the service leaves.
 pub(super) async fn stream(State(app): State<App>) -> Response {
-    let mut viewer = app.live.watch();
-    // What was read for others a moment ago is news to this viewer.
-    viewer.mark_changed();
+    let viewer = app.live.watch();
     let events = stream::unfold((app, viewer), async |(app, mut viewer)| {
-        loop {
-            tokio::select! {
-                changed = viewer.changed() => changed.ok()?,
-                () = app.lifecycle.closing() => return None,
-            }
-            let latest = viewer.borrow_and_update().clone();
-            let results = match &latest {
-                Latest::NotRead => continue,
-                Latest::Unavailable => None,
-                Latest::Results(results) => Some(results.as_ref()),
-            };
-            let event = Event::default().json_data(Shown::new(&app, results)).ok()?;
-            return Some((Ok::<_, Infallible>(event), (app, viewer)));
-        }
+        let results = tokio::select! {
+            results = viewer.change() => results?,
+            () = app.lifecycle.closing() => return None,
+        };
+        let event = Event::default().json_data(Shown::new(&app, results.as_deref())).ok()?;
+        Some((Ok::<_, Infallible>(event), (app, viewer)))
     });
     Sse::new(events).keep_alive(KeepAlive::new().interval(Duration::from_secs(15))).into_response()
 }
