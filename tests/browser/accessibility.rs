@@ -36,10 +36,10 @@ async fn the_page_of_each_release() {
     is_accessible(&browser, "1.0").await;
     browser.click("summary").await;
     is_accessible(&browser, "1.0 before a reset").await;
-    browser.click(CATS).await;
+    browser.follow(CATS).await;
     is_accessible(&browser, "1.0 after a vote").await;
-    browser.click("[role=switch]").await;
-    browser.click(CATS).await;
+    browser.follow("[role=switch]").await;
+    browser.follow(CATS).await;
     is_accessible(&browser, "2.0 after a vote").await;
     browser.resize(320, 700).await;
     is_accessible(&browser, "2.0 on a phone").await;
@@ -54,9 +54,9 @@ async fn the_pages_that_tell_of_an_error() {
         let browser = Browser::start().await;
         browser.open(&deployment.app.url("/elsewhere")).await;
         is_accessible(&browser, "404").await;
-        browser.click("a").await;
+        browser.follow("a").await;
         is_accessible(&browser, "without votes").await;
-        browser.click(CATS).await;
+        browser.follow(CATS).await;
         assert_eq!(browser.text(".status").await, "503");
         is_accessible(&browser, "503").await;
         browser.quit().await;

@@ -14,7 +14,7 @@ async fn back_and_reload_never_count_and_the_next_vote_does() {
     let (browser, local, _data) = visit(&[]).await;
     let counted = Visitor::new(&local.url);
     let mut used = vec![ballot(&browser).await];
-    browser.click(CATS).await;
+    browser.follow(CATS).await;
     assert_eq!(counted.results().await, "Cats: 1/1 (100%) | Dogs: 0/1 (0%)");
 
     browser.reload().await;
@@ -25,7 +25,7 @@ async fn back_and_reload_never_count_and_the_next_vote_does() {
     assert!(!used.contains(&ballot(&browser).await), "the ballot of the first vote is back");
 
     used.push(ballot(&browser).await);
-    browser.click(DOGS).await;
+    browser.follow(DOGS).await;
     browser.wait_for(".notice", "Your vote for Dogs is counted.").await;
     assert_eq!(counted.results().await, "Cats: 1/2 (50%) | Dogs: 1/2 (50%)");
     assert!(!used.contains(&ballot(&browser).await));
@@ -52,12 +52,12 @@ async fn a_page_out_of_the_browsers_memory_gets_a_new_ballot() {
 async fn a_ballot_that_is_sent_again_changes_nothing_and_says_so() {
     let (browser, local, _data) = visit(&[]).await;
     let used = ballot(&browser).await;
-    browser.click(CATS).await;
+    browser.follow(CATS).await;
     // As a browser that keeps what is in forms would do.
     browser
         .script("document.querySelector('[name=ballot]').value = arguments[0]", serde_json::json!([used]))
         .await;
-    browser.click(DOGS).await;
+    browser.follow(DOGS).await;
     browser.wait_for(".notice", "That ballot was counted before.").await;
     assert_eq!(Visitor::new(&local.url).results().await, "Cats: 1/1 (100%) | Dogs: 0/1 (0%)");
     browser.end().await;

@@ -21,7 +21,7 @@ async fn no_name_makes_a_page_scroll_sideways() {
     {
         let (browser, local, _data) =
             visit(&["--title", title, "--vote1value", first, "--vote2value", second]).await;
-        browser.click(".choice button").await;
+        browser.follow(".choice button").await;
         assert!(browser.text(".notice").await.contains(first), "{first}");
         assert!(browser.text("#results").await.contains(&format!("{first}: 1/1 (100%)")), "{first}");
         for path in ["/", "/elsewhere"] {

@@ -14,7 +14,7 @@ async fn analytics_goes_and_comes_back_while_somebody_looks() {
     let mut deployment = Deployment::start("1.0", "1.1", &redis.url(), &[]).await;
     let browser = Browser::start().await;
     browser.open(&deployment.app.url("/")).await;
-    browser.click(CATS).await;
+    browser.follow(CATS).await;
     browser.wait_for("#connection", "Live").await;
 
     deployment.analytics.signal(Signal::Kill);
@@ -22,7 +22,7 @@ async fn analytics_goes_and_comes_back_while_somebody_looks() {
     browser.wait_for("#results", "The votes are unavailable right now. You can still vote.").await;
     assert_eq!(browser.text("[data-release=analytics]").await, "unavailable");
     assert_eq!(browser.text("[data-count='0']").await, "–");
-    browser.click(DOGS).await;
+    browser.follow(DOGS).await;
     assert_eq!(browser.text(".notice").await, "Your vote for Dogs is counted.");
     assert_eq!(browser.text("[data-release=analytics]").await, "unavailable");
 
@@ -58,14 +58,14 @@ async fn a_refused_vote_is_offered_again_and_then_counted_once() {
     let browser = Browser::start().await;
     browser.open(&deployment.app.url("/")).await;
     proxy.set(Mode::Closed);
-    browser.click(CATS).await;
+    browser.follow(CATS).await;
     assert_eq!(browser.text("h1").await, "Your vote was not counted");
     let ballot = browser.attribute("[name=ballot]", "value").await;
-    browser.click(CATS).await;
+    browser.follow(CATS).await;
     assert_eq!(browser.text(".status").await, "503");
     assert_eq!(browser.attribute("[name=ballot]", "value").await, ballot);
     proxy.set(Mode::Open);
-    browser.click(CATS).await;
+    browser.follow(CATS).await;
     browser.wait_for(".notice", "Your vote for Cats is counted.").await;
     assert_eq!(deployment.visitor().results().await, "Cats: 1/1 (100%) | Dogs: 0/1 (0%)");
     browser.quit().await;

@@ -13,7 +13,7 @@ async fn a_vote_is_counted_and_told_and_seen_live_in_a_second_window() {
     other.open(&local.url).await;
     other.wait_for("#connection", "Live").await;
 
-    browser.click(CATS).await;
+    browser.follow(CATS).await;
     assert_eq!(browser.text(".notice").await, "Your vote for Cats is counted.");
     assert_eq!(browser.text("#results").await, "Cats: 1/1 (100%) | Dogs: 0/1 (0%)");
     assert_eq!(browser.text("[data-count='0']").await, "1");
@@ -84,17 +84,17 @@ async fn everything_works_without_scripts() {
     browser.reload().await;
     assert_eq!(browser.text("#connection").await, "", "scripts run");
 
-    browser.click(CATS).await;
+    browser.follow(CATS).await;
     browser.wait_for(".notice", "Your vote for Cats is counted.").await;
     assert_eq!(browser.text("#results").await, "Cats: 1/1 (100%) | Dogs: 0/1 (0%)");
 
-    browser.click("[role=switch]").await;
+    browser.follow("[role=switch]").await;
     browser.wait_for(".ribbon", "Release 2.0").await;
-    browser.click("[role=switch]").await;
+    browser.follow("[role=switch]").await;
     browser.wait_for(".ribbon", "Release 1.0").await;
 
     browser.click("summary").await;
-    browser.click("button[value=reset]").await;
+    browser.follow("button[value=reset]").await;
     browser.wait_for(".notice", "All votes were taken away.").await;
     assert_eq!(browser.text("#results").await, "Cats: 0/0 (0%) | Dogs: 0/0 (0%)");
     browser.end().await;

@@ -107,9 +107,20 @@ impl Browser {
         self.0.back().await.unwrap();
     }
 
-    /// Clicks the first element that the selector finds, and waits for the page that it may lead to.
+    /// Clicks the first element that the selector finds.
     pub async fn click(&self, selector: &str) {
         self.0.find(Locator::Css(selector)).await.unwrap().click().await.unwrap();
+    }
+
+    /// Clicks what leads to another page, or to this one anew, and waits until that is loaded.
+    pub async fn follow(&self, selector: &str) {
+        self.script("window.isOld = true", json!([])).await;
+        self.click(selector).await;
+        let start = Instant::now();
+        while self.script("return !window.isOld && document.readyState === 'complete'", json!([])).await != true {
+            assert!(start.elapsed() < PATIENCE, "{selector} leads nowhere");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// Types into whatever has the focus.

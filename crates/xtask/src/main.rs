@@ -2,6 +2,7 @@
 
 mod ledger;
 mod mesh;
+mod screenshots;
 mod setup;
 mod test;
 
@@ -25,6 +26,8 @@ enum Command {
     Mesh,
     /// Cast votes and account for each one; with --faults, through every fault.
     Ledger(ledger::Arguments),
+    /// Take the pictures in docs/images anew, in a real browser.
+    Screenshots,
 }
 
 fn main() -> ExitCode {
@@ -32,6 +35,7 @@ fn main() -> ExitCode {
         Command::Test(arguments) => test::run(&arguments),
         Command::Mesh => mesh::run(),
         Command::Ledger(arguments) => ledger::run(&arguments),
+        Command::Screenshots => screenshots::run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -16,6 +16,11 @@ pub fn run(command: &mut Command) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The root of this repository.
+pub fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("xtask is in crates/").to_owned()
+}
+
 /// Where cargo puts what it builds: this program lies in the folder of its profile there.
 pub fn target() -> anyhow::Result<PathBuf> {
     let this = std::env::current_exe().context("can't tell where this program is")?;
