@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::Router;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use voting_tests::deployment::Deployment;
 use voting_tests::http::{Visitor, send, upstream};
 use voting_tests::process::Service;
@@ -70,6 +72,75 @@ async fn assets_are_kept_for_ever_under_the_name_of_their_content() {
     }
     let older = visitor.get("/assets/0000000000000000/voting.css").await;
     assert_eq!((older.status, older.header("cache-control")), (200, "no-store"));
+}
+
+/// What comes over the wire for a request of a browser: head and body, as sent.
+async fn on_the_wire(deployment: &Deployment, path: &str) -> Vec<u8> {
+    let mut connection = TcpStream::connect(deployment.app.address).await.unwrap();
+    let request = format!(
+        "GET {path} HTTP/1.1\r\nHost: x\r\nAccept-Encoding: gzip, deflate, br\r\nConnection: close\r\n\r\n"
+    );
+    connection.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    connection.read_to_end(&mut answer).await.unwrap();
+    assert!(answer.starts_with(b"HTTP/1.1 200 "), "{path}");
+    answer
+}
+
+#[tokio::test]
+async fn a_first_visit_costs_less_than_30_kb() {
+    let (deployment, _redis) = deployment(&[("FEATUREFLAG", "true"), ("SHOWDETAILS", "true")]).await;
+    let page = deployment.visitor().get("/").await;
+    let asset = |selector, attribute| page.attribute(selector, attribute).unwrap();
+    let assets =
+        [asset("link[rel=stylesheet]", "href"), asset("link[rel=icon]", "href"), asset("script", "src")];
+    let mut total = 0;
+    for path in ["/"].into_iter().chain(assets.iter().map(String::as_str)) {
+        let bytes = on_the_wire(&deployment, path).await;
+        println!("{path}: {} bytes", bytes.len());
+        total += bytes.len();
+    }
+    assert!(total < 30_000, "{total} bytes");
+}
+
+#[tokio::test]
+async fn assets_are_compressed_for_those_who_take_it_and_the_same_for_both_releases() {
+    let (deployment, _redis) = deployment(&[]).await;
+    let newer = Service::start("voting-app", &[("RELEASE", "2.0")]).await;
+    let url = deployment.visitor().get("/").await.attribute("link[rel=stylesheet]", "href").unwrap();
+    for visitor in [deployment.visitor(), Visitor::new(newer.url(""))] {
+        let plain = visitor.get(&url).await;
+        assert_eq!((plain.header("content-encoding"), plain.header("vary")), ("", "accept-encoding"));
+        for (accepted, coding) in [("gzip, deflate, br", "br"), ("gzip", "gzip"), ("br;q=0", "")] {
+            let request = visitor.request("GET", &url).header("accept-encoding", accepted);
+            let answer = request.send().await.unwrap();
+            let header = |name: &str| answer.headers().get(name).map_or("", |value| value.to_str().unwrap());
+            assert_eq!(
+                (header("content-encoding"), header("vary")),
+                (coding, "accept-encoding"),
+                "{accepted}"
+            );
+            assert_eq!(header("cache-control"), "public, max-age=31536000, immutable");
+            let length = answer.bytes().await.unwrap().len();
+            assert_eq!(length < plain.text.len() / 2, !coding.is_empty(), "{accepted}: {length}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_became_of_a_vote_is_told_once_and_to_nobody_else() {
+    let (deployment, _redis) = deployment(&[]).await;
+    let visitor = deployment.visitor();
+    let voted = visitor.post("/", "vote=Dogs").await;
+    assert_eq!((voted.status, voted.header("location")), (303, "/"));
+    assert_eq!(voted.header("set-cookie"), "notice=counted-2; HttpOnly; SameSite=Lax; Path=/; Max-Age=60");
+    let page = visitor.with_cookies("notice=counted-2").get("/").await;
+    assert_eq!(page.element(".notice").unwrap(), "Your vote for Dogs is counted.");
+    assert_eq!(page.header("set-cookie"), "notice=; HttpOnly; SameSite=Lax; Path=/; Max-Age=0");
+    for cookies in ["notice=", "notice=counted-3", "notice=<b>hello</b>", "a=b"] {
+        let page = visitor.with_cookies(cookies).get("/").await;
+        assert_eq!((page.element(".notice"), page.header("set-cookie")), (None, ""), "{cookies}");
+    }
 }
 
 #[tokio::test]

@@ -117,7 +117,9 @@ impl Browser {
         self.script("window.isOld = true", json!([])).await;
         self.click(selector).await;
         let start = Instant::now();
-        while self.script("return !window.isOld && document.readyState === 'complete'", json!([])).await != true {
+        while self.script("return !window.isOld && document.readyState === 'complete'", json!([])).await
+            != true
+        {
             assert!(start.elapsed() < PATIENCE, "{selector} leads nowhere");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }

@@ -59,6 +59,11 @@ pub fn program(name: &str) -> PathBuf {
         let mut cargo = std::process::Command::new(env!("CARGO"));
         cargo.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).args(["build", "--quiet", "--locked"]);
         cargo.args(["--workspace", "--bins", "--profile", if profile == "debug" { "dev" } else { profile }]);
+        // What cargo told this program of itself: build scripts that look at it would run anew each time.
+        let of_this = |name: &String| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
+        std::env::vars().map(|(name, _)| name).filter(of_this).for_each(|name| {
+            cargo.env_remove(name);
+        });
         assert!(cargo.status().unwrap().success(), "the programs can't be built");
         folder.to_owned()
     });

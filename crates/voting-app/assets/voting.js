@@ -19,6 +19,8 @@ function announce() {
 }
 
 function show({ text, counts, analytics, storage }) {
+  if (counts) tell("Live");
+  else connection.hidden = true;
   if (line.textContent.trim() !== text) {
     line.textContent = ` ${text} `;
     announce();
@@ -39,11 +41,10 @@ function show({ text, counts, analytics, storage }) {
   }
 }
 
-function tell(isLive) {
+function tell(state) {
   connection.hidden = false;
-  connection.classList.toggle("is-lost", !isLive);
-  const text = isLive ? "Live" : "Reconnecting…";
-  if (connection.textContent !== text) connection.textContent = text;
+  connection.classList.toggle("is-lost", state !== "Live");
+  if (connection.textContent !== state) connection.textContent = state;
 }
 
 let events;
@@ -51,10 +52,9 @@ let retrying;
 function open() {
   close();
   events = new EventSource("/events");
-  events.onopen = () => tell(true);
   events.onmessage = (event) => show(JSON.parse(event.data));
   events.onerror = () => {
-    tell(false);
+    tell("Reconnecting…");
     // The browser itself tries again after a lost connection, but not after an error page of a proxy.
     if (events.readyState === EventSource.CLOSED) retrying = setTimeout(open, RETRY_AFTER);
   };

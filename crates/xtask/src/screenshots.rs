@@ -8,5 +8,7 @@ use crate::setup;
 pub fn run() -> anyhow::Result<()> {
     setup::servers()?;
     setup::browser()?;
-    setup::run(Command::new(setup::programs()?.join("screenshots")).arg(setup::repository().join("docs/images")))
+    setup::run(
+        Command::new(setup::programs()?.join("screenshots")).arg(setup::repository().join("docs/images")),
+    )
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::Context as _;
+use oxipng::{Options, optimize_from_memory};
 use voting_tests::browser::Browser;
 use voting_tests::deployment::Deployment;
 use voting_tests::http::Visitor;
@@ -19,7 +20,7 @@ impl Album {
     /// Keeps what the browser shows.
     async fn keep(&self, name: &str, browser: &Browser) -> anyhow::Result<()> {
         let path = self.0.join(format!("{name}.png"));
-        let picture = browser.screenshot().await;
+        let picture = optimize_from_memory(&browser.screenshot().await, &Options::from_preset(4))?;
         std::fs::write(&path, &picture).with_context(|| path.display().to_string())?;
         println!("{} ({} KB)", path.display(), picture.len().div_ceil(1000));
         Ok(())
@@ -102,7 +103,7 @@ async fn outages(album: &Album) -> anyhow::Result<()> {
     let deployment = Deployment::start("1.0", "1.1", &redis.url_at(proxy.address()), &[]).await;
     let browser = Browser::start().await;
     proxy.set(Mode::Closed);
-    open(&browser, &deployment.app.url("/")).await;
+    browser.open(&deployment.app.url("/")).await;
     album.keep("votes-unavailable", &browser).await?;
     browser.follow(CATS).await;
     album.keep("vote-refused", &browser).await?;
