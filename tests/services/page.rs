@@ -88,7 +88,7 @@ async fn on_the_wire(deployment: &Deployment, path: &str) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn a_first_visit_costs_less_than_30_kb() {
+async fn a_first_visit_costs_less_than_10_kb() {
     let (deployment, _redis) = deployment(&[("FEATUREFLAG", "true"), ("SHOWDETAILS", "true")]).await;
     let page = deployment.visitor().get("/").await;
     let asset = |selector, attribute| page.attribute(selector, attribute).unwrap();
@@ -100,7 +100,7 @@ async fn a_first_visit_costs_less_than_30_kb() {
         println!("{path}: {} bytes", bytes.len());
         total += bytes.len();
     }
-    assert!(total < 30_000, "{total} bytes");
+    assert!(total < 10_000, "{total} bytes");
 }
 
 #[tokio::test]
