@@ -1,8 +1,13 @@
 //! Voting: counted once, told, with a mouse, a keyboard, or no scripts.
 
+use std::time::Duration;
+
 use serde_json::json;
 use voting_tests::browser::Browser;
+use voting_tests::deployment::Deployment;
 use voting_tests::http::Visitor;
+use voting_tests::proxy::{Mode, Proxy};
+use voting_tests::servers::Redis;
 
 use crate::{CATS, DOGS, visit};
 
@@ -30,12 +35,23 @@ async fn a_vote_is_counted_and_told_and_seen_live_in_a_second_window() {
 }
 
 #[tokio::test]
-async fn a_double_click_counts_once() {
-    let (browser, local, _data) = visit(&[]).await;
-    let twice = "const button = document.querySelector(arguments[0]); button.click(); button.click()";
+async fn a_double_click_sends_one_vote_and_counts_once() {
+    let redis = Redis::database().await;
+    let proxy = Proxy::start(redis.address(), Mode::Open).await;
+    let deployment = Deployment::start("1.0", "1.1", &redis.url_at(proxy.address()), &[]).await;
+    // The app's connection to the store is open from here on.
+    deployment.visitor().vote("Cats").await;
+    let browser = Browser::start().await;
+    browser.open(&deployment.app.url("/")).await;
+    // The second click comes while the first one is under way.
+    proxy.set(Mode::Silent);
+    let twice = "const button = document.querySelector(arguments[0]);
+        for (const when of [100, 200]) setTimeout(() => button.click(), when)";
     browser.script(twice, json!([DOGS])).await;
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    proxy.set(Mode::Open);
     browser.wait_for(".notice", "Your vote for Dogs is counted.").await;
-    assert_eq!(Visitor::new(&local.url).results().await, "Cats: 0/1 (0%) | Dogs: 1/1 (100%)");
+    assert_eq!(deployment.visitor().results().await, "Cats: 1/2 (50%) | Dogs: 1/2 (50%)");
     browser.end().await;
 }
 
