@@ -1,9 +1,15 @@
 //! The page: its parts, its headers, live results.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use axum::Router;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use voting_tests::deployment::Deployment;
-use voting_tests::http::{Visitor, send};
+use voting_tests::http::{Visitor, send, upstream};
+use voting_tests::process::Service;
 use voting_tests::servers::Redis;
 
 async fn deployment(settings: &[(&str, &str)]) -> (Deployment, Redis) {
@@ -68,6 +74,75 @@ async fn assets_are_kept_for_ever_under_the_name_of_their_content() {
     assert_eq!((older.status, older.header("cache-control")), (200, "no-store"));
 }
 
+/// What comes over the wire for a request of a browser: head and body, as sent.
+async fn on_the_wire(deployment: &Deployment, path: &str) -> Vec<u8> {
+    let mut connection = TcpStream::connect(deployment.app.address).await.unwrap();
+    let request = format!(
+        "GET {path} HTTP/1.1\r\nHost: x\r\nAccept-Encoding: gzip, deflate, br\r\nConnection: close\r\n\r\n"
+    );
+    connection.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    connection.read_to_end(&mut answer).await.unwrap();
+    assert!(answer.starts_with(b"HTTP/1.1 200 "), "{path}");
+    answer
+}
+
+#[tokio::test]
+async fn a_first_visit_costs_less_than_10_kb() {
+    let (deployment, _redis) = deployment(&[("FEATUREFLAG", "true"), ("SHOWDETAILS", "true")]).await;
+    let page = deployment.visitor().get("/").await;
+    let asset = |selector, attribute| page.attribute(selector, attribute).unwrap();
+    let assets =
+        [asset("link[rel=stylesheet]", "href"), asset("link[rel=icon]", "href"), asset("script", "src")];
+    let mut total = 0;
+    for path in ["/"].into_iter().chain(assets.iter().map(String::as_str)) {
+        let bytes = on_the_wire(&deployment, path).await;
+        println!("{path}: {} bytes", bytes.len());
+        total += bytes.len();
+    }
+    assert!(total < 10_000, "{total} bytes");
+}
+
+#[tokio::test]
+async fn assets_are_compressed_for_those_who_take_it_and_the_same_for_both_releases() {
+    let (deployment, _redis) = deployment(&[]).await;
+    let newer = Service::start("voting-app", &[("RELEASE", "2.0")]).await;
+    let url = deployment.visitor().get("/").await.attribute("link[rel=stylesheet]", "href").unwrap();
+    for visitor in [deployment.visitor(), Visitor::new(newer.url(""))] {
+        let plain = visitor.get(&url).await;
+        assert_eq!((plain.header("content-encoding"), plain.header("vary")), ("", "accept-encoding"));
+        for (accepted, coding) in [("gzip, deflate, br", "br"), ("gzip", "gzip"), ("br;q=0", "")] {
+            let request = visitor.request("GET", &url).header("accept-encoding", accepted);
+            let answer = request.send().await.unwrap();
+            let header = |name: &str| answer.headers().get(name).map_or("", |value| value.to_str().unwrap());
+            assert_eq!(
+                (header("content-encoding"), header("vary")),
+                (coding, "accept-encoding"),
+                "{accepted}"
+            );
+            assert_eq!(header("cache-control"), "public, max-age=31536000, immutable");
+            let length = answer.bytes().await.unwrap().len();
+            assert_eq!(length < plain.text.len() / 2, !coding.is_empty(), "{accepted}: {length}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_became_of_a_vote_is_told_once_and_to_nobody_else() {
+    let (deployment, _redis) = deployment(&[]).await;
+    let visitor = deployment.visitor();
+    let voted = visitor.post("/", "vote=Dogs").await;
+    assert_eq!((voted.status, voted.header("location")), (303, "/"));
+    assert_eq!(voted.header("set-cookie"), "notice=counted-2; HttpOnly; SameSite=Lax; Path=/; Max-Age=60");
+    let page = visitor.with_cookies("notice=counted-2").get("/").await;
+    assert_eq!(page.element(".notice").unwrap(), "Your vote for Dogs is counted.");
+    assert_eq!(page.header("set-cookie"), "notice=; HttpOnly; SameSite=Lax; Path=/; Max-Age=0");
+    for cookies in ["notice=", "notice=counted-3", "notice=<b>hello</b>", "a=b"] {
+        let page = visitor.with_cookies(cookies).get("/").await;
+        assert_eq!((page.element(".notice"), page.header("set-cookie")), (None, ""), "{cookies}");
+    }
+}
+
 #[tokio::test]
 async fn a_reset_can_be_switched_off() {
     let (deployment, _redis) = deployment(&[("ALLOW_RESET", "false")]).await;
@@ -93,27 +168,77 @@ async fn a_viewer_sees_votes_of_others_within_two_seconds() {
         };
         tokio::time::timeout(Duration::from_secs(3), waiting).await.unwrap_or_else(|_| panic!("no {text}"));
     };
-    wait_for("data: {\"text\":\"Cats: 0/0 (0%) | Dogs: 0/0 (0%)\",\"counts\":[0,0]}\n\n").await;
+    wait_for("data: {\"text\":\"Cats: 0/0 (0%) | Dogs: 0/0 (0%)\",\"counts\":[0,0],\"analytics\":\"1.1\",\"storage\":\"1.0\"}\n\n").await;
     visitor.vote("Dogs").await;
     wait_for("\"counts\":[0,1]").await;
+}
+
+/// An app whose analytics is a stand-in that counts how often it is asked.
+async fn counted_reads() -> (Service, Redis, Arc<AtomicU64>) {
+    let reads = Arc::new(AtomicU64::new(0));
+    let counter = reads.clone();
+    let analytics = upstream(Router::new().fallback(async move || {
+        let read = counter.fetch_add(1, Ordering::Relaxed);
+        format!(
+            "{{\"category1\":{{\"count\":{read}}},\"category2\":{{\"count\":0}},\"text\":\"read {read}\"}}"
+        )
+    }))
+    .await;
+    let redis = Redis::database().await;
+    let (store, analytics) = (redis.url(), format!("http://{analytics}"));
+    let app = Service::start("voting-app", &[("STORAGE_URL", &store), ("ANALYTICS_URL", &analytics)]).await;
+    (app, redis, reads)
+}
+
+#[tokio::test]
+async fn all_viewers_of_a_pod_share_one_read_a_second_and_nobody_costs_none() {
+    let (app, _redis, reads) = counted_reads().await;
+    let visitor = Visitor::new(app.url(""));
+    let mut viewers = Vec::new();
+    for _ in 0..50 {
+        viewers.push(visitor.request("GET", "/events").send().await.unwrap());
+    }
+    for viewer in &mut viewers {
+        assert!(viewer.chunk().await.unwrap().unwrap().starts_with(b"data: {\"text\":\"read "));
+    }
+    let before = reads.load(Ordering::Relaxed);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let during = reads.load(Ordering::Relaxed) - before;
+    assert!((2..=4).contains(&during), "{during} reads in 3 seconds");
+
+    drop(viewers);
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    let before = reads.load(Ordering::Relaxed);
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    assert_eq!(reads.load(Ordering::Relaxed), before, "nobody looks");
+}
+
+#[tokio::test]
+async fn a_new_viewer_never_gets_results_that_are_older_than_the_page() {
+    let (app, _redis, reads) = counted_reads().await;
+    let visitor = Visitor::new(app.url(""));
+    let _other = visitor.request("GET", "/events").send().await.unwrap();
+    for _ in 0..5 {
+        let page = reads.load(Ordering::Relaxed);
+        let mut viewer = visitor.request("GET", "/events").send().await.unwrap();
+        let event = String::from_utf8(viewer.chunk().await.unwrap().unwrap().to_vec()).unwrap();
+        let read: u64 = event.split("\"read ").nth(1).unwrap().split('"').next().unwrap().parse().unwrap();
+        assert!(read >= page, "the page may show read {}, the first event read {read}", page - 1);
+    }
 }
 
 #[tokio::test]
 async fn traces_go_on_to_analytics() {
     use axum::http::HeaderMap;
     let (sender, mut heard) = tokio::sync::mpsc::unbounded_channel();
-    let analytics = voting_tests::http::upstream(axum::Router::new().fallback(async move |headers: HeaderMap| {
+    let analytics = upstream(Router::new().fallback(async move |headers: HeaderMap| {
         sender.send(headers).unwrap();
         r#"{"category1":{"name":"Cats","count":1},"category2":{"name":"Dogs","count":2},"text":"from a stand-in"}"#
     }))
     .await;
     let redis = Redis::database().await;
     let url = format!("http://{analytics}");
-    let app = voting_tests::process::Service::start(
-        "voting-app",
-        &[("STORAGE_URL", &redis.url()), ("ANALYTICS_URL", &url)],
-    )
-    .await;
+    let app = Service::start("voting-app", &[("STORAGE_URL", &redis.url()), ("ANALYTICS_URL", &url)]).await;
     let visitor = Visitor::new(app.url(""));
     let trace = [
         ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),

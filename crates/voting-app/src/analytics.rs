@@ -63,6 +63,14 @@ pub struct Results {
     pub path: Option<HeaderValue>,
 }
 
+impl Results {
+    /// The release of a component (`analytics`, `storage`) that served them, if they say it.
+    pub fn release(&self, component: &str) -> Option<&str> {
+        let path = self.path.as_ref()?.to_str().ok()?;
+        path.split(", ").find_map(|part| part.strip_prefix(component)?.strip_prefix('='))
+    }
+}
+
 /// What of the answer's JSON the page needs.
 #[derive(Deserialize)]
 struct Answer {

@@ -52,7 +52,13 @@ impl AppError {
     /// The page that tells it. What went wrong inside is logged here, once, and never shown.
     pub fn into_page(self, app: &App) -> Response {
         let told = self.told(app);
-        let page = ErrorPage { app, title: told.title, text: &told.text, retry: told.retry.as_ref() };
+        let page = ErrorPage {
+            app,
+            status: told.status,
+            title: told.title,
+            text: &told.text,
+            retry: told.retry.as_ref(),
+        };
         let mut response = (told.status, render(&page)).into_response();
         let headers = response.headers_mut();
         if let Some(outcome) = told.outcome {

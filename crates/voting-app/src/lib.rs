@@ -6,14 +6,17 @@
 //! - [`live`]: the results as they change, for all viewers of a pod.
 //! - [`page`]: the HTML. [`error`]: what a visitor is told when something is wrong.
 //! - [`metrics`]: what is counted and timed.
+//! - [`notice`]: what became of a form, told once after the redirect. [`cookie`]: how cookies are set.
 //! - [`routes`]: the HTTP routes, a file each.
 
 pub mod analytics;
 pub mod config;
+pub mod cookie;
 pub mod error;
 pub mod form;
 pub mod live;
 pub mod metrics;
+pub mod notice;
 pub mod page;
 pub mod routes;
 

@@ -3,11 +3,46 @@
 use askama::Template;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
 use voting_storage::{BallotId, Category};
 
 use crate::App;
 use crate::analytics::Results;
 use crate::routes::assets::{ICON_URL, SCRIPT_URL, STYLE_URL};
+use crate::routes::feature_flag::MINUTES as FLAG_MINUTES;
+
+/// The line of results when there are none.
+const UNAVAILABLE: &str = "The votes are unavailable right now. You can still vote.";
+
+/// What the page says of the votes, when it is loaded and as it changes.
+#[derive(Serialize, ToSchema)]
+pub struct Shown<'a> {
+    /// The line of results.
+    pub text: &'a str,
+    /// The votes of each choice, in the order of the poll, if they are known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub counts: Option<[u64; 2]>,
+    /// The release of voting-analytics that summed them up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub analytics: Option<&'a str>,
+    /// The release of voting-storage that they come from; without results, the one that votes go to.
+    pub storage: &'a str,
+}
+
+impl<'a> Shown<'a> {
+    /// These results, or that there are none.
+    pub fn new(app: &App, results: Option<&'a Results>) -> Self {
+        Self {
+            text: results.map_or(UNAVAILABLE, |results| &results.text),
+            counts: results.map(|results| results.counts),
+            analytics: results.and_then(|results| results.release("analytics")),
+            storage: results
+                .and_then(|results| results.release("storage"))
+                .unwrap_or(app.release.storage.version),
+        }
+    }
+}
 
 /// The poll.
 #[derive(Template)]
@@ -15,28 +50,24 @@ use crate::routes::assets::{ICON_URL, SCRIPT_URL, STYLE_URL};
 pub struct PollPage<'a> {
     /// What is served.
     pub app: &'a App,
-    /// The results, if there are any.
-    pub results: Option<&'a Results>,
+    /// What it says of the votes.
+    pub shown: Shown<'a>,
     /// The ballot that this page casts.
     pub ballot: BallotId,
+    /// What became of the form that led here.
+    pub notice: Option<String>,
     /// Whether the browser has set the feature flag.
     pub flag_is_on: bool,
 }
 
 impl PollPage<'_> {
-    /// The line of results: the whole text, or that there is none.
-    fn line(&self) -> &str {
-        self.results
-            .map_or("The votes are unavailable right now. You can still vote.", |results| &results.text)
-    }
-
     fn count(&self, category: &Category) -> Option<u64> {
-        self.results.map(|results| results.counts[category.index()])
+        self.shown.counts.map(|counts| counts[category.index()])
     }
 
     /// The length of a bar that is full; never 0, which no bar can have.
     fn total(&self) -> u64 {
-        self.results.map_or(0, |results| results.counts[0].saturating_add(results.counts[1])).max(1)
+        self.shown.counts.map_or(0, |counts| counts[0].saturating_add(counts[1])).max(1)
     }
 }
 
@@ -46,6 +77,8 @@ impl PollPage<'_> {
 pub struct ErrorPage<'a> {
     /// What is served.
     pub app: &'a App,
+    /// The status, in digits.
+    pub status: StatusCode,
     /// What is wrong, in a few words.
     pub title: &'a str,
     /// What that means and what is allowed.

@@ -2,7 +2,7 @@
 
 pub mod assets;
 mod events;
-mod feature_flag;
+pub(crate) mod feature_flag;
 mod poll;
 pub mod vote;
 

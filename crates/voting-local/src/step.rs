@@ -31,7 +31,7 @@ impl Step {
             ),
             Self::Canary => (
                 "3, canary",
-                "Vote, then set the feature flag at the foot of the page: this browser moves to release 2.0, which has a tally of its own. Clear it to return.",
+                "Vote, then switch the feature flag on at the foot of the page: this browser moves to release 2.0, which has a tally of its own. Switch it off to return.",
             ),
             Self::Finalize => ("4, finalize", "Release 2.0 for everybody, with the votes of 1.0."),
         };

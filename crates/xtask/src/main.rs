@@ -3,6 +3,7 @@
 mod bench;
 mod ledger;
 mod mesh;
+mod screenshots;
 mod setup;
 mod test;
 
@@ -28,6 +29,8 @@ enum Command {
     Bench(bench::Arguments),
     /// Cast votes and account for each one; with --faults, through every fault.
     Ledger(ledger::Arguments),
+    /// Take the pictures in docs/images anew, in a real browser.
+    Screenshots,
 }
 
 fn main() -> ExitCode {
@@ -36,6 +39,7 @@ fn main() -> ExitCode {
         Command::Mesh => mesh::run(),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Ledger(arguments) => ledger::run(&arguments),
+        Command::Screenshots => screenshots::run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

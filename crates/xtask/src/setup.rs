@@ -28,6 +28,11 @@ pub fn cargo() -> Command {
     cargo
 }
 
+/// The root of this repository.
+pub fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("xtask is in crates/").to_owned()
+}
+
 /// Where cargo puts what it builds: this program lies in the folder of its profile there.
 pub fn target() -> anyhow::Result<PathBuf> {
     let this = std::env::current_exe().context("can't tell where this program is")?;
@@ -59,6 +64,39 @@ pub fn servers() -> anyhow::Result<()> {
     }
     println!("Servers for the tests: this machine lacks {}.", missing.join(" and "));
     install(&missing)
+}
+
+/// The release of axe-core, the checker of accessibility.
+const AXE: &str = "axe-core@4.14.1";
+
+/// Makes sure that the tests of the page find a Chromium, its driver, and axe-core.
+pub fn browser() -> anyhow::Result<()> {
+    let mut missing = Vec::new();
+    if !is_there(&["chromium", "chromium-browser", "google-chrome"]) {
+        missing.push("chromium");
+    }
+    if !is_there(&["chromedriver"]) {
+        missing.push("chromium-driver");
+    }
+    let axe = target()?.join("axe-core");
+    let has_axe = axe.join(AXE).is_file();
+    if !has_axe && !is_there(&["npm"]) {
+        missing.push("npm");
+    }
+    if !missing.is_empty() {
+        println!("A browser for the tests: this machine lacks {}.", missing.join(" and "));
+        install(&missing)?;
+    }
+    if !has_axe {
+        std::fs::create_dir_all(&axe).with_context(|| axe.display().to_string())?;
+        run(Command::new("npm").args(["pack", "--silent", AXE]).current_dir(&axe))?;
+        let archive = format!("{}.tgz", AXE.replace('@', "-"));
+        run(Command::new("tar").args(["-xzf", &archive]).current_dir(&axe))?;
+        // Says that all of it is there, and which release.
+        std::fs::rename(axe.join(archive), axe.join(AXE))?;
+    }
+    println!("A browser for the tests: Chromium, its driver and axe-core are on this machine.");
+    Ok(())
 }
 
 /// Installs packages of Debian or Ubuntu; elsewhere says what to install.

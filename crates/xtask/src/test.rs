@@ -13,8 +13,9 @@ pub struct Arguments {
     cargo: Vec<String>,
 }
 
-/// Gets the servers that the tests need, then runs the tests.
+/// Gets the servers and the browser that the tests need, then runs the tests.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     setup::servers()?;
+    setup::browser()?;
     setup::run(setup::cargo().args(["test", "--workspace"]).args(&arguments.cargo)).context("cargo test")
 }

@@ -1,7 +1,8 @@
 //! `GET /events`: the results as they change, as server-sent events.
 //!
-//! Each event's data is a JSON object: `{"text":"Cats: 2 | Dogs: 4","counts":[2,4]}`, or `{}` while there are no
-//! results.
+//! Each event's data is a JSON object, [`Shown`]:
+//! `{"text":"Cats: 2 | Dogs: 4","counts":[2,4],"analytics":"1.0","storage":"1.0"}`. While there are no results,
+//! `text` says so, and `counts` and `analytics` are not there.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -10,53 +11,30 @@ use axum::extract::State;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
-use serde::Serialize;
-use utoipa::ToSchema;
 use voting_storage::metrics::Counted;
 
 use crate::App;
-use crate::live::Latest;
-
-/// The data of an event.
-#[derive(Serialize, ToSchema)]
-pub(super) struct Data<'a> {
-    /// The line of results; not there while there are none.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    text: Option<&'a str>,
-    /// The votes of each choice.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    counts: Option<[u64; 2]>,
-}
+use crate::page::Shown;
 
 /// An event for each change, until the viewer or the service leaves.
 ///
 /// The first event comes at once with what was read last, if somebody looks already, else within a second or two. The data of each
-/// is JSON of the schema Data.
+/// is JSON of the schema Shown.
 #[utoipa::path(
     get,
     path = "/events",
-    responses((status = OK, description = "Server-sent events, for as long as the viewer stays.", content_type = "text/event-stream", body = Data)),
+    responses((status = OK, description = "Server-sent events, for as long as the viewer stays.", content_type = "text/event-stream", body = Shown)),
 )]
 pub(super) async fn stream(State(app): State<App>) -> Response {
-    let mut viewer = app.live.watch();
-    // What was read for others a moment ago is news to this viewer.
-    viewer.mark_changed();
+    let viewer = app.live.watch();
     let counted = Counted::new(&app.metrics.viewers);
     let events = stream::unfold((app, viewer, counted), async |(app, mut viewer, counted)| {
-        loop {
-            tokio::select! {
-                changed = viewer.changed() => changed.ok()?,
-                () = app.lifecycle.closing() => return None,
-            }
-            let latest = viewer.borrow_and_update().clone();
-            let data = match &latest {
-                Latest::NotRead => continue,
-                Latest::Unavailable => Data { text: None, counts: None },
-                Latest::Results(results) => Data { text: Some(&results.text), counts: Some(results.counts) },
-            };
-            let event = Event::default().json_data(data).ok()?;
-            return Some((Ok::<_, Infallible>(event), (app, viewer, counted)));
-        }
+        let results = tokio::select! {
+            results = viewer.change() => results?,
+            () = app.lifecycle.closing() => return None,
+        };
+        let event = Event::default().json_data(Shown::new(&app, results.as_deref())).ok()?;
+        Some((Ok::<_, Infallible>(event), (app, viewer, counted)))
     });
     Sse::new(events).keep_alive(KeepAlive::new().interval(Duration::from_secs(15))).into_response()
 }

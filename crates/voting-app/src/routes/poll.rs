@@ -8,7 +8,8 @@ use voting_service::headers::VOTING_PATH;
 use voting_storage::BallotId;
 
 use crate::App;
-use crate::page::{PollPage, render};
+use crate::notice::Notice;
+use crate::page::{PollPage, Shown, render};
 use crate::routes::feature_flag::refresh;
 
 /// The page, with results that are not older than the request. Without results it can still be voted on.
@@ -29,7 +30,14 @@ use crate::routes::feature_flag::refresh;
 pub(super) async fn show(State(app): State<App>, headers: HeaderMap) -> Response {
     let results = app.analytics.results(&headers).await;
     let flag_is_on = feature_flag::is_on(&headers);
-    let page = PollPage { app: &app, results: results.as_deref(), ballot: BallotId::new(), flag_is_on };
+    let notice = Notice::read(&headers);
+    let page = PollPage {
+        app: &app,
+        shown: Shown::new(&app, results.as_deref()),
+        ballot: BallotId::new(),
+        notice: notice.map(|notice| notice.text(&app.choices)),
+        flag_is_on,
+    };
     let mut response = render(&page);
     if let Some(path) = results.as_ref().and_then(|results| results.path.as_ref()) {
         let whole = [b"app=", app.release.version.as_bytes(), b", ", path.as_bytes()].concat();
@@ -39,6 +47,9 @@ pub(super) async fn show(State(app): State<App>, headers: HeaderMap) -> Response
     }
     if flag_is_on {
         refresh(&headers, &mut response);
+    }
+    if notice.is_some() {
+        Notice::clear(&mut response, &headers);
     }
     response
 }

@@ -10,12 +10,13 @@ use futures_util::StreamExt as _;
 use tokio::time::timeout;
 use utoipa::ToSchema;
 use voting_service::server::MAX_BODY;
-use voting_storage::Ballot;
+use voting_storage::{Ballot, Cast};
 
 use crate::App;
 use crate::error::AppError;
 use crate::form::Form;
 use crate::metrics::Outcome;
+use crate::notice::Notice;
 
 /// What became of the vote, for programs: `counted`, `already-counted`, `refused` (not counted, and never will be)
 /// or `unconfirmed` (the same ballot again settles it).
@@ -68,10 +69,16 @@ pub(super) struct VoteForm {
     ),
 )]
 pub(super) async fn cast(State(app): State<App>, headers: HeaderMap, body: Body) -> Response {
-    accept(&app, &headers, body).await.unwrap_or_else(|error| error.into_page(&app))
+    match accept(&app, &headers, body).await {
+        Ok((mut response, notice)) => {
+            notice.leave(&mut response, &headers);
+            response
+        }
+        Err(error) => error.into_page(&app),
+    }
 }
 
-async fn accept(app: &App, headers: &HeaderMap, body: Body) -> Result<Response, AppError> {
+async fn accept(app: &App, headers: &HeaderMap, body: Body) -> Result<(Response, Notice), AppError> {
     let body = timeout(FORM_TIMEOUT, read(body)).await.map_err(|_| AppError::BodyTooSlow)??;
     let form = Form::parse(headers, &body, &app.choices, SystemTime::now()).map_err(AppError::Form)?;
     match form {
@@ -99,16 +106,20 @@ async fn read(body: Body) -> Result<Vec<u8>, AppError> {
     if length > MAX_BODY { Err(AppError::BodyTooLarge) } else { Ok(form) }
 }
 
-async fn vote(app: &App, ballot: Ballot) -> Result<Response, AppError> {
+async fn vote(app: &App, ballot: Ballot) -> Result<(Response, Notice), AppError> {
     let cast = app.store.cast(ballot).await;
     let outcome = cast.as_ref().map_or_else(Outcome::from, |cast| Outcome::from(*cast));
     app.metrics.count_vote(Some(ballot.category), outcome);
-    cast.map_err(|error| AppError::Vote(ballot, error))?;
-    Ok(([(OUTCOME.clone(), outcome.header())], Redirect::to("/")).into_response())
+    let notice = match cast {
+        Ok(Cast::Counted) => Notice::Counted(ballot.category),
+        Ok(Cast::AlreadyCounted) => Notice::AlreadyCounted,
+        Err(error) => return Err(AppError::Vote(ballot, error)),
+    };
+    Ok((([(OUTCOME.clone(), outcome.header())], Redirect::to("/")).into_response(), notice))
 }
 
-async fn reset(app: &App) -> Result<Response, AppError> {
+async fn reset(app: &App) -> Result<(Response, Notice), AppError> {
     app.store.reset().await.map_err(AppError::Reset)?;
     tracing::info!("The poll was reset.");
-    Ok(Redirect::to("/").into_response())
+    Ok((Redirect::to("/").into_response(), Notice::Reset))
 }

@@ -1,0 +1,66 @@
+//! What became of a form, told on the page that the redirect leads to: a cookie that lives until then.
+
+use axum::http::HeaderMap;
+use axum::response::Response;
+use axum_extra::extract::CookieJar;
+use voting_storage::{Category, Choices};
+
+use crate::cookie;
+
+const COOKIE: &str = "notice";
+
+/// For how long it waits for the page.
+const SECONDS: i64 = 60;
+
+/// What became of a form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// The vote was counted.
+    Counted(Category),
+    /// The ballot had been counted before, so nothing changed.
+    AlreadyCounted,
+    /// All votes were taken away.
+    Reset,
+}
+
+impl Notice {
+    const ALL: [Self; 4] =
+        [Self::Counted(Category::First), Self::Counted(Category::Second), Self::AlreadyCounted, Self::Reset];
+
+    fn value(self) -> &'static str {
+        match self {
+            Self::Counted(Category::First) => "counted-1",
+            Self::Counted(Category::Second) => "counted-2",
+            Self::AlreadyCounted => "already-counted",
+            Self::Reset => "reset",
+        }
+    }
+
+    /// In words.
+    pub fn text(self, choices: &Choices) -> String {
+        match self {
+            Self::Counted(category) => format!("Your vote for {} is counted.", choices.name(category)),
+            Self::AlreadyCounted => {
+                "That ballot was counted before. It counts once, however often it is sent.".to_owned()
+            }
+            Self::Reset => "All votes were taken away.".to_owned(),
+        }
+    }
+
+    /// Lets the browser bring it to the page. `headers` are those of the request.
+    pub fn leave(self, response: &mut Response, headers: &HeaderMap) {
+        cookie::set(response, headers, COOKIE, self.value(), SECONDS);
+    }
+
+    /// What the browser brings, if it brings one of these.
+    pub fn read(headers: &HeaderMap) -> Option<Self> {
+        let jar = CookieJar::from_headers(headers);
+        let value = jar.get(COOKIE)?.value();
+        Self::ALL.into_iter().find(|notice| notice.value() == value)
+    }
+
+    /// Takes it away: a page shows it once.
+    pub fn clear(response: &mut Response, headers: &HeaderMap) {
+        cookie::set(response, headers, COOKIE, "", 0);
+    }
+}

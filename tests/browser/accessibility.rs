@@ -1,0 +1,93 @@
+//! WCAG 2.2 AA: what axe-core finds, and what it does not look at.
+
+use serde_json::{Value, json};
+use voting_tests::browser::{Browser, axe};
+use voting_tests::deployment::Deployment;
+use voting_tests::process::Local;
+
+use crate::{CATS, visit};
+
+/// Everything that breaks a rule, and every contrast that could not be computed.
+async fn findings(browser: &Browser) -> Value {
+    browser.script(&axe(), json!([])).await;
+    let run = "return axe.run({ runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'] })
+        .then(({ violations, incomplete }) => [...violations, ...incomplete]
+            .flatMap(({ id, nodes }) => nodes.map((node) => `${id}: ${node.html} ${node.failureSummary}`)))";
+    browser.script(run, json!([])).await
+}
+
+/// In both colour schemes nothing is found, there is one `h1`, and what can be pressed has 44 pixels.
+async fn is_accessible(browser: &Browser, what: &str) {
+    for scheme in ["light", "dark"] {
+        browser.prefer(&[("prefers-color-scheme", scheme)]).await;
+        assert_eq!(findings(browser).await, json!([]), "{what}, {scheme}");
+    }
+    let small =
+        "return [...document.querySelectorAll('button, a, summary')].filter((it) => it.checkVisibility())
+        .map((it) => [it.innerText, it.getBoundingClientRect()])
+        .filter(([, { width, height }]) => width < 44 || height < 44)";
+    assert_eq!(browser.script(small, json!([])).await, json!([]), "{what}");
+    assert_eq!(browser.script("return document.querySelectorAll('h1').length", json!([])).await, 1, "{what}");
+}
+
+#[tokio::test]
+async fn the_page_of_each_release() {
+    let (browser, _local, _data) = visit(&[]).await;
+    is_accessible(&browser, "1.0").await;
+    browser.click("summary").await;
+    is_accessible(&browser, "1.0 before a reset").await;
+    browser.follow(CATS).await;
+    is_accessible(&browser, "1.0 after a vote").await;
+    browser.follow("[role=switch]").await;
+    browser.follow(CATS).await;
+    is_accessible(&browser, "2.0 after a vote").await;
+    browser.resize(320, 700).await;
+    is_accessible(&browser, "2.0 on a phone").await;
+    browser.end().await;
+}
+
+#[tokio::test]
+async fn the_pages_that_tell_of_an_error() {
+    let dead = format!("redis://127.0.0.1:{}", voting_tests::free_port());
+    for release in ["1.0", "2.0"] {
+        let deployment = Deployment::start(release, release, &dead, &[("SHOWDETAILS", "true")]).await;
+        let browser = Browser::start().await;
+        browser.open(&deployment.app.url("/elsewhere")).await;
+        is_accessible(&browser, "404").await;
+        browser.follow("a").await;
+        is_accessible(&browser, "without votes").await;
+        browser.follow(CATS).await;
+        assert_eq!(browser.text(".status").await, "503");
+        is_accessible(&browser, "503").await;
+        browser.quit().await;
+    }
+}
+
+#[tokio::test]
+async fn what_can_be_used_has_a_name_a_role_and_a_state() {
+    let data = tempfile::tempdir().unwrap();
+    let local = Local::start(data.path(), &[]).await;
+    let browser = Browser::start().await;
+    browser.open(&local.url).await;
+    let tree = browser.devtools("Accessibility.getFullAXTree", json!({})).await;
+    let nodes: Vec<_> =
+        tree["nodes"].as_array().unwrap().iter().filter(|node| node["ignored"] == false).collect();
+    let has = |role: &str, name: &str| {
+        nodes.iter().any(|node| node["role"]["value"] == role && node["name"]["value"] == name)
+    };
+    for (role, name) in [
+        ("heading", "Azure Voting App"),
+        ("button", "Vote for Cats"),
+        ("button", "Vote for Dogs"),
+        ("progressbar", "Share of Cats"),
+        ("progressbar", "Share of Dogs"),
+        ("region", "Votes so far"),
+        ("switch", "Feature flag"),
+    ] {
+        assert!(has(role, name), "no {role} {name:?} in {nodes:#?}");
+    }
+    for role in ["banner", "main", "contentinfo"] {
+        assert_eq!(nodes.iter().filter(|node| node["role"]["value"] == role).count(), 1, "{role}");
+    }
+    browser.end().await;
+}

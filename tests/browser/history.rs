@@ -1,0 +1,64 @@
+//! Back, forward, reload: none of them counts, and none brings a used ballot back to somebody who then votes again.
+
+use voting_tests::browser::Browser;
+use voting_tests::http::Visitor;
+
+use crate::{CATS, DOGS, visit};
+
+async fn ballot(browser: &Browser) -> String {
+    browser.attribute("[name=ballot]", "value").await.unwrap()
+}
+
+#[tokio::test]
+async fn back_and_reload_never_count_and_the_next_vote_does() {
+    let (browser, local, _data) = visit(&[]).await;
+    let counted = Visitor::new(&local.url);
+    let mut used = vec![ballot(&browser).await];
+    browser.follow(CATS).await;
+    assert_eq!(counted.results().await, "Cats: 1/1 (100%) | Dogs: 0/1 (0%)");
+
+    browser.reload().await;
+    browser.open(&format!("{}/elsewhere", local.url)).await;
+    browser.back().await;
+    browser.reload().await;
+    assert_eq!(counted.results().await, "Cats: 1/1 (100%) | Dogs: 0/1 (0%)", "nobody voted again");
+    assert!(!used.contains(&ballot(&browser).await), "the ballot of the first vote is back");
+
+    used.push(ballot(&browser).await);
+    browser.follow(DOGS).await;
+    browser.wait_for(".notice", "Your vote for Dogs is counted.").await;
+    assert_eq!(counted.results().await, "Cats: 1/2 (50%) | Dogs: 1/2 (50%)");
+    assert!(!used.contains(&ballot(&browser).await));
+    let mut expected = browser.console().await;
+    expected.retain(|message| !message.contains("404"));
+    assert_eq!(expected, [""; 0]);
+    browser.quit().await;
+}
+
+#[tokio::test]
+async fn a_page_out_of_the_browsers_memory_gets_a_new_ballot() {
+    let (browser, _local, _data) = visit(&[]).await;
+    let before = ballot(&browser).await;
+    let comes_back = "dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true }))";
+    browser.script(comes_back, serde_json::json!([])).await;
+    voting_tests::eventually("a new ballot", std::time::Duration::from_secs(5), || async {
+        ballot(&browser).await != before
+    })
+    .await;
+    browser.end().await;
+}
+
+#[tokio::test]
+async fn a_ballot_that_is_sent_again_changes_nothing_and_says_so() {
+    let (browser, local, _data) = visit(&[]).await;
+    let used = ballot(&browser).await;
+    browser.follow(CATS).await;
+    // As a browser that keeps what is in forms would do.
+    browser
+        .script("document.querySelector('[name=ballot]').value = arguments[0]", serde_json::json!([used]))
+        .await;
+    browser.follow(DOGS).await;
+    browser.wait_for(".notice", "That ballot was counted before.").await;
+    assert_eq!(Visitor::new(&local.url).results().await, "Cats: 1/1 (100%) | Dogs: 0/1 (0%)");
+    browser.end().await;
+}

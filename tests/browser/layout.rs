@@ -1,0 +1,51 @@
+//! The page fits, whatever is on it and wherever it is shown.
+
+use serde_json::json;
+use voting_tests::browser::Browser;
+
+use crate::visit;
+
+/// How far the page can be scrolled sideways, in CSS pixels.
+async fn overhang(browser: &Browser) -> i64 {
+    let script = "const it = document.documentElement; return it.scrollWidth - it.clientWidth";
+    browser.script(script, json!([])).await.as_i64().unwrap()
+}
+
+#[tokio::test]
+async fn no_name_makes_a_page_scroll_sideways() {
+    let title = "Which of these very many animals do you like best in all of the world?";
+    let long = "W".repeat(60);
+    let words = "A choice of sixty characters in words, as a committee writes".to_owned();
+    for (first, second) in
+        [("Cats", "Dogs"), (&long, &words), ("القطط الصغيرة", "😺🐶👩‍👩‍👧‍👦🏳️‍🌈"), ("<b>it's & \"x\"</b>", "x")]
+    {
+        let (browser, local, _data) =
+            visit(&["--title", title, "--vote1value", first, "--vote2value", second]).await;
+        browser.follow(".choice button").await;
+        assert!(browser.text(".notice").await.contains(first), "{first}");
+        assert!(browser.text("#results").await.contains(&format!("{first}: 1/1 (100%)")), "{first}");
+        for path in ["/", "/elsewhere"] {
+            browser.open(&format!("{}{path}", local.url)).await;
+            for width in [320, 390, 768, 1280, 1920] {
+                browser.resize(width, 800).await;
+                assert_eq!(overhang(&browser).await, 0, "{path} with {first} at {width}");
+            }
+        }
+        browser.quit().await;
+    }
+}
+
+#[tokio::test]
+async fn text_of_double_size_fits() {
+    let (browser, _local, _data) = visit(&[]).await;
+    let size = "return parseFloat(getComputedStyle(document.body).fontSize)";
+    let before = browser.script(size, json!([])).await.as_f64().unwrap();
+    browser.devtools("Page.setFontSizes", json!({ "fontSizes": { "standard": 32 } })).await;
+    let after = browser.script(size, json!([])).await.as_f64().unwrap();
+    assert!(after > 1.7 * before, "the text has {before}, then {after} pixels");
+    assert_eq!(overhang(&browser).await, 0);
+    let cut = "return [...document.querySelectorAll('body *')].filter((it) => it.clientWidth > 1 && it.scrollWidth > it.clientWidth + 1)
+        .map((it) => it.outerHTML.slice(0, 80))";
+    assert_eq!(browser.script(cut, json!([])).await, json!([]));
+    browser.end().await;
+}

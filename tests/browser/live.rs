@@ -1,0 +1,67 @@
+//! What changes on a page while somebody looks at it.
+
+use std::time::Duration;
+
+use serde_json::json;
+use voting_tests::http::Visitor;
+
+use crate::visit;
+
+#[tokio::test]
+async fn the_releases_change_with_the_votes() {
+    // Analytics 1.0 and 1.1 take turns, and so does what they say.
+    let (browser, _local, _data) = visit(&["--step", "2"]).await;
+    for _ in 0..2 {
+        browser.wait_for("[data-release=analytics]", "1.0").await;
+        browser.wait_for("#results", "Cats: 0 | Dogs: 0").await;
+        browser.wait_for("[data-release=analytics]", "1.1").await;
+        browser.wait_for("#results", "Cats: 0/0 (0%) | Dogs: 0/0 (0%)").await;
+    }
+    browser.end().await;
+}
+
+#[tokio::test]
+async fn a_screen_reader_hears_the_last_of_many_changes() {
+    let (browser, local, _data) = visit(&[]).await;
+    let listen = "const it = document.getElementById('announcement'); window.heard = [];
+        new MutationObserver(() => window.heard.push(it.textContent)).observe(it, { childList: true })";
+    browser.script(listen, json!([])).await;
+    browser.wait_for("#connection", "Live").await;
+    let voter = Visitor::new(&local.url);
+    for _ in 0..3 {
+        voter.vote("Dogs").await;
+        tokio::time::sleep(Duration::from_millis(1000)).await;
+    }
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let heard = browser.script("return window.heard", json!([])).await;
+    assert_eq!(heard, json!(["Cats: 0/3 (0%) | Dogs: 3/3 (100%)"]));
+    browser.end().await;
+}
+
+#[tokio::test]
+async fn a_page_in_the_background_holds_no_connection() {
+    let (browser, local, _data) = visit(&[]).await;
+    browser.wait_for("#connection", "Live").await;
+    let hide = "Object.defineProperty(document, 'hidden', { configurable: true, value: arguments[0] });
+        document.dispatchEvent(new Event('visibilitychange'))";
+    browser.script(hide, json!([true])).await;
+    Visitor::new(&local.url).vote("Cats").await;
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    assert_eq!(browser.text("#results").await, "Cats: 0/0 (0%) | Dogs: 0/0 (0%)");
+    browser.script(hide, json!([false])).await;
+    browser.wait_for("#results", "Cats: 1/1 (100%) | Dogs: 0/1 (0%)").await;
+    browser.end().await;
+}
+
+#[tokio::test]
+async fn bars_do_not_move_for_those_who_want_less_motion() {
+    let (browser, local, _data) = visit(&[]).await;
+    browser.prefer(&[("prefers-reduced-motion", "reduce")]).await;
+    browser.wait_for("#connection", "Live").await;
+    Visitor::new(&local.url).vote("Cats").await;
+    browser.wait_for("[data-count='0']", "1").await;
+    let at_once = browser.screenshot().await;
+    tokio::time::sleep(Duration::from_millis(800)).await;
+    assert!(at_once == browser.screenshot().await, "the bar was still on its way");
+    browser.end().await;
+}

@@ -1,0 +1,72 @@
+//! What a voter sees when parts are away. A lost connection is in the browser's console, so that is not looked at.
+
+use voting_tests::browser::Browser;
+use voting_tests::deployment::Deployment;
+use voting_tests::process::Signal;
+use voting_tests::proxy::{Mode, Proxy};
+use voting_tests::servers::Redis;
+
+use crate::{CATS, DOGS};
+
+#[tokio::test]
+async fn analytics_goes_and_comes_back_while_somebody_looks() {
+    let redis = Redis::database().await;
+    let mut deployment = Deployment::start("1.0", "1.1", &redis.url(), &[]).await;
+    let browser = Browser::start().await;
+    browser.open(&deployment.app.url("/")).await;
+    browser.follow(CATS).await;
+    browser.wait_for("#connection", "Live").await;
+
+    deployment.analytics.signal(Signal::Kill);
+    deployment.analytics.wait().await;
+    browser.wait_for("#results", "The votes are unavailable right now. You can still vote.").await;
+    assert_eq!(browser.text("[data-release=analytics]").await, "unavailable");
+    assert_eq!(browser.text("[data-count='0']").await, "–");
+    browser.follow(DOGS).await;
+    assert_eq!(browser.text(".notice").await, "Your vote for Dogs is counted.");
+    assert_eq!(browser.text("[data-release=analytics]").await, "unavailable");
+
+    deployment.analytics.restart().await;
+    browser.wait_for("#results", "Cats: 1/2 (50%) | Dogs: 1/2 (50%)").await;
+    assert_eq!(browser.text("[data-release=analytics]").await, "1.1");
+    assert_eq!(browser.text("[data-count='0']").await, "1");
+    browser.end().await;
+}
+
+#[tokio::test]
+async fn the_page_connects_again_when_the_app_is_back() {
+    let redis = Redis::database().await;
+    let mut deployment = Deployment::start("1.0", "1.1", &redis.url(), &[]).await;
+    let browser = Browser::start().await;
+    browser.open(&deployment.app.url("/")).await;
+    browser.wait_for("#connection", "Live").await;
+    deployment.app.signal(Signal::Kill);
+    deployment.app.wait().await;
+    browser.wait_for("#connection", "Reconnecting").await;
+    deployment.app.restart().await;
+    deployment.visitor().vote("Dogs").await;
+    browser.wait_for("#connection", "Live").await;
+    browser.wait_for("#results", "Cats: 0/1 (0%) | Dogs: 1/1 (100%)").await;
+    browser.quit().await;
+}
+
+#[tokio::test]
+async fn a_refused_vote_is_offered_again_and_then_counted_once() {
+    let redis = Redis::database().await;
+    let proxy = Proxy::start(redis.address(), Mode::Open).await;
+    let deployment = Deployment::start("1.0", "1.1", &redis.url_at(proxy.address()), &[]).await;
+    let browser = Browser::start().await;
+    browser.open(&deployment.app.url("/")).await;
+    proxy.set(Mode::Closed);
+    browser.follow(CATS).await;
+    assert_eq!(browser.text("h1").await, "Your vote was not counted");
+    let ballot = browser.attribute("[name=ballot]", "value").await;
+    browser.follow(CATS).await;
+    assert_eq!(browser.text(".status").await, "503");
+    assert_eq!(browser.attribute("[name=ballot]", "value").await, ballot);
+    proxy.set(Mode::Open);
+    browser.follow(CATS).await;
+    browser.wait_for(".notice", "Your vote for Cats is counted.").await;
+    assert_eq!(deployment.visitor().results().await, "Cats: 1/1 (100%) | Dogs: 0/1 (0%)");
+    browser.quit().await;
+}
