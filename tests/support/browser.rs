@@ -3,7 +3,7 @@
 use std::fmt;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
@@ -26,6 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 struct Driver {
     url: String,
     chromium: PathBuf,
+    _process: Child,
     _watchdog: Watchdog,
 }
 
@@ -44,7 +45,7 @@ fn driver() -> &'static Driver {
         let port = free_port();
         // Profiles of browsers that are killed must not stay behind.
         let profiles = TempDir::new().unwrap().keep();
-        let child = Command::new(find(&["chromedriver"]))
+        let process = Command::new(find(&["chromedriver"]))
             .arg(format!("--port={port}"))
             .env("TMPDIR", &profiles)
             .stdin(Stdio::null())
@@ -54,13 +55,13 @@ fn driver() -> &'static Driver {
             .process_group(0)
             .spawn()
             .unwrap();
-        let watchdog = Watchdog::new(&format!("kill -9 -{}; rm -rf {}", child.id(), profiles.display()));
+        let watchdog = Watchdog::new(&format!("kill -9 -{}; rm -rf {}", process.id(), profiles.display()));
         let start = Instant::now();
         while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
             assert!(start.elapsed() < PATIENCE, "chromedriver does not listen");
             std::thread::sleep(Duration::from_millis(20));
         }
-        Driver { url: format!("http://127.0.0.1:{port}"), chromium, _watchdog: watchdog }
+        Driver { url: format!("http://127.0.0.1:{port}"), chromium, _process: process, _watchdog: watchdog }
     })
 }
 
@@ -85,9 +86,19 @@ impl Browser {
             },
         });
         let Value::Object(capabilities) = capabilities else { unreachable!() };
-        let connecting =
-            ClientBuilder::new(HttpConnector::new()).capabilities(capabilities).connect(&driver().url).await;
-        let browser = Self(connecting.expect("Chromium does not start"));
+        let mut builder = ClientBuilder::new(HttpConnector::new());
+        builder.capabilities(capabilities);
+        let mut tries = 0;
+        // On a busy machine Chromium may not answer its driver in time.
+        let client = loop {
+            tries += 1;
+            match builder.connect(&driver().url).await {
+                Ok(client) => break client,
+                Err(error) if tries == 3 => panic!("Chromium does not start: {error}"),
+                Err(_) => {}
+            }
+        };
+        let browser = Self(client);
         browser.resize(1280, 800).await;
         browser
     }
