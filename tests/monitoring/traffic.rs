@@ -32,6 +32,7 @@ impl Poll {
             assert_eq!(answer.header("x-vote-outcome"), outcome);
         }
         assert_eq!(visitor.post("/", "vote=Birds").await.status, 422);
+        self.leave_before_the_answer(&visitor).await;
         visitor.vote("Dogs").await;
         self.proxy.set(Mode::DropAnswers);
         let answer = visitor.post("/", "vote=Cats").await;
@@ -50,5 +51,20 @@ impl Poll {
         .await;
         visitor.vote("Cats").await;
         assert_eq!(visitor.get("/").await.status, 200);
+    }
+
+    /// A vote whose client does not wait for its answer. It is stored when the store is back.
+    async fn leave_before_the_answer(&self, visitor: &Visitor) {
+        self.proxy.set(Mode::Silent);
+        let form = visitor.request("POST", "/").header("content-type", "application/x-www-form-urlencoded");
+        let answer = form.body("vote=Cats").timeout(Duration::from_millis(300)).send().await;
+        assert!(answer.is_err(), "{answer:?}");
+        let admin = Visitor::new(self.deployment.app.admin_url(""));
+        let abandoned = "choice=\"Cats\",outcome=\"abandoned\"} 1\n";
+        eventually("the vote is called abandoned", Duration::from_secs(5), async || {
+            admin.get("/metrics").await.text.contains(abandoned)
+        })
+        .await;
+        self.proxy.set(Mode::Open);
     }
 }

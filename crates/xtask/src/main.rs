@@ -1,7 +1,9 @@
 //! The project's own commands.
 
+mod go;
 mod ledger;
 mod mesh;
+mod rollouts;
 mod setup;
 mod test;
 
@@ -23,6 +25,8 @@ enum Command {
     Test(test::Arguments),
     /// Ask Istio's own code what the manifests do, and run the tutorial against a real Envoy.
     Mesh,
+    /// Ask Argo Rollouts' own code what its files in rollouts/ do.
+    Rollouts,
     /// Cast votes and account for each one; with --faults, through every fault.
     Ledger(ledger::Arguments),
 }
@@ -31,6 +35,7 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Test(arguments) => test::run(&arguments),
         Command::Mesh => mesh::run(),
+        Command::Rollouts => rollouts::run(),
         Command::Ledger(arguments) => ledger::run(&arguments),
     };
     match done {

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Instant;
 
 use anyhow::{Context as _, bail};
 
@@ -14,6 +15,20 @@ pub fn run(command: &mut Command) -> anyhow::Result<()> {
         bail!("failed ({status}): {shown}");
     }
     Ok(())
+}
+
+/// Says what is done, does it, and says how long it took.
+pub fn step<T>(what: &str, work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
+    let start = Instant::now();
+    println!("xtask: {what}");
+    let done = work().with_context(|| what.to_owned())?;
+    println!("xtask: {what}: {:.0} s", start.elapsed().as_secs_f32());
+    Ok(done)
+}
+
+/// The repository's own folder.
+pub fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("xtask is in crates/").to_owned()
 }
 
 /// Where cargo puts what it builds: this program lies in the folder of its profile there.
@@ -47,6 +62,15 @@ pub fn servers() -> anyhow::Result<()> {
     }
     println!("Servers for the tests: this machine lacks {}.", missing.join(" and "));
     install(&missing)
+}
+
+/// Makes sure that the tests of the rules find Prometheus and its promtool.
+pub fn prometheus() -> anyhow::Result<()> {
+    if is_there(&["prometheus"]) && is_there(&["promtool"]) {
+        return Ok(());
+    }
+    println!("Tests of the alert rules: this machine lacks Prometheus.");
+    install(&["prometheus"])
 }
 
 /// Installs packages of Debian or Ubuntu; elsewhere says what to install.

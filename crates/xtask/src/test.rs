@@ -18,6 +18,7 @@ pub struct Arguments {
 /// Gets the servers that the tests need, then runs the tests.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     setup::servers()?;
+    setup::prometheus()?;
     setup::run(Command::new("cargo").args(["test", "--workspace"]).args(&arguments.cargo))
         .context("cargo test")
 }

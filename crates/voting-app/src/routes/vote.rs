@@ -57,9 +57,10 @@ async fn read(body: Body) -> Result<Vec<u8>, AppError> {
 }
 
 async fn vote(app: &App, ballot: Ballot) -> Result<Response, AppError> {
+    let open = app.metrics.open_vote(ballot.category);
     let cast = app.store.cast(ballot).await;
     let outcome = cast.as_ref().map_or_else(Outcome::from, |cast| Outcome::from(*cast));
-    app.metrics.count_vote(Some(ballot.category), outcome);
+    open.is(outcome);
     cast.map_err(|error| AppError::Vote(ballot, error))?;
     Ok(([(OUTCOME.clone(), outcome.header())], Redirect::to("/")).into_response())
 }
