@@ -235,3 +235,14 @@ fn the_dashboard_is_whole() {
         .collect();
     assert_eq!(names, ["datasource", "namespace", "component", "release"]);
 }
+
+#[test]
+fn the_documentation_names_files_that_exist() {
+    let name = regex::Regex::new(r"(?:monitoring|rollouts|istio|k8s|tests)/[\w./-]+\.(?:yaml|json)").unwrap();
+    let text = read("docs/operations.md");
+    let names: BTreeSet<_> = name.find_iter(&text).map(|found| found.as_str()).collect();
+    assert!(names.len() >= 9, "{names:?}");
+    for name in names {
+        read(name);
+    }
+}

@@ -10,6 +10,7 @@ use voting_tests::http::Visitor;
 
 use crate::documents::pod_monitor;
 use crate::queries::{Query, all, recorded};
+use crate::read;
 use crate::traffic::Poll;
 
 /// Labels that Prometheus gives to every series of a target.
@@ -167,6 +168,13 @@ async fn every_metric_label_and_value_of_a_query_is_measured() {
         let found = problems(&Query { place, text, is_answered: true, legend: Vec::new() }, &metrics);
         assert!(found.iter().any(|found| found.contains(problem)), "{wrong}: {found:?}");
     }
+
+    let documentation = read("docs/operations.md");
+    let histogram = Regex::new("_(bucket|sum|count)$").unwrap();
+    let missing: BTreeSet<_> = metrics.0.keys().map(|name| histogram.replace(name, "")).collect();
+    let missing: Vec<_> =
+        missing.iter().filter(|name| !documentation.contains(&format!("`{name}`"))).collect();
+    assert!(missing.is_empty(), "docs/operations.md lacks {missing:?}");
 
     // The PodMonitor keeps all of our metrics.
     let keep = &pod_monitor().spec.pod_metrics_endpoints[0].metric_relabelings[0].regex;
