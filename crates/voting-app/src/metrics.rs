@@ -22,18 +22,27 @@ pub enum Outcome {
     Refused,
     /// The store did not confirm: the same ballot again settles it.
     Unconfirmed,
+    /// Its client went away before the answer: it may be stored.
+    Abandoned,
     /// It was no vote of this poll; nothing was counted.
     Invalid,
 }
 
 impl Outcome {
     /// All outcomes.
-    pub const ALL: [Self; 5] =
-        [Self::Counted, Self::AlreadyCounted, Self::Refused, Self::Unconfirmed, Self::Invalid];
+    pub const ALL: [Self; 6] = [
+        Self::Counted,
+        Self::AlreadyCounted,
+        Self::Refused,
+        Self::Unconfirmed,
+        Self::Abandoned,
+        Self::Invalid,
+    ];
 
     /// As the value of a label.
     fn label(self) -> &'static str {
         match self {
+            Self::Abandoned => "abandoned",
             Self::Invalid => "invalid",
             other => other.header(),
         }
@@ -45,7 +54,7 @@ impl Outcome {
             Self::Counted => "counted",
             Self::AlreadyCounted => "already-counted",
             Self::Refused | Self::Invalid => "refused",
-            Self::Unconfirmed => "unconfirmed",
+            Self::Unconfirmed | Self::Abandoned => "unconfirmed",
         }
     }
 }
@@ -111,6 +120,11 @@ impl AppMetrics {
         metrics
     }
 
+    /// A vote that is on its way to the store.
+    pub fn open_vote(&self, category: Category) -> OpenVote<'_> {
+        OpenVote { metrics: self, category, outcome: Outcome::Abandoned }
+    }
+
     /// Counts a vote; one that is invalid has no choice.
     pub fn count_vote(&self, category: Option<Category>, outcome: Outcome) {
         self.votes(category, outcome).inc();
@@ -119,6 +133,28 @@ impl AppMetrics {
     fn votes(&self, category: Option<Category>, outcome: Outcome) -> Counter {
         let choice = category.map(|category| self.names[category.index()].clone()).unwrap_or_default();
         self.votes.get_or_create_owned(&VoteLabels { choice, outcome: outcome.label() })
+    }
+}
+
+/// A vote that is counted when this is dropped: as [`Outcome::Abandoned`] if nobody has waited for its outcome, for it may
+/// be stored all the same.
+#[derive(Debug)]
+pub struct OpenVote<'a> {
+    metrics: &'a AppMetrics,
+    category: Category,
+    outcome: Outcome,
+}
+
+impl OpenVote<'_> {
+    /// The store has said what became of it.
+    pub fn is(mut self, outcome: Outcome) {
+        self.outcome = outcome;
+    }
+}
+
+impl Drop for OpenVote<'_> {
+    fn drop(&mut self) {
+        self.metrics.count_vote(Some(self.category), self.outcome);
     }
 }
 

@@ -1,8 +1,10 @@
 //! The project's own commands.
 
 mod bench;
+mod go;
 mod ledger;
 mod mesh;
+mod rollouts;
 mod screenshots;
 mod setup;
 mod test;
@@ -27,6 +29,8 @@ enum Command {
     Mesh,
     /// Measure the services against the limits of this machine (release build; 20 minutes).
     Bench(bench::Arguments),
+    /// Ask Argo Rollouts' own code what its files in rollouts/ do.
+    Rollouts,
     /// Cast votes and account for each one; with --faults, through every fault.
     Ledger(ledger::Arguments),
     /// Take the pictures in docs/images anew, in a real browser.
@@ -38,6 +42,7 @@ fn main() -> ExitCode {
         Command::Test(arguments) => test::run(&arguments),
         Command::Mesh => mesh::run(),
         Command::Bench(arguments) => bench::run(&arguments),
+        Command::Rollouts => rollouts::run(),
         Command::Ledger(arguments) => ledger::run(&arguments),
         Command::Screenshots => screenshots::run(),
     };

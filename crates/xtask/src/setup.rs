@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Instant;
 
 use anyhow::{Context as _, bail};
 
@@ -28,7 +29,16 @@ pub fn cargo() -> Command {
     cargo
 }
 
-/// The root of this repository.
+/// Says what is done, does it, and says how long it took.
+pub fn step<T>(what: &str, work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
+    let start = Instant::now();
+    println!("xtask: {what}");
+    let done = work().with_context(|| what.to_owned())?;
+    println!("xtask: {what}: {:.0} s", start.elapsed().as_secs_f32());
+    Ok(done)
+}
+
+/// The repository's own folder.
 pub fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("xtask is in crates/").to_owned()
 }
@@ -97,6 +107,15 @@ pub fn browser() -> anyhow::Result<()> {
     }
     println!("A browser for the tests: Chromium, its driver and axe-core are on this machine.");
     Ok(())
+}
+
+/// Makes sure that the tests of the rules find Prometheus and its promtool.
+pub fn prometheus() -> anyhow::Result<()> {
+    if is_there(&["prometheus"]) && is_there(&["promtool"]) {
+        return Ok(());
+    }
+    println!("Tests of the alert rules: this machine lacks Prometheus.");
+    install(&["prometheus"])
 }
 
 /// Installs packages of Debian or Ubuntu; elsewhere says what to install.

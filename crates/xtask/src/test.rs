@@ -17,5 +17,6 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     setup::servers()?;
     setup::browser()?;
+    setup::prometheus()?;
     setup::run(setup::cargo().args(["test", "--workspace"]).args(&arguments.cargo)).context("cargo test")
 }

@@ -107,9 +107,10 @@ async fn read(body: Body) -> Result<Vec<u8>, AppError> {
 }
 
 async fn vote(app: &App, ballot: Ballot) -> Result<(Response, Notice), AppError> {
+    let open = app.metrics.open_vote(ballot.category);
     let cast = app.store.cast(ballot).await;
     let outcome = cast.as_ref().map_or_else(Outcome::from, |cast| Outcome::from(*cast));
-    app.metrics.count_vote(Some(ballot.category), outcome);
+    open.is(outcome);
     let notice = match cast {
         Ok(Cast::Counted) => Notice::Counted(ballot.category),
         Ok(Cast::AlreadyCounted) => Notice::AlreadyCounted,

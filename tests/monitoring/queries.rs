@@ -1,0 +1,165 @@
+//! Every query of the dashboard, the rules and the analyses.
+
+use std::collections::BTreeSet;
+
+use promql_parser::parser::{Expr, parse};
+use regex::{Captures, Regex};
+use serde::Deserialize as _;
+use serde_json::Value;
+
+use crate::documents::{dashboard, panels, rules};
+use crate::read;
+
+/// A query and where it stands.
+#[derive(Clone, Debug)]
+pub struct Query {
+    /// Where it stands, to be found again.
+    pub place: String,
+    /// The query, with values in place of a dashboard's variables and an analysis' arguments.
+    pub text: String,
+    /// Whether it has an answer in good times; an alert has none.
+    pub is_answered: bool,
+    /// Labels that its legend shows.
+    pub legend: Vec<String>,
+}
+
+impl Query {
+    /// The query, parsed.
+    pub fn parsed(&self) -> Expr {
+        parse(&self.text).unwrap_or_else(|error| panic!("{}: {error}\n{}", self.place, self.text))
+    }
+}
+
+/// All queries.
+pub fn all() -> Vec<Query> {
+    let queries = [of_dashboard(), of_rules(), of_analyses()];
+    for (name, (queries, least)) in
+        ["dashboard", "rules", "analyses"].iter().zip(queries.iter().zip([25, 17, 6]))
+    {
+        assert!(queries.len() >= least, "only {} queries in the {name}", queries.len());
+    }
+    queries.concat()
+}
+
+/// The names of the series that the rules record.
+pub fn recorded() -> BTreeSet<String> {
+    rules().spec.groups.into_iter().flat_map(|group| group.rules).filter_map(|rule| rule.record).collect()
+}
+
+fn of_dashboard() -> Vec<Query> {
+    let dashboard = dashboard();
+    let label = Regex::new(r"\{\{(\w+)\}\}").unwrap();
+    let mut queries = Vec::new();
+    for panel in panels(&dashboard) {
+        for target in panel["targets"].as_array().unwrap() {
+            let legend = target["legendFormat"].as_str().unwrap();
+            queries.push(Query {
+                place: format!("dashboard, {}", panel["title"]),
+                text: with_variables(target["expr"].as_str().unwrap()),
+                is_answered: true,
+                legend: label.captures_iter(legend).map(|found| found[1].to_owned()).collect(),
+            });
+        }
+    }
+    let values = Regex::new(r"^label_values\((.*), (\w+)\)$").unwrap();
+    for variable in dashboard["templating"]["list"].as_array().unwrap() {
+        let Some(query) = variable["query"]["query"].as_str() else { continue };
+        let found = values.captures(query).unwrap_or_else(|| panic!("{query}"));
+        queries.push(Query {
+            place: format!("dashboard, variable {}", variable["name"]),
+            text: with_variables(&found[1]),
+            is_answered: true,
+            legend: vec![found[2].to_owned()],
+        });
+    }
+    queries
+}
+
+fn with_variables(query: &str) -> String {
+    let query = query.replace("$__rate_interval", "1m");
+    let query = Regex::new(r#""\$(namespace|component|release)""#).unwrap().replace_all(&query, "\".+\"");
+    assert!(!query.contains('$'), "an unknown variable: {query}");
+    query.into_owned()
+}
+
+fn of_rules() -> Vec<Query> {
+    let rules = rules().spec.groups.into_iter().flat_map(|group| group.rules);
+    rules
+        .map(|rule| Query {
+            place: format!("rules, {}", rule.record.as_ref().or(rule.alert.as_ref()).unwrap()),
+            text: rule.expr,
+            is_answered: rule.record.is_some(),
+            legend: Vec::new(),
+        })
+        .collect()
+}
+
+fn of_analyses() -> Vec<Query> {
+    let mut queries = Vec::new();
+    for document in serde_yaml_ng::Deserializer::from_str(&read("rollouts/analysis.yaml")) {
+        let template = Value::deserialize(document).unwrap();
+        for metric in template["spec"]["metrics"].as_array().unwrap() {
+            let query = metric["provider"]["prometheus"]["query"].as_str().unwrap();
+            let query = query.replace("{{args.namespace}}", "voting").replace("{{args.release}}", "1.0");
+            assert!(!query.contains("{{"), "an unknown argument: {query}");
+            let place = format!("analysis, {}", metric["name"]);
+            queries.push(Query { place, text: query, is_answered: true, legend: Vec::new() });
+        }
+    }
+    queries
+}
+
+/// The rules as a file of Prometheus.
+pub fn rule_file(annotations: bool) -> Value {
+    let mut file: Value = serde_yaml_ng::from_str(&read("monitoring/rules.yaml")).unwrap();
+    for group in file["spec"]["groups"].as_array_mut().unwrap() {
+        for rule in group["rules"].as_array_mut().unwrap() {
+            if !annotations {
+                rule.as_object_mut().unwrap().remove("annotations");
+            }
+        }
+    }
+    file["spec"].take()
+}
+
+/// How much faster time goes where [`hurried`] durations are used.
+pub const HURRY: u64 = 20;
+
+/// The same text with all durations divided by [`HURRY`].
+pub fn hurried(text: &str) -> String {
+    // A duration stands in brackets, after `offset`, or alone.
+    let place = Regex::new(r"(\[|offset |^)((?:\d+[smh])+)").unwrap();
+    let part = Regex::new(r"(\d+)([smh])").unwrap();
+    let replace = |found: &Captures<'_>| {
+        let milliseconds: u64 = part
+            .captures_iter(&found[2])
+            .map(|part| {
+                let number: u64 = part[1].parse().unwrap();
+                number
+                    * match &part[2] {
+                        "s" => 1_000,
+                        "m" => 60_000,
+                        _ => 3_600_000,
+                    }
+            })
+            .sum();
+        format!("{}{}ms", &found[1], milliseconds / HURRY)
+    };
+    place.replace_all(text, replace).into_owned()
+}
+
+#[test]
+fn durations_are_hurried_wherever_they_stand() {
+    assert_eq!(
+        hurried("rate(a[5m]) + max_over_time(b5m[50s] offset 10m10s)"),
+        "rate(a[15000ms]) + max_over_time(b5m[2500ms] offset 30500ms)"
+    );
+    assert_eq!(hurried("1h"), "180000ms");
+}
+
+#[test]
+fn every_query_is_parsed() {
+    for query in all() {
+        query.parsed();
+    }
+}
