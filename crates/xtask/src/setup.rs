@@ -33,7 +33,8 @@ pub fn engine() -> anyhow::Result<()> {
         (["buildx", "version"], "Docker's plugin buildx"),
         (["compose", "version"], "Docker's plugin compose, version 2"),
     ] {
-        output(Command::new("docker").args(arguments)).with_context(|| format!("this machine lacks {lacks}"))?;
+        output(Command::new("docker").args(arguments))
+            .with_context(|| format!("this machine lacks {lacks}"))?;
     }
     Ok(())
 }
