@@ -55,6 +55,7 @@ fn every_container_is_hardened() {
         "mem_limit",
         "image",
         "build",
+        "pull_policy",
         "user",
         "scale",
         "command",
@@ -225,6 +226,10 @@ fn every_image_of_the_release_table_is_built_and_started() {
             continue;
         };
         seen.insert(image.to_owned());
+        assert_eq!(
+            service["pull_policy"], "never",
+            "{name}: a registry may have something else of that name"
+        );
         let (program, tag) = image.split_once(':').expect("a tag");
         // One service builds an image, others of the same image need not.
         if let Some(build) = service["build"].as_object() {
