@@ -33,8 +33,9 @@ pub fn engine() -> anyhow::Result<()> {
         (["buildx", "version"], "Docker's plugin buildx"),
         (["compose", "version"], "Docker's plugin compose, version 2"),
     ] {
-        output(Command::new("docker").args(arguments))
-            .with_context(|| format!("this machine lacks {lacks}"))?;
+        if output(Command::new("docker").args(arguments)).is_err() {
+            bail!("this machine lacks {lacks}; `docker {}` says why", arguments.join(" "));
+        }
     }
     Ok(())
 }
