@@ -96,8 +96,15 @@ impl OwnServer {
 enum Shared {
     Given(String),
     /// It stands in a static, which is never dropped: the watchdog removes the container when the process ends.
-    Container { address: SocketAddr, _container: Box<ContainerAsync<GenericImage>>, _watchdog: Watchdog },
-    Program { address: SocketAddr, _server: Box<OwnServer> },
+    Container {
+        address: SocketAddr,
+        _container: Box<ContainerAsync<GenericImage>>,
+        _watchdog: Watchdog,
+    },
+    Program {
+        address: SocketAddr,
+        _server: Box<OwnServer>,
+    },
 }
 
 impl Shared {
