@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 use std::process::Command;
 
+use regex::Regex;
 use voting_service::release;
 
 use crate::parse::{Document, documents, parse};
 use crate::routing::all_that_is_ever_applied;
 use crate::tutorial::blocks;
-use crate::{manifests, root};
+use crate::{manifests, read, root};
 
 fn image(document: &Document) -> Option<String> {
     let image = document.at("/spec/template/spec/containers/0/image")?.as_str()?;
@@ -21,6 +22,43 @@ fn every_image_of_the_release_table_is_used_and_no_other() {
     let mut released: BTreeSet<String> = release::images().into_iter().collect();
     released.extend(["redis:8".to_owned(), "mysql:8.4".to_owned()]);
     assert_eq!(used, released);
+}
+
+#[test]
+fn every_image_of_the_release_table_is_built_and_no_other() {
+    let bake = read("docker/docker-bake.hcl");
+    let entry = Regex::new(r#"program = "([^"]+)", release = "([^"]+)""#).expect("a regex");
+    let built: Vec<_> = entry.captures_iter(&bake).map(|one| format!("{}:{}", &one[1], &one[2])).collect();
+    assert_eq!(built, release::images());
+}
+
+#[test]
+fn an_image_runs_its_one_program_as_nobody_and_checks_it_without_a_shell() {
+    let file = read("docker/Dockerfile");
+    assert!(!file.starts_with("# syntax="), "the syntax would be fetched");
+    assert!(
+        file.contains("cargo build --release --locked "),
+        "the build takes other versions than the tests"
+    );
+    let stages: Vec<_> = file.split("\nFROM ").skip(1).collect();
+    let stage = |name: &str| {
+        let end = format!(" AS {name}");
+        let of_it = |stage: &&&str| stage.lines().next().is_some_and(|line| line.ends_with(&end));
+        *stages.iter().find(of_it).unwrap_or_else(|| panic!("there is no stage {name}"))
+    };
+    assert!(stage("runtime").contains("\nUSER 65532:65532\n"));
+    assert!(stage("runtime").starts_with("${RUNTIME_IMAGE}") && file.contains("distroless"));
+    assert!(
+        stage("service").starts_with("runtime ") && stage("service").contains("\nENV RELEASE=${RELEASE}\n")
+    );
+    for program in ["voting-app", "voting-analytics", "voting-storage"] {
+        let (is_service, stage) = (program != "voting-storage", stage(program));
+        assert!(stage.starts_with(if is_service { "service " } else { "runtime " }), "{program}");
+        assert!(stage.contains(&format!("\nENTRYPOINT [\"{program}\"]")), "{program}");
+        assert!(!stage.contains("\nUSER ") && !stage.contains("\nRUN "), "{program}");
+        let check = format!(" CMD [\"{program}\", \"check\"]");
+        assert_eq!(stage.contains("HEALTHCHECK ") && stage.contains(&check), is_service, "{program}");
+    }
 }
 
 #[test]

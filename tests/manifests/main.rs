@@ -1,14 +1,17 @@
-//! The manifests of `k8s/` and `istio/`, and the tutorial that applies them.
+//! The manifests of `k8s/`, `istio/` and `docker/`, and the tutorial that applies them.
 //!
 //! - [`parse`]: every document strictly, against the types of Kubernetes and Istio.
 //! - [`steps`]: what there is after each step of the tutorial, and what `kubectl apply` prints on the way.
 //! - [`routing`]: routes, subsets, services and ports fit together after each step.
 //! - [`pods`]: every pod is restricted, bounded, probed, and finds what it names.
-//! - [`images`]: image tags against the release table, and the command that sets the registry.
+//! - [`images`]: image tags against the release table, how images are built, and the command that sets the registry.
+//! - [`compose`]: what `docker compose up` starts. [`gateway`]: its Envoy routes as the mesh does.
 //! - [`tutorial`]: the commands and file names of `docs/tutorial.md`.
 //!
 //! What Istio itself makes of all this is asked in `tests/mesh`.
 
+mod compose;
+mod gateway;
 mod images;
 mod istio;
 mod parse;

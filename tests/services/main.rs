@@ -2,6 +2,7 @@
 
 mod analytics;
 mod bad_input;
+mod check;
 mod feature_flag;
 mod openapi;
 mod outage;

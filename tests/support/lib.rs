@@ -5,10 +5,12 @@
 //! - [`process`]: the system's own programs as child processes.
 //! - [`ledger`]: a load of votes in which every ballot is accounted for.
 //! - [`faults`]: a cluster of the programs behind a [`balancer`], and what can be done to it.
+//! - [`compose`]: the containers of `docker compose up`.
 //! - [`deployment`]: the programs together. [`http`]: a visitor of the page. [`browser`]: one with a real browser.
 
 pub mod balancer;
 pub mod browser;
+pub mod compose;
 pub mod deployment;
 pub mod faults;
 pub mod http;

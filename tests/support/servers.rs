@@ -97,8 +97,26 @@ impl OwnServer {
 /// Where a shared server is, and what ends it with the tests.
 enum Shared {
     Given(String),
-    Container { address: SocketAddr, _container: Box<ContainerAsync<GenericImage>> },
-    Program { address: SocketAddr, _server: Box<OwnServer> },
+    /// It stands in a static, which is never dropped: the watchdog removes the container when the process ends.
+    Container {
+        address: SocketAddr,
+        _container: Box<ContainerAsync<GenericImage>>,
+        _watchdog: Watchdog,
+    },
+    Program {
+        address: SocketAddr,
+        _server: Box<OwnServer>,
+    },
+}
+
+impl Shared {
+    /// A container that listens on this port.
+    async fn container(container: ContainerAsync<GenericImage>, port: u16) -> Self {
+        let _watchdog = Watchdog::new(&format!("docker rm --force --volumes {}", container.id()));
+        let port = container.get_host_port_ipv4(port).await.unwrap();
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        Self::Container { address, _container: Box::new(container), _watchdog }
+    }
 }
 
 fn text(path: &Path) -> String {

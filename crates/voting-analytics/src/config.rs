@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::Parser;
+use voting_service::check::Command;
 use voting_service::config::ServeArgs;
 use voting_service::release::{AnalyticsRelease, Release};
 use voting_storage::config::{PollArgs, StoreArgs};
@@ -14,6 +15,10 @@ pub const READ_LIMITS: Duration = Duration::from_millis(1000);
 #[derive(Parser, Debug)]
 #[command(name = "voting-analytics", version, about)]
 pub struct Config {
+    /// What it does instead.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
     /// Release that is served: 1.0 (counts), 1.1 (totals and percentages) or 2.0 (the same, from MySQL).
     #[arg(long, env = "RELEASE", value_name = "RELEASE", default_value = "1.0")]
     pub release: Release<AnalyticsRelease>,

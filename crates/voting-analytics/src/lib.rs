@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use prometheus_client::registry::Registry;
+use voting_service::check::{Command, check};
 use voting_service::lifecycle::Lifecycle;
 use voting_service::metrics::{HttpMetrics, registry};
 use voting_service::observe::Observed;
@@ -58,11 +59,14 @@ impl Analytics {
     }
 }
 
-/// Runs the program until it is asked to leave.
+/// Runs the program until it is asked to leave, or does what its command says.
 ///
 /// # Errors
-/// One line for the operator: a setting or a port that can't be used.
+/// One line for the operator: a setting or a port that can't be used, or what `check` found.
 pub async fn run(config: Config) -> anyhow::Result<()> {
+    if let Some(Command::Check) = config.command {
+        return check(&config.serve).await;
+    }
     let release = config.release.0;
     let url = config.store.url(release.storage.kind)?;
     let (analytics, registry) = Analytics::open(release, config.poll.choices()?, &url)?;

@@ -2,6 +2,7 @@
 
 use clap::builder::{StringValueParser, TypedValueParser};
 use clap::{Args, Parser};
+use voting_service::check::Command;
 use voting_service::config::ServeArgs;
 use voting_service::release::{AppRelease, Release};
 use voting_storage::config::{InvalidSetting, PollArgs, StoreArgs, port};
@@ -12,6 +13,10 @@ use crate::analytics::AnalyticsUrl;
 #[derive(Parser, Debug)]
 #[command(name = "voting-app", version, about)]
 pub struct Config {
+    /// What it does instead.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
     /// Release that is served: 1.0 (votes in Redis) or 2.0 (votes in MySQL).
     #[arg(long, env = "RELEASE", value_name = "RELEASE", default_value = "1.0")]
     pub release: Release<AppRelease>,

@@ -2,7 +2,7 @@
 //!
 //! - [`release`]: the table of what each release of each component is.
 //! - [`config`]: the settings that every service has.
-//! - [`program`]: a service from its start to its exit code.
+//! - [`program`]: a service from its start to its exit code; [`check`]: whether one is ready.
 //! - [`server`]: serving connections, with limits, until the shutdown.
 //! - [`lifecycle`]: ready, draining, gone; the signals that start the shutdown.
 //! - [`admin`]: the port for the operator: `/livez`, `/readyz`, `/metrics`.
@@ -13,6 +13,7 @@
 //! - [`headers`]: the header that names the serving releases.
 
 pub mod admin;
+pub mod check;
 pub mod config;
 pub mod feature_flag;
 pub mod headers;

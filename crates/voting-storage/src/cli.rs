@@ -104,6 +104,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
             println!("{url} answers.");
         }
         Command::Transfer { from, to, dry_run } => {
+            let [from, to] = [settings.store.with_password(&from)?, settings.store.with_password(&to)?];
             let (source, target) = (open(&from)?, open(&to)?);
             let work = if dry_run {
                 transfer::preview(source.as_ref(), target.as_ref()).await

@@ -5,10 +5,11 @@
 
 use std::ffi::OsString;
 use std::fmt;
+use std::path::PathBuf;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::poll::{Choice, Choices, EqualChoices};
 use crate::store::StoreKind;
@@ -68,7 +69,7 @@ pub struct StoreArgs {
     #[arg(long, env = "MYSQL_USER", value_name = "NAME", default_value = "dbuser")]
     pub mysql_user: String,
 
-    /// Password of that user.
+    /// Password of that user, and of the user in a mysql: URL that has none.
     #[arg(
         long,
         env = "MYSQL_PASSWORD",
@@ -79,6 +80,10 @@ pub struct StoreArgs {
     )]
     pub mysql_password: SecretString,
 
+    /// File that holds this password, such as a mounted secret, instead of MYSQL_PASSWORD.
+    #[arg(long, env = "MYSQL_PASSWORD_FILE", value_name = "FILE")]
+    pub mysql_password_file: Option<PathBuf>,
+
     /// Database in MySQL; it must be there, its tables are made.
     #[arg(long, env = "MYSQL_DATABASE", value_name = "NAME", default_value = "azurevote")]
     pub mysql_database: String,
@@ -88,10 +93,11 @@ impl StoreArgs {
     /// The URL of the store: `STORAGE_URL`, else what the variables of this kind of store say.
     ///
     /// # Errors
-    /// [`InvalidSetting`]: a host or a name that can't stand in a URL, or no variables for this kind.
+    /// [`InvalidSetting`]: a host or a name that can't stand in a URL, a password that can't be read, or no variables
+    /// for this kind.
     pub fn url(&self, kind: StoreKind) -> Result<StoreUrl, InvalidSetting> {
         if let Some(url) = &self.storage_url {
-            return Ok(url.clone());
+            return self.with_password(url);
         }
         let no_host = |variable: &str, host: &str| {
             InvalidSetting::of(variable, host, "is not a host; allowed: a host name or an IP address")
@@ -103,7 +109,7 @@ impl StoreArgs {
                 &self.mysql_host,
                 self.mysql_port,
                 &self.mysql_user,
-                &self.mysql_password,
+                &self.password()?,
                 &self.mysql_database,
             )
             .map_err(|_| no_host("MYSQL_HOST", &self.mysql_host)),
@@ -111,6 +117,30 @@ impl StoreArgs {
                 Err(InvalidSetting::of("STORAGE_URL", "", "is not set; allowed: the URL of a store"))
             }
         }
+    }
+
+    /// A URL that was given; one of MySQL without a password gets the one of these settings.
+    ///
+    /// # Errors
+    /// [`InvalidSetting`]: the password can't be read.
+    pub fn with_password(&self, url: &StoreUrl) -> Result<StoreUrl, InvalidSetting> {
+        if url.lacks_password() { Ok(url.with_password(&self.password()?)) } else { Ok(url.clone()) }
+    }
+
+    /// The password of MySQL.
+    fn password(&self) -> Result<SecretString, InvalidSetting> {
+        let Some(file) = &self.mysql_password_file else {
+            return Ok(self.mysql_password.clone());
+        };
+        let wrong = |wrong: String| InvalidSetting::of("MYSQL_PASSWORD_FILE", &file.to_string_lossy(), wrong);
+        if !self.mysql_password.expose_secret().is_empty() {
+            return Err(wrong("is set beside MYSQL_PASSWORD; allowed: one of the two".to_owned()));
+        }
+        let text = std::fs::read_to_string(file).map_err(|error| {
+            wrong(format!("can't be read ({error}); allowed: a file that holds the password"))
+        })?;
+        // Editors and `echo` end a file with a line break, which is no part of the password.
+        Ok(text.trim_end_matches(['\r', '\n']).into())
     }
 }
 
@@ -243,6 +273,41 @@ mod tests {
             "{error}"
         );
         assert!(!error.contains("secret"));
+    }
+
+    fn url(arguments: &[&str]) -> Result<String, String> {
+        let arguments = ["program"].iter().chain(arguments).copied();
+        let store = parse_from::<Settings>(arguments).map_err(|error| error.to_string())?.store;
+        let url = store.url(StoreKind::MySql).map_err(|error| error.to_string())?;
+        Ok(url.expose().to_owned())
+    }
+
+    #[test]
+    fn a_password_may_be_in_a_file_and_is_used_where_a_url_has_none() {
+        let file = std::env::temp_dir().join(format!("voting-password-{}", std::process::id()));
+        std::fs::write(&file, "p@ss%\n").unwrap();
+        let name = file.to_str().unwrap();
+        let default = url(&["--mysql-password-file", name]);
+        assert_eq!(default.unwrap(), "mysql://dbuser:p%40ss%25@localhost:3306/azurevote");
+        let bare = url(&["--storage-url", "mysql://u@h/d", "--mysql-password-file", name]);
+        assert_eq!(bare.unwrap(), "mysql://u:p%40ss%25@h/d");
+        let bare = url(&["--storage-url", "mysql://u@h/d?ssl-mode=REQUIRED", "--mysql-password", "x"]);
+        assert_eq!(bare.unwrap(), "mysql://u:x@h/d?ssl-mode=REQUIRED");
+        let full = url(&["--storage-url", "mysql://u:own@h/d", "--mysql-password-file", name]);
+        assert_eq!(full.unwrap(), "mysql://u:own@h/d");
+        let both = url(&["--mysql-password", "secret", "--mysql-password-file", name]).unwrap_err();
+        assert_eq!(
+            both,
+            format!("MYSQL_PASSWORD_FILE: {name:?} is set beside MYSQL_PASSWORD; allowed: one of the two")
+        );
+        std::fs::remove_file(&file).unwrap();
+        let gone = url(&["--mysql-password-file", name]).unwrap_err();
+        assert_eq!(
+            gone,
+            format!(
+                "MYSQL_PASSWORD_FILE: {name:?} can't be read (No such file or directory (os error 2)); allowed: a file that holds the password"
+            )
+        );
     }
 
     #[test]

@@ -51,8 +51,6 @@ impl StoreUrl {
     ) -> Result<Self, InvalidStoreUrl> {
         let mut url =
             url::Url::parse(&format!("mysql://{}:{port}", bracketed(host))).map_err(|_| InvalidStoreUrl)?;
-        // The setters take a percent sign for the start of an escape, so it is escaped first.
-        let escaped = |text: &str| text.replace('%', "%25");
         url.set_username(&escaped(user)).map_err(|()| InvalidStoreUrl)?;
         url.set_password(Some(&escaped(password.expose_secret()))).map_err(|()| InvalidStoreUrl)?;
         url.path_segments_mut().map_err(|()| InvalidStoreUrl)?.push(database);
@@ -97,10 +95,38 @@ impl StoreUrl {
         self.cluster
     }
 
+    /// Whether it is a URL of MySQL that has a user and no password; or several of which one is.
+    pub(crate) fn lacks_password(&self) -> bool {
+        let url = url::Url::parse(self.expose());
+        self.parts.iter().any(Self::lacks_password)
+            || self.kind == StoreKind::MySql
+                && url.is_ok_and(|url| !url.username().is_empty() && url.password().is_none())
+    }
+
+    /// The same place with this password, where one is lacking.
+    pub(crate) fn with_password(&self, password: &SecretString) -> Self {
+        let mut changed = self.clone();
+        for part in &mut changed.parts {
+            *part = part.with_password(password);
+        }
+        if self.lacks_password()
+            && let Ok(mut url) = url::Url::parse(self.expose())
+            && url.set_password(Some(&escaped(password.expose_secret()))).is_ok()
+        {
+            changed.text = url.as_str().into();
+        }
+        changed
+    }
+
     /// The whole text, password included, for the driver alone.
     pub(crate) fn expose(&self) -> &str {
         self.text.expose_secret()
     }
+}
+
+/// The setters of a URL take a percent sign for the start of an escape, so it is escaped first.
+fn escaped(text: &str) -> String {
+    text.replace('%', "%25")
 }
 
 /// An IPv6 address stands in brackets in a URL.

@@ -1,7 +1,9 @@
 //! The project's own commands.
 
 mod bench;
+mod compose_test;
 mod go;
+mod images;
 mod ledger;
 mod mesh;
 mod rollouts;
@@ -35,6 +37,10 @@ enum Command {
     Ledger(ledger::Arguments),
     /// Take the pictures in docs/images anew, in a real browser.
     Screenshots,
+    /// Build all container images; needs a Docker engine.
+    Images,
+    /// Build the images and take `docker compose up` through the steps and through restarts, with votes.
+    ComposeTest,
 }
 
 fn main() -> ExitCode {
@@ -45,6 +51,8 @@ fn main() -> ExitCode {
         Command::Rollouts => rollouts::run(),
         Command::Ledger(arguments) => ledger::run(&arguments),
         Command::Screenshots => screenshots::run(),
+        Command::Images => images::run(),
+        Command::ComposeTest => compose_test::run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

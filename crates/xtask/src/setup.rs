@@ -38,7 +38,31 @@ pub fn step<T>(what: &str, work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::
     Ok(done)
 }
 
-/// The repository's own folder.
+/// What a command prints.
+pub fn output(command: &mut Command) -> anyhow::Result<String> {
+    let shown = format!("{command:?}").replace('"', "");
+    let output = command.output().with_context(|| format!("can't start: {shown}"))?;
+    if !output.status.success() {
+        bail!("failed ({}): {shown}\n{}", output.status, String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+/// Makes sure that a Docker engine answers, with the plugins that the images and compose need.
+pub fn engine() -> anyhow::Result<()> {
+    for (arguments, lacks) in [
+        (["version", "--format={{.Server.Version}}"], "a Docker engine that answers"),
+        (["buildx", "version"], "Docker's plugin buildx"),
+        (["compose", "version"], "Docker's plugin compose, version 2"),
+    ] {
+        if output(Command::new("docker").args(arguments)).is_err() {
+            bail!("this machine lacks {lacks}; `docker {}` says why", arguments.join(" "));
+        }
+    }
+    Ok(())
+}
+
+/// The root of the repository.
 pub fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("xtask is in crates/").to_owned()
 }

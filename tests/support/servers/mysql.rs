@@ -112,9 +112,7 @@ async fn shared() -> Shared {
             .with_env_var("MYSQL_ROOT_HOST", "%")
             .with_startup_timeout(Duration::from_secs(180));
         let container = image.start().await.expect("Docker answers, but a MySQL can't be started in it");
-        let port = container.get_host_port_ipv4(3306).await.unwrap();
-        let address = SocketAddr::from(([127, 0, 0, 1], port));
-        return Shared::Container { address, _container: Box::new(container) };
+        return Shared::container(container, 3306).await;
     }
     let server = start().await;
     Shared::Program { address: server.address, _server: Box::new(server) }

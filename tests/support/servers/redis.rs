@@ -132,9 +132,7 @@ async fn shared() -> Shared {
             .with_exposed_port(ContainerPort::Tcp(6379))
             .with_wait_for(WaitFor::message_on_stdout("Ready to accept connections"));
         let container = image.start().await.expect("Docker answers, but a Redis can't be started in it");
-        let port = container.get_host_port_ipv4(6379).await.unwrap();
-        let address = SocketAddr::from(([127, 0, 0, 1], port));
-        return Shared::Container { address, _container: Box::new(container) };
+        return Shared::container(container, 6379).await;
     }
     let server = start(&["--save", ""]).await;
     Shared::Program { address: server.address, _server: Box::new(server) }

@@ -1,0 +1,62 @@
+//! The command `check`, which a container's health check runs.
+
+use std::time::{Duration, Instant};
+
+use voting_tests::free_port;
+use voting_tests::process::{Ended, Service, Signal, run};
+
+/// No store is there; a service serves all the same.
+const STORE: (&str, &str) = ("STORAGE_URL", "redis://127.0.0.1:1");
+
+async fn check(program: &str, service: &Service) -> Ended {
+    let port = service.admin.port().to_string();
+    // The image has the same settings for the check as for the service, the release among them.
+    run(program, &["check"], &[("ADMIN_PORT", &port), ("RELEASE", "1.0"), STORE]).await
+}
+
+#[tokio::test]
+async fn check_succeeds_while_the_service_serves_with_or_without_its_store() {
+    for program in ["voting-app", "voting-analytics"] {
+        let service = Service::start(program, &[STORE]).await;
+        let ended = check(program, &service).await;
+        assert!(ended.success, "{program}: {}", ended.stderr);
+        assert_eq!((ended.stdout.as_str(), ended.stderr.as_str()), ("", ""), "{program}");
+    }
+}
+
+#[tokio::test]
+async fn check_fails_in_one_line_and_in_time() {
+    for program in ["voting-app", "voting-analytics"] {
+        let service = Service::start(program, &[STORE]).await;
+
+        service.signal(Signal::Stop);
+        let start = Instant::now();
+        let frozen = check(program, &service).await;
+        assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+        service.signal(Signal::Continue);
+
+        service.signal(Signal::Terminate);
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let leaving = check(program, &service).await;
+
+        let admin = service.admin;
+        drop(service);
+        let port = free_port().to_string();
+        let absent = run(program, &["check"], &[("ADMIN_PORT", &port)]).await;
+        let any_port = run(program, &["--admin-port", "0", "check"], &[]).await;
+
+        for (ended, line) in [
+            (frozen, format!("the admin port {admin}: no answer within 2 seconds")),
+            (leaving, format!("the admin port {admin}: 503 Service Unavailable: [-]shutdown failed")),
+            (absent, format!("the admin port 127.0.0.1:{port}: Connection refused (os error 111)")),
+            (
+                any_port,
+                "ADMIN_PORT: \"0\" leaves the port open, so check can't know it; allowed: a number from 1 to 65535"
+                    .to_owned(),
+            ),
+        ] {
+            assert!(!ended.success, "{line}");
+            assert_eq!(ended.stderr, format!("{program}: {line}\n"));
+        }
+    }
+}
