@@ -112,7 +112,11 @@ impl<W: Worker> Lane<W> {
 async fn run<W: Worker>(mut worker: W, mut queue: mpsc::Receiver<Job<W>>, metrics: LaneMetrics) {
     let mut jobs = Vec::with_capacity(W::MAX_GROUP);
     while queue.recv_many(&mut jobs, W::MAX_GROUP).await > 0 {
-        let ready = worker.prepare().await;
+        if let Err(answer) = worker.prepare().await {
+            // Nobody is decided on: who gave up meanwhile was not served, and is not told that it may have been.
+            jobs.drain(..).for_each(|job| drop(job.reply.send(answer.clone())));
+            continue;
+        }
         jobs.retain(|job| !job.decided.swap(true, Ordering::AcqRel));
         let Some(until) = jobs.iter().map(|job| job.deadline).min() else {
             continue;
@@ -122,13 +126,8 @@ async fn run<W: Worker>(mut worker: W, mut queue: mpsc::Receiver<Job<W>>, metric
             span.follows_from(&job.span);
         });
         let (group, replies): (Vec<_>, Vec<_>) = jobs.drain(..).map(|job| (job.request, job.reply)).unzip();
-        let answers = match ready {
-            Ok(()) => {
-                metrics.group_size.observe(group.len() as f64);
-                worker.serve(&group, until).instrument(span).await
-            }
-            Err(answer) => vec![answer; group.len()],
-        };
+        metrics.group_size.observe(group.len() as f64);
+        let answers = worker.serve(&group, until).instrument(span).await;
         debug_assert_eq!(answers.len(), group.len());
         for (reply, answer) in replies.into_iter().zip(answers) {
             // A requester that gave up has been told so; its answer is of no use.
