@@ -128,7 +128,7 @@ async fn the_operators_port_is_another_one() {
         }
         let metrics = admin.get("/metrics").await.text;
         assert!(metrics.contains("voting_build_info{"), "{metrics}");
-        let counted = "voting_votes_total{choice=\"Cats\",outcome=\"counted\"} 1";
+        let counted = "choice=\"Cats\",outcome=\"counted\"} 1";
         assert_eq!(metrics.contains(counted), votes, "{metrics}");
     }
 }
