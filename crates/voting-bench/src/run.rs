@@ -77,6 +77,9 @@ impl Bench<'_> {
         if self.wants("mysql") {
             self.on_mysql().await?;
         }
+        if self.wants("split") {
+            self.split().await?;
+        }
         if self.wants("start") {
             self.start().await?;
         }
@@ -233,6 +236,61 @@ impl Bench<'_> {
             ("a full store", full.analytics.address),
         )
         .await
+    }
+
+    /// Votes through several apps on one database, whose row of a choice they all want, and on several.
+    async fn split(&mut self) -> anyhow::Result<()> {
+        const APPS: usize = 4;
+        const CONNECTIONS: usize = 64;
+        let mysql = MySql::own().await;
+        let parts: Vec<_> = (0..APPS).map(|part| format!("{}_{part}", mysql.url())).collect();
+        for part in 0..APPS {
+            mysql.execute(&format!("CREATE DATABASE {}_{part}", mysql.name())).await;
+        }
+        let start = async |store: &str| {
+            let mut apps = Vec::new();
+            for _ in 0..APPS {
+                apps.push(Service::start("voting-app", &[("RELEASE", "2.0"), ("STORAGE_URL", store)]).await);
+            }
+            apps
+        };
+        let (one, several) = (start(&mysql.url()).await, start(&parts.join(" ")).await);
+        let work = format!("`POST /` on MySQL through {APPS} apps, split over {APPS} databases");
+        let mut row = Row::new(work, APPS * CONNECTIONS, "one database", f64::NAN);
+        for round in 1..=self.arguments.rounds {
+            row.limit.push(self.load_all("one database", &one, CONNECTIONS, round).await?);
+            row.ours.push(self.load_all("several databases", &several, CONNECTIONS, round).await?);
+        }
+        self.bar.println(row.line());
+        self.report.rows.push(row);
+        Ok(())
+    }
+
+    /// Votes on all of these apps at once.
+    async fn load_all(
+        &self,
+        name: &str,
+        apps: &[Service],
+        connections: usize,
+        round: u64,
+    ) -> anyhow::Result<Measured> {
+        let loads: Vec<_> = apps
+            .iter()
+            .map(|app| app.address)
+            .map(|address| tokio::spawn(load(address, Work::Vote, connections, self.arguments.seconds)))
+            .collect();
+        self.bar.set_message(format!("round {round}: votes through {} apps on {name}", apps.len()));
+        let mut all = Measured { rate: 0.0, p50: 0.0, p99: 0.0, wrong: 0 };
+        for load in loads {
+            let Measured { rate, p50, p99, wrong } = load.await??;
+            all = Measured {
+                rate: all.rate + rate,
+                p50: all.p50.max(p50),
+                p99: all.p99.max(p99),
+                wrong: all.wrong + wrong,
+            };
+        }
+        Ok(all)
     }
 
     /// As many ballots as are wanted, with ids of this moment, straight into the tables.
