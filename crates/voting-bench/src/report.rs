@@ -96,7 +96,7 @@ impl Report {
     /// The report in Markdown.
     pub fn text(&self, rounds: u64, seconds: u64, machine: &str) -> String {
         let mut text = format!(
-            "<!-- Written by `cargo xtask bench`. -->\n\n{machine}\n\n\
+            "{machine}\n\n\
              Each work and its limit in turn, {rounds} rounds of {seconds} seconds; medians. Rates are answers a second, with the \
              time that 99 of 100 answers kept within. The ratio is the median of the rounds' ratios.\n\n\
              | work | connections | limit | limit a second (p99) | ours a second (p99) | ratio | goal | |\n\

@@ -171,7 +171,7 @@ impl Bench<'_> {
             drop(viewers);
             tokio::time::sleep(Duration::from_millis(500)).await;
         }
-        self.report.rows.push(row);
+        self.keep(row);
         Ok(())
     }
 
@@ -261,8 +261,7 @@ impl Bench<'_> {
             row.limit.push(self.load_all("one database", &one, CONNECTIONS, round).await?);
             row.ours.push(self.load_all("several databases", &several, CONNECTIONS, round).await?);
         }
-        self.bar.println(row.line());
-        self.report.rows.push(row);
+        self.keep(row);
         Ok(())
     }
 
@@ -291,6 +290,16 @@ impl Bench<'_> {
             };
         }
         Ok(all)
+    }
+
+    /// Keeps a row, and shows it at once, also where nobody sees the progress bar.
+    fn keep(&mut self, row: Row) {
+        if self.bar.is_hidden() {
+            eprintln!("{}", row.line());
+        } else {
+            self.bar.println(row.line());
+        }
+        self.report.rows.push(row);
     }
 
     /// As many ballots as are wanted, with ids of this moment, straight into the tables.
@@ -352,8 +361,7 @@ impl Bench<'_> {
             row.limit.push(self.load(limit.0, limit.1, asked, connections, round).await?);
             row.ours.push(self.load(ours.0, ours.1, asked, connections, round).await?);
         }
-        self.bar.println(row.line());
-        self.report.rows.push(row);
+        self.keep(row);
         Ok(())
     }
 
