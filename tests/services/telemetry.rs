@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
 use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTraceServiceRequest, ExportTraceServiceResponse,
@@ -168,6 +168,41 @@ async fn one_trace_goes_from_the_gateway_through_app_and_analytics_to_the_store(
     .await;
     span(&spans, &"2".repeat(32), "voting-analytics", "tally").await;
     assert!(spans.lock().unwrap().iter().all(|span| span.trace != "1".repeat(32)));
+}
+
+#[tokio::test]
+async fn a_call_goes_out_with_w3c_and_b3_headers_of_its_own_span() {
+    let redis = Redis::database().await;
+    let (endpoint, spans) = collector().await;
+    let seen: Arc<Mutex<Vec<HeaderMap>>> = Arc::default();
+    let keep = seen.clone();
+    let analytics =
+        Router::new().fallback(async move |headers: HeaderMap| keep.lock().unwrap().push(headers));
+    let analytics = format!("http://{}", upstream(analytics).await);
+    let settings = [
+        ("STORAGE_URL", &*redis.url()),
+        ("ANALYTICS_URL", &analytics),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint),
+        ("OTEL_BSP_SCHEDULE_DELAY", "100"),
+    ];
+    let app = Service::start("voting-app", &settings).await;
+    let b3 = format!("{TRACE}-{GATEWAY_SPAN}-1");
+    send(
+        Visitor::new(app.url(""))
+            .request("GET", "/")
+            .header("b3", b3)
+            .header("x-b3-parentspanid", "1".repeat(16)),
+    )
+    .await;
+
+    let call = span(&spans, TRACE, "voting-app", "GET").await.id;
+    let headers = seen.lock().unwrap()[0].clone();
+    let header = |name: &str| headers.get(name).map(|value| value.to_str().unwrap().to_owned());
+    assert_eq!(header("traceparent"), Some(format!("00-{TRACE}-{call}-01")));
+    assert_eq!(header("b3"), Some(format!("{TRACE}-{call}-1")));
+    let several = ["x-b3-traceid", "x-b3-spanid", "x-b3-sampled"].map(header);
+    assert_eq!(several, [Some(TRACE.to_owned()), Some(call), Some("1".to_owned())]);
+    assert_eq!(header("x-b3-parentspanid"), None);
 }
 
 #[tokio::test]
