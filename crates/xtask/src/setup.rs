@@ -8,7 +8,7 @@ use anyhow::{Context as _, bail};
 
 /// Runs a command with its output shown.
 pub fn run(command: &mut Command) -> anyhow::Result<()> {
-    let shown = format!("{:?}", command).replace('"', "");
+    let shown = shown(command);
     println!("+ {shown}");
     let status = command.status().with_context(|| format!("can't start: {shown}"))?;
     if !status.success() {
@@ -38,9 +38,15 @@ pub fn step<T>(what: &str, work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::
     Ok(done)
 }
 
+/// A command as somebody would type it.
+fn shown(command: &Command) -> String {
+    let words: Vec<_> = std::iter::once(command.get_program()).chain(command.get_args()).collect();
+    words.join(std::ffi::OsStr::new(" ")).to_string_lossy().into_owned()
+}
+
 /// What a command prints.
 pub fn output(command: &mut Command) -> anyhow::Result<String> {
-    let shown = format!("{command:?}").replace('"', "");
+    let shown = shown(command);
     let output = command.output().with_context(|| format!("can't start: {shown}"))?;
     if !output.status.success() {
         bail!("failed ({}): {shown}\n{}", output.status, String::from_utf8_lossy(&output.stderr).trim());
