@@ -15,7 +15,6 @@ use anyhow::Context as _;
 use prometheus_client::registry::Registry;
 use voting_service::check::{Command, check};
 use voting_service::lifecycle::Lifecycle;
-use voting_service::metrics::{HttpMetrics, registry};
 use voting_service::observe::Observed;
 use voting_service::program::Program;
 use voting_service::release::{AnalyticsRelease, Released as _};
@@ -46,15 +45,10 @@ impl Analytics {
         choices: Choices,
         url: &StoreUrl,
     ) -> anyhow::Result<(Self, Registry)> {
-        let component = AnalyticsRelease::COMPONENT;
-        let mut registry = registry(component, release.version);
-        let metrics = HttpMetrics::register(&mut registry);
-        let store_metrics = StoreMetrics::default();
-        store_metrics.register(&mut registry);
-
+        let (observed, mut registry) = Observed::register(AnalyticsRelease::COMPONENT, release.version);
+        let metrics = StoreMetrics::register(&mut registry);
         let limits = Limits { deadline: READ_LIMITS, attempt: READ_LIMITS, ..Limits::default() };
-        let store = open_with(url, &choices, limits, store_metrics).with_context(|| url.to_string())?;
-        let observed = Observed { component, release: release.version, metrics };
+        let store = open_with(url, &choices, limits, metrics).with_context(|| url.to_string())?;
         Ok((Self { release, choices, store, observed }, registry))
     }
 }

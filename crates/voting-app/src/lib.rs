@@ -26,7 +26,6 @@ use anyhow::Context as _;
 use prometheus_client::registry::Registry;
 use voting_service::check::{Command, check};
 use voting_service::lifecycle::Lifecycle;
-use voting_service::metrics::{HttpMetrics, registry};
 use voting_service::observe::Observed;
 use voting_service::program::Program;
 use voting_service::release::{AppRelease, Released as _};
@@ -84,12 +83,9 @@ impl App {
         analytics: AnalyticsUrl,
         lifecycle: Lifecycle,
     ) -> anyhow::Result<(Self, Registry)> {
-        let component = AppRelease::COMPONENT;
-        let mut registry = registry(component, release.version);
-        let http = HttpMetrics::register(&mut registry);
+        let (observed, mut registry) = Observed::register(AppRelease::COMPONENT, release.version);
         let metrics = AppMetrics::register(&choices, &mut registry);
-        let store_metrics = StoreMetrics::default();
-        store_metrics.register(&mut registry);
+        let store_metrics = StoreMetrics::register(&mut registry);
 
         let store = open_with(store, &choices, Limits::default(), store_metrics)
             .with_context(|| store.to_string())?;
@@ -103,7 +99,7 @@ impl App {
             analytics,
             lifecycle,
             metrics,
-            observed: Observed { component, release: release.version, metrics: http },
+            observed,
         }));
         Ok((app, registry))
     }

@@ -15,7 +15,7 @@ use prometheus_client::registry::{Registry, Unit};
 use voting_storage::{Category, Choices, Tally};
 
 /// A registry for one release of a component, with its build information.
-pub fn registry(component: &'static str, release: &'static str) -> Registry {
+pub(crate) fn registry(component: &'static str, release: &'static str) -> Registry {
     let labels = [("component", component), ("release", release)];
     let mut registry =
         Registry::with_labels(labels.map(|(name, value)| (name.into(), value.into())).into_iter());
@@ -47,7 +47,7 @@ struct RequestLabels {
 
 impl HttpMetrics {
     /// New numbers, readable in the registry.
-    pub fn register(registry: &mut Registry) -> Self {
+    pub(crate) fn register(registry: &mut Registry) -> Self {
         let requests = Family::<RequestLabels, Histogram>::new_with_constructor(|| {
             Histogram::new([0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0])
         });

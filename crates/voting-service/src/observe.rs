@@ -6,9 +6,10 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::{Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::Response;
+use prometheus_client::registry::Registry;
 use tracing::{Instrument as _, field};
 
-use crate::metrics::HttpMetrics;
+use crate::metrics::{HttpMetrics, registry};
 use crate::trace;
 
 /// A service under observation.
@@ -20,6 +21,15 @@ pub struct Observed {
     pub release: &'static str,
     /// Its requests.
     pub metrics: HttpMetrics,
+}
+
+impl Observed {
+    /// A release of a component, and the registry in which its requests, and whatever else it counts, are readable.
+    pub fn register(component: &'static str, release: &'static str) -> (Self, Registry) {
+        let mut registry = registry(component, release);
+        let metrics = HttpMetrics::register(&mut registry);
+        (Self { component, release, metrics }, registry)
+    }
 }
 
 /// Observes a request. Numbers and spans have its route, so that no path that somebody makes up becomes a label.

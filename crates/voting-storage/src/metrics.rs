@@ -94,21 +94,23 @@ impl Default for StoreMetrics {
 }
 
 impl StoreMetrics {
-    /// Makes the numbers readable.
-    pub fn register(&self, registry: &mut Registry) {
+    /// New numbers, readable in the registry.
+    pub fn register(registry: &mut Registry) -> Self {
+        let metrics = Self::default();
         registry.register_with_unit(
             "voting_store_call_duration",
             "Time of one attempt at the store, for a whole group of requests",
             Unit::Seconds,
-            self.calls.clone(),
+            metrics.calls.clone(),
         );
-        registry.register("voting_store_group_size", GROUP_SIZE, self.group_sizes.clone());
-        registry.register("voting_store_waiting", WAITING, self.waiting.clone());
+        registry.register("voting_store_group_size", GROUP_SIZE, metrics.group_sizes.clone());
+        registry.register("voting_store_waiting", WAITING, metrics.waiting.clone());
         registry.register(
             "voting_store_connections",
             "Open connections to the store, of two that are kept and what is opened for something rare",
-            self.connections.clone(),
+            metrics.connections.clone(),
         );
+        metrics
     }
 
     pub(crate) fn lane(&self, operation: &'static str) -> LaneMetrics {

@@ -55,7 +55,6 @@ fn unpacked(image: &str) -> anyhow::Result<u64> {
     sizes.lines().map(|size| size.parse::<u64>().with_context(|| format!("the size of {image}"))).sum()
 }
 
-#[allow(clippy::cast_precision_loss, reason = "for people")]
 fn megabytes(bytes: u64) -> f64 {
     bytes as f64 / 1e6
 }
