@@ -2,15 +2,14 @@
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
-use tower_http::set_header::SetResponseHeaderLayer;
 use utoipa::OpenApi as _;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use voting_service::guard::Guard;
 use voting_service::headers::{VOTING_PATH, voting_path};
-use voting_service::server::guarded;
 use voting_storage::Category;
 
 use crate::Analytics;
@@ -28,13 +27,11 @@ pub fn routes(analytics: Analytics) -> Router {
         .fallback(|| async {
             problem(StatusCode::NOT_FOUND, "there is nothing here; allowed: GET /analytics")
         })
-        .with_state(analytics)
-        .layer(SetResponseHeaderLayer::overriding(VOTING_PATH.clone(), path))
-        .layer(SetResponseHeaderLayer::overriding(
-            header::CACHE_CONTROL,
-            http::HeaderValue::from_static("no-store"),
-        ));
-    guarded(routes, observed)
+        .with_state(analytics);
+    Guard::new(observed)
+        .header(VOTING_PATH.clone(), path)
+        .header(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))
+        .guard(routes)
 }
 
 /// What it answers, in OpenAPI.

@@ -2,7 +2,8 @@
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use voting_service::server::{MAX_BODY, MAX_COOKIES};
+use voting_service::guard::MAX_COOKIES;
+use voting_service::server::MAX_BODY;
 use voting_storage::{Ballot, Category, StoreError};
 
 use crate::App;
@@ -65,7 +66,7 @@ impl AppError {
             headers.insert(OUTCOME.clone(), HeaderValue::from_static(outcome.header()));
         }
         if told.outcome == Some(Outcome::Invalid) {
-            app.metrics.count_vote(None, Outcome::Invalid);
+            app.metrics.count_invalid();
         }
         if told.status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));

@@ -29,15 +29,9 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// All outcomes.
-    pub const ALL: [Self; 6] = [
-        Self::Counted,
-        Self::AlreadyCounted,
-        Self::Refused,
-        Self::Unconfirmed,
-        Self::Abandoned,
-        Self::Invalid,
-    ];
+    /// What can become of a ballot: all but [`Self::Invalid`].
+    const OF_BALLOTS: [Self; 5] =
+        [Self::Counted, Self::AlreadyCounted, Self::Refused, Self::Unconfirmed, Self::Abandoned];
 
     /// As the value of a label.
     fn label(self) -> &'static str {
@@ -80,8 +74,9 @@ impl From<&StoreError> for Outcome {
 /// The numbers; clones share them.
 #[derive(Clone, Debug)]
 pub struct AppMetrics {
-    votes: Family<VoteLabels, Counter>,
-    names: [String; 2],
+    /// By category and outcome, found once: to look them up by their labels for each vote takes as long as to count.
+    votes: [[Counter; Outcome::OF_BALLOTS.len()]; 2],
+    invalid: Counter,
     /// Browsers that follow the results as they change.
     pub viewers: Gauge,
     /// The calls of voting-analytics.
@@ -98,23 +93,23 @@ impl AppMetrics {
     /// New numbers, readable in the registry. Every series is there from the start: one that appears with its first
     /// vote would seem not to have grown.
     pub fn register(choices: &Choices, registry: &mut Registry) -> Self {
+        let votes = Family::<VoteLabels, Counter>::default();
+        let counter = |choice: &str, outcome: Outcome| {
+            votes.get_or_create_owned(&VoteLabels { choice: choice.to_owned(), outcome: outcome.label() })
+        };
         let metrics = Self {
-            votes: Family::default(),
-            names: Category::ALL.map(|category| choices.name(category).to_string()),
+            votes: Category::ALL.map(|category| {
+                let choice = choices.name(category).as_str();
+                Outcome::OF_BALLOTS.map(|outcome| counter(choice, outcome))
+            }),
+            invalid: counter("", Outcome::Invalid),
             viewers: Gauge::default(),
             analytics: AnalyticsMetrics::register(registry),
         };
-        for outcome in Outcome::ALL {
-            if outcome == Outcome::Invalid {
-                metrics.votes(None, outcome);
-            } else {
-                Category::ALL.into_iter().for_each(|category| drop(metrics.votes(Some(category), outcome)));
-            }
-        }
         registry.register(
             "voting_votes",
             "Votes by choice (none for what is invalid) and by what became of them",
-            metrics.votes.clone(),
+            votes,
         );
         registry.register("voting_viewers", "Browsers that follow the results live", metrics.viewers.clone());
         metrics
@@ -125,14 +120,9 @@ impl AppMetrics {
         OpenVote { metrics: self, category, outcome: Outcome::Abandoned }
     }
 
-    /// Counts a vote; one that is invalid has no choice.
-    pub fn count_vote(&self, category: Option<Category>, outcome: Outcome) {
-        self.votes(category, outcome).inc();
-    }
-
-    fn votes(&self, category: Option<Category>, outcome: Outcome) -> Counter {
-        let choice = category.map(|category| self.names[category.index()].clone()).unwrap_or_default();
-        self.votes.get_or_create_owned(&VoteLabels { choice, outcome: outcome.label() })
+    /// Counts what was no vote of this poll.
+    pub fn count_invalid(&self) {
+        self.invalid.inc();
     }
 }
 
@@ -154,7 +144,9 @@ impl OpenVote<'_> {
 
 impl Drop for OpenVote<'_> {
     fn drop(&mut self) {
-        self.metrics.count_vote(Some(self.category), self.outcome);
+        let of_category = &self.metrics.votes[self.category.index()];
+        let place = Outcome::OF_BALLOTS.iter().position(|outcome| *outcome == self.outcome);
+        place.map_or(&self.metrics.invalid, |place| &of_category[place]).inc();
     }
 }
 

@@ -7,20 +7,16 @@ mod poll;
 pub mod vote;
 
 use axum::Router;
-use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderName, HeaderValue, header};
-use axum::middleware::{Next, from_fn_with_state};
-use axum::response::Response;
+use axum::http::{HeaderValue, header};
 use axum::routing::get;
 use tower_http::csrf::CsrfLayer;
-use tower_http::set_header::SetResponseHeaderLayer;
 use utoipa::OpenApi as _;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use voting_service::guard::{Guard, has_too_many_cookies};
 use voting_service::headers::{VOTING_PATH, voting_path};
-use voting_service::server::{guarded, has_too_many_cookies};
 
 use crate::App;
 use crate::error::AppError;
@@ -37,8 +33,11 @@ pub fn routes(app: App) -> Router {
         let app = app.clone();
         move |_| AppError::CrossSite.into_page(&app)
     };
-    let header = |name: HeaderName, value| {
-        SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value))
+    let too_many_cookies = {
+        let app = app.clone();
+        move |request: &Request| {
+            has_too_many_cookies(request.headers()).then(|| AppError::TooManyCookies.into_page(&app))
+        }
     };
     let routes = documented()
         .0
@@ -48,12 +47,13 @@ pub fn routes(app: App) -> Router {
         })
         .fallback(async |State(app): State<App>| AppError::NotFound.into_page(&app))
         .layer(CsrfLayer::new().with_rejection_response(cross_site))
-        .layer(from_fn_with_state(app.clone(), limit_cookies))
-        .layer(SetResponseHeaderLayer::if_not_present(VOTING_PATH.clone(), path))
-        .layer(header(header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY))
-        .layer(header(header::X_FRAME_OPTIONS, "DENY"))
         .with_state(app);
-    guarded(routes, observed)
+    Guard::new(observed)
+        .header(VOTING_PATH.clone(), path)
+        .header(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(CONTENT_SECURITY_POLICY))
+        .header(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"))
+        .refuse(too_many_cookies)
+        .guard(routes)
 }
 
 /// What it answers, in OpenAPI; but for the files of the page, whose names are its own business.
@@ -72,11 +72,3 @@ fn documented() -> (Router<App>, OpenApi) {
 /// voting-app: the page on which people vote.
 #[derive(utoipa::OpenApi)]
 struct Api;
-
-async fn limit_cookies(State(app): State<App>, request: Request<Body>, next: Next) -> Response {
-    if has_too_many_cookies(&request) {
-        AppError::TooManyCookies.into_page(&app)
-    } else {
-        next.run(request).await
-    }
-}

@@ -16,6 +16,7 @@ pub mod admin;
 pub mod check;
 pub mod config;
 pub mod feature_flag;
+pub mod guard;
 pub mod headers;
 pub mod lifecycle;
 pub mod metrics;

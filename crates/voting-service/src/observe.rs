@@ -2,9 +2,8 @@
 
 use std::time::Instant;
 
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{MatchedPath, Request};
 use axum::http::{Method, StatusCode};
-use axum::middleware::Next;
 use axum::response::Response;
 use prometheus_client::registry::Registry;
 use tracing::{Instrument as _, field};
@@ -32,8 +31,12 @@ impl Observed {
     }
 }
 
-/// Observes a request. Numbers and spans have its route, so that no path that somebody makes up becomes a label.
-pub(crate) async fn observe(State(observed): State<Observed>, mut request: Request, next: Next) -> Response {
+/// Observes how a request is answered. Numbers and spans have its route, so that no path that somebody makes up becomes a label.
+pub(crate) async fn observe(
+    observed: &Observed,
+    mut request: Request,
+    answer: impl AsyncFnOnce(Request) -> Response,
+) -> Response {
     let start = Instant::now();
     let method = method(request.method());
     let path = request.uri().path().to_owned();
@@ -51,7 +54,7 @@ pub(crate) async fn observe(State(observed): State<Observed>, mut request: Reque
     );
     let trace_id = trace::enter(request.headers_mut(), &span);
 
-    let response = next.run(request).instrument(span.clone()).await;
+    let response = answer(request).instrument(span.clone()).await;
 
     let (status, took) = (response.status(), start.elapsed());
     span.record("http.response.status_code", status.as_u16());
@@ -59,7 +62,7 @@ pub(crate) async fn observe(State(observed): State<Observed>, mut request: Reque
         span.record("otel.status_code", "ERROR");
     }
     observed.metrics.observe(method, route, status.as_u16(), took);
-    log(&observed, method, &path, status, took.as_secs_f64(), &trace_id);
+    log(observed, method, &path, status, took.as_secs_f64(), &trace_id);
     response
 }
 

@@ -17,6 +17,13 @@ use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+/// The headers of which one is there if the request is part of a trace.
+static CONTEXT: [HeaderName; 3] = [
+    HeaderName::from_static("traceparent"),
+    HeaderName::from_static("b3"),
+    HeaderName::from_static("x-b3-traceid"),
+];
+
 /// The headers that go along with a call.
 static CARRIED: LazyLock<[HeaderName; 10]> = LazyLock::new(|| {
     [
@@ -44,13 +51,15 @@ static PROPAGATORS: LazyLock<TextMapCompositePropagator> = LazyLock::new(|| {
 /// Makes `span` a part of the request's trace, and gives the id by which its log lines are found: that of the trace,
 /// else the request's id. A request without either is given one, which goes along with its calls.
 pub(crate) fn enter(headers: &mut HeaderMap, span: &Span) -> String {
-    let remote = PROPAGATORS.extract_with_context(&Context::new(), &Headers(headers));
-    // Fails without an exporter; then there is no span to be a part.
-    let _ = span.set_parent(remote.clone());
-    for context in [span.context(), remote] {
-        let context = context.span().span_context().clone();
-        if context.is_valid() {
-            return context.trace_id().to_string();
+    if !span.is_disabled() || CONTEXT.iter().any(|name| headers.contains_key(name)) {
+        let remote = PROPAGATORS.extract_with_context(&Context::new(), &Headers(headers));
+        // Fails without an exporter; then there is no span to be a part.
+        let _ = span.set_parent(remote.clone());
+        for context in [span.context(), remote] {
+            let context = context.span().span_context().clone();
+            if context.is_valid() {
+                return context.trace_id().to_string();
+            }
         }
     }
     if let Some(id) = headers.get(&REQUEST_ID).and_then(|id| id.to_str().ok())

@@ -32,8 +32,9 @@ pub(crate) trait Backend: Send + Sync + 'static {
 /// One connection. Each method is one attempt; after an error or a time-out the session is dropped.
 #[async_trait]
 pub(crate) trait Session: Send + 'static {
-    /// Counts these ballots, all of them or, on an error other than `Unconfirmed`, none. No two have one id. The caller
-    /// gives up at `until`; a store that can tell must not count them later.
+    /// Counts these ballots, all of them or, on an error other than `Unconfirmed`, none. They come in the order of
+    /// their ids, of which no two are equal. The caller gives up at `until`; a store that can tell must not count them
+    /// later.
     async fn cast(&mut self, ballots: &[Ballot], until: Instant) -> Result<Vec<Cast>, StoreError>;
     /// Whether the store still answers; asked of a connection that was idle.
     async fn is_alive(&mut self) -> bool;

@@ -148,25 +148,29 @@ impl Session {
 impl grouped::Session for Session {
     async fn cast(&mut self, ballots: &[Ballot], until: Instant) -> Result<Vec<Cast>, StoreError> {
         let minute = |ballot: &Ballot| ballot.id.made().as_secs() / 60;
-        let mut minutes: Vec<_> = ballots.iter().map(minute).collect();
-        minutes.sort_unstable();
-        minutes.dedup();
-
         let mut call = self.cast.prepare_invoke();
         call.key(&self.keys.counts).arg(self.server_millis(until));
-        for minute in &minutes {
+        // In the order of their ids they are in that of their minutes.
+        for made_together in ballots.chunk_by(|a, b| minute(a) == minute(b)) {
+            let minute = minute(&made_together[0]);
             call.key(format!("{}{minute}", self.keys.ballots));
             call.arg((minute + 1) * 60 + BallotId::REMEMBERED.as_secs());
+            let digit = |ballot: &Ballot| [b'1', b'2'][ballot.category.index()];
+            call.arg(made_together.iter().map(digit).collect::<Vec<_>>());
+            for ballot in made_together {
+                call.arg(ballot.id.as_bytes());
+            }
         }
-        for ballot in ballots {
-            let set = minutes.binary_search(&minute(ballot)).unwrap_or_default() + 3;
-            call.arg(set).arg(ballot.category.index() + 1).arg(ballot.id.as_bytes());
+        let already: Vec<usize> = call.invoke_async(&mut self.connection).await.map_err(answering)?;
+        let mut casts = vec![Cast::Counted; ballots.len()];
+        for place in already {
+            // It counts from one.
+            let Some(cast) = place.checked_sub(1).and_then(|place| casts.get_mut(place)) else {
+                return Err(StoreError::unconfirmed("an answer that does not fit the question"));
+            };
+            *cast = Cast::AlreadyCounted;
         }
-        let counted: Vec<bool> = call.invoke_async(&mut self.connection).await.map_err(answering)?;
-        if counted.len() != ballots.len() {
-            return Err(StoreError::unconfirmed("an answer of another length than the question"));
-        }
-        Ok(counted.into_iter().map(|new| if new { Cast::Counted } else { Cast::AlreadyCounted }).collect())
+        Ok(casts)
     }
 
     async fn is_alive(&mut self) -> bool {

@@ -1,7 +1,7 @@
 //! `GET /`: the page.
 
-use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue};
+use axum::extract::{Request, State};
+use axum::http::HeaderValue;
 use axum::response::Response;
 use voting_service::feature_flag;
 use voting_service::headers::VOTING_PATH;
@@ -27,10 +27,11 @@ use crate::routes::feature_flag::refresh;
         ),
     )),
 )]
-pub(super) async fn show(State(app): State<App>, headers: HeaderMap) -> Response {
-    let results = app.analytics.results(&headers).await;
-    let flag_is_on = feature_flag::is_on(&headers);
-    let notice = Notice::read(&headers);
+pub(super) async fn show(State(app): State<App>, request: Request) -> Response {
+    let headers = request.headers();
+    let results = app.analytics.results(headers).await;
+    let flag_is_on = feature_flag::is_on(headers);
+    let notice = Notice::read(headers);
     let page = PollPage {
         app: &app,
         shown: Shown::new(&app, results.as_deref()),
@@ -46,10 +47,10 @@ pub(super) async fn show(State(app): State<App>, headers: HeaderMap) -> Response
         }
     }
     if flag_is_on {
-        refresh(&headers, &mut response);
+        refresh(headers, &mut response);
     }
     if notice.is_some() {
-        Notice::clear(&mut response, &headers);
+        Notice::clear(&mut response, headers);
     }
     response
 }

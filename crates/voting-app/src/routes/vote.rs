@@ -3,7 +3,8 @@
 use std::time::{Duration, SystemTime};
 
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName};
 use axum::response::{IntoResponse, Redirect, Response};
 use futures_util::StreamExt as _;
@@ -68,7 +69,8 @@ pub(super) struct VoteForm {
         ),
     ),
 )]
-pub(super) async fn cast(State(app): State<App>, headers: HeaderMap, body: Body) -> Response {
+pub(super) async fn cast(State(app): State<App>, request: Request) -> Response {
+    let (Parts { headers, .. }, body) = request.into_parts();
     match accept(&app, &headers, body).await {
         Ok((mut response, notice)) => {
             notice.leave(&mut response, &headers);

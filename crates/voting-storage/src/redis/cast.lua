@@ -1,31 +1,63 @@
 -- Counts ballots; all of them or none.
 -- KEYS: the count of each of the two choices, then the sets of ballot ids that are needed
--- ARGV: the latest time at which this may run (milliseconds of this server's clock), when each of the sets expires
---       (seconds), then for each ballot the place of its set in KEYS, the place of its choice in KEYS, its id
--- Gives 1 for each ballot that was counted, 0 for each that had been before.
+-- ARGV: the latest time at which this may run (milliseconds of this server's clock), then for each of the sets when it
+--       expires (seconds), the choices of its ballots (a digit each, 1 or 2), and their ids
+-- Gives the places, in the order of the ids, of the ballots that had been counted before.
 local time = redis.call('TIME')
 if time[1] * 1000 + math.floor(time[2] / 1000) > tonumber(ARGV[1]) then
   -- Whoever asked has been told that it failed, so it must not happen now.
   return redis.error_reply('LATE the request reached the store after its deadline')
 end
-local votes = {0, 0}
 for choice = 1, 2 do
   -- Fails before anything is written if the key holds something other than a count.
   redis.call('INCRBY', KEYS[choice], 0)
 end
-local counted = {}
-for i = #KEYS, #ARGV, 3 do
-  local set, choice, id = KEYS[tonumber(ARGV[i])], tonumber(ARGV[i + 1]), ARGV[i + 2]
-  local new = redis.call('SADD', set, id)
-  votes[choice] = votes[choice] + new
-  counted[#counted + 1] = new
+
+-- One command for all ids of a set, because a command for each would be most of the work.
+local function contains(set, ids)
+  local answer = redis.pcall('SMISMEMBER', set, unpack(ids))
+  if answer.err then
+    -- Redis before 6.2; another error comes again.
+    for i, id in ipairs(ids) do
+      answer[i] = redis.call('SISMEMBER', set, id)
+    end
+  end
+  return answer
+end
+
+local already, new, votes = {}, {}, {0, 0}
+local place, arg = 0, 2
+for set = 3, #KEYS do
+  local choices = ARGV[arg + 1]
+  local ids = {unpack(ARGV, arg + 2, arg + 1 + #choices)}
+  local is_known = contains(KEYS[set], ids)
+  new[set] = {}
+  for i, id in ipairs(ids) do
+    place = place + 1
+    if is_known[i] == 1 then
+      already[#already + 1] = place
+    else
+      table.insert(new[set], id)
+      local choice = tonumber(string.sub(choices, i, i))
+      votes[choice] = votes[choice] + 1
+    end
+  end
+  arg = arg + 2 + #choices
+end
+
+arg = 2
+for set = 3, #KEYS do
+  if #new[set] > 0 then
+    redis.call('SADD', KEYS[set], unpack(new[set]))
+    if redis.call('TTL', KEYS[set]) < 0 then
+      redis.call('EXPIREAT', KEYS[set], ARGV[arg])
+    end
+  end
+  arg = arg + 2 + #ARGV[arg + 1]
 end
 for choice = 1, 2 do
   if votes[choice] > 0 then
     redis.call('INCRBY', KEYS[choice], votes[choice])
   end
 end
-for set = 3, #KEYS do
-  redis.call('EXPIREAT', KEYS[set], ARGV[set - 1])
-end
-return counted
+return already
