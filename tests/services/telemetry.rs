@@ -333,8 +333,11 @@ async fn the_log_is_text_or_silent_when_asked() {
     let (app, _analytics) = start(&redis.url(), &[("LOG_FORMAT", "text")], Some(logs.path())).await;
     Visitor::new(app.url("")).get("/").await;
     let text = std::fs::read_to_string(logs.path().join("app")).unwrap();
-    let line = text.lines().find(|line| line.contains("answered GET / with 200")).unwrap();
-    assert!(line.contains("trace_id=") && !line.contains('\u{1b}'), "{line:?}");
+    let line = text.lines().find(|line| line.contains("A request was answered.")).unwrap();
+    assert!(
+        line.contains("status=200") && line.contains("trace_id=") && !line.contains('\u{1b}'),
+        "{line:?}"
+    );
 
     let logs = tempfile::tempdir().unwrap();
     let (app, _analytics) = start(&redis.url(), &[("RUST_LOG", "warn")], Some(logs.path())).await;

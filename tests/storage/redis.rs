@@ -1,6 +1,9 @@
 //! Redis: the contract, and the original's keys.
 
-use voting_storage::{BallotId, Cast, Category, Choices, StoreError, Tally, open};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::task::JoinSet;
+use voting_storage::{Ballot, BallotId, Cast, Category, Choices, StoreError, Tally, open};
 use voting_tests::servers::Redis;
 
 use crate::contract::{ballot, contract};
@@ -38,6 +41,60 @@ async fn ids_expire_after_they_are_no_longer_taken() {
     let seconds: u64 = redis.query("TTL", &[&keys[0]]).await;
     let remembered = BallotId::REMEMBERED.as_secs();
     assert!((remembered..=remembered + 60).contains(&seconds), "{seconds}");
+}
+
+#[tokio::test]
+async fn a_redis_that_cannot_be_asked_for_several_ids_at_once_will_do() {
+    // As it was before release 6.2.
+    let redis = Redis::with(&["--save", "", "--rename-command", "SMISMEMBER", "\"\""]).await;
+    let store = open(&redis.url().parse().unwrap(), &Choices::default()).unwrap();
+    let (first, second) = (ballot(Category::First), ballot(Category::Second));
+    assert_eq!(store.cast(first).await.unwrap(), Cast::Counted);
+    let again = Ballot { category: Category::Second, ..first };
+    let casts = tokio::join!(store.cast(again), store.cast(second), store.cast(first));
+    assert_eq!(casts.0.unwrap(), Cast::AlreadyCounted);
+    assert_eq!(casts.1.unwrap(), Cast::Counted);
+    assert_eq!(casts.2.unwrap(), Cast::AlreadyCounted);
+    assert_eq!(store.tally().await.unwrap(), Tally::new(1, 1));
+}
+
+#[tokio::test]
+async fn what_was_counted_is_told_apart_in_a_group_of_several_minutes() {
+    const MINUTES: u64 = 5;
+    let (url, redis) = empty().await;
+    let store = open(&url.parse().unwrap(), &Choices::default()).unwrap();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let made_ago = |minutes: u64, number: u8| {
+        let millis = format!("{:012x}", (now - Duration::from_secs(60 * minutes)).as_millis());
+        let id = format!("{}-{}-7000-8000-{number:012x}", &millis[..8], &millis[8..]);
+        let category = Category::ALL[usize::from(number) % 2];
+        Ballot { id: id.parse().unwrap(), category }
+    };
+    let ballots: Vec<_> =
+        (0..20).flat_map(|number| (0..MINUTES).map(move |minutes| (minutes, number))).collect();
+    let cast_all = async |ballots: Vec<(u64, u8)>| {
+        let mut casts = JoinSet::new();
+        for (place, (minutes, number)) in ballots.into_iter().enumerate() {
+            let (store, ballot) = (store.clone(), made_ago(minutes, number));
+            casts.spawn(async move { (place, store.cast(ballot).await.unwrap()) });
+        }
+        let mut casts = casts.join_all().await;
+        casts.sort_by_key(|(place, _)| *place);
+        casts.into_iter().map(|(_, cast)| cast).collect::<Vec<_>>()
+    };
+    // Every third was counted before.
+    let before = cast_all(ballots.iter().copied().step_by(3).collect()).await;
+    assert!(before.iter().all(|cast| *cast == Cast::Counted));
+    for (place, cast) in cast_all(ballots.clone()).await.into_iter().enumerate() {
+        assert_eq!(cast == Cast::AlreadyCounted, place % 3 == 0, "{:?}", ballots[place]);
+    }
+    assert_eq!(store.tally().await.unwrap(), Tally::new(50, 50));
+    let sets: Vec<String> = redis.query("KEYS", &["voting:*:ballots:*"]).await;
+    assert_eq!(sets.len() as u64, MINUTES);
+    for set in sets {
+        assert_eq!(redis.query::<u64>("SCARD", &[&set]).await, 20);
+        assert!(redis.query::<i64>("TTL", &[&set]).await > 0);
+    }
 }
 
 #[tokio::test]

@@ -20,18 +20,17 @@ use crate::summary;
 pub fn routes(analytics: Analytics) -> Router {
     let release = analytics.release;
     let path = voting_path(&[("analytics", release.version), ("storage", release.storage.version)]);
+    let headers =
+        [(VOTING_PATH.clone(), path), (header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];
     let observed = analytics.observed.clone();
-    let routes = documented()
+    documented()
         .0
         .method_not_allowed_fallback(|| async { problem(StatusCode::METHOD_NOT_ALLOWED, "allowed: GET") })
         .fallback(|| async {
             problem(StatusCode::NOT_FOUND, "there is nothing here; allowed: GET /analytics")
         })
-        .with_state(analytics);
-    Guard::new(observed)
-        .header(VOTING_PATH.clone(), path)
-        .header(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))
-        .guard(routes)
+        .with_state(analytics)
+        .layer(Guard::new(observed, headers, |_| None))
 }
 
 /// What it answers, in OpenAPI.

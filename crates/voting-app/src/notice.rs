@@ -1,16 +1,22 @@
 //! What became of a form, told on the page that the redirect leads to: a cookie that lives until then.
 
+use std::sync::LazyLock;
+
 use axum::http::HeaderMap;
 use axum::response::Response;
 use axum_extra::extract::CookieJar;
 use voting_storage::{Category, Choices};
 
-use crate::cookie;
+use crate::cookie::SetCookie;
 
 const COOKIE: &str = "notice";
 
 /// For how long it waits for the page.
 const SECONDS: i64 = 60;
+
+static LEFT: LazyLock<[SetCookie; 4]> =
+    LazyLock::new(|| Notice::ALL.map(|notice| SetCookie::new(COOKIE, notice.value(), SECONDS)));
+static TAKEN: LazyLock<SetCookie> = LazyLock::new(|| SetCookie::new(COOKIE, "", 0));
 
 /// What became of a form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +55,9 @@ impl Notice {
 
     /// Lets the browser bring it to the page. `headers` are those of the request.
     pub fn leave(self, response: &mut Response, headers: &HeaderMap) {
-        cookie::set(response, headers, COOKIE, self.value(), SECONDS);
+        if let Some(place) = Self::ALL.iter().position(|notice| *notice == self) {
+            LEFT[place].set(response, headers);
+        }
     }
 
     /// What the browser brings, if it brings one of these.
@@ -61,6 +69,6 @@ impl Notice {
 
     /// Takes it away: a page shows it once.
     pub fn clear(response: &mut Response, headers: &HeaderMap) {
-        cookie::set(response, headers, COOKIE, "", 0);
+        TAKEN.set(response, headers);
     }
 }

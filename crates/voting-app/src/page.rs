@@ -95,13 +95,20 @@ pub struct Retry {
     pub ballot: String,
 }
 
+/// What a page may load and do: its own files, its own forms, nothing inline, in no frame.
+const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; \
+     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+
 /// A page as a response that no cache keeps: its ballot is for one visitor.
 pub fn render(page: &impl Template) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, "text/html; charset=utf-8"),
+        (header::CACHE_CONTROL, "no-store"),
+        (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
+        (header::X_FRAME_OPTIONS, "DENY"),
+    ];
     match page.render() {
-        Ok(html) => {
-            ([(header::CONTENT_TYPE, "text/html; charset=utf-8"), (header::CACHE_CONTROL, "no-store")], html)
-                .into_response()
-        }
+        Ok(html) => (headers, html).into_response(),
         Err(error) => {
             tracing::error!(%error, "A page could not be rendered.");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()

@@ -8,8 +8,8 @@ pub mod vote;
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::{HeaderValue, header};
 use axum::routing::get;
+use tower::ServiceBuilder;
 use tower_http::csrf::CsrfLayer;
 use utoipa::OpenApi as _;
 use utoipa::openapi::OpenApi;
@@ -21,13 +21,10 @@ use voting_service::headers::{VOTING_PATH, voting_path};
 use crate::App;
 use crate::error::AppError;
 
-/// What a page may load and do: its own files, its own forms, nothing inline, in no frame.
-const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; \
-     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
-
 /// Everything that voting-app answers.
 pub fn routes(app: App) -> Router {
     let path = voting_path(&[("app", app.release.version), ("storage", app.release.storage.version)]);
+    let headers = [(VOTING_PATH.clone(), path)];
     let observed = app.observed.clone();
     let cross_site = {
         let app = app.clone();
@@ -39,21 +36,19 @@ pub fn routes(app: App) -> Router {
             has_too_many_cookies(request.headers()).then(|| AppError::TooManyCookies.into_page(&app))
         }
     };
-    let routes = documented()
+    documented()
         .0
         .route("/assets/{version}/{name}", get(assets::serve))
         .method_not_allowed_fallback(async |State(app): State<App>| {
             AppError::MethodNotAllowed.into_page(&app)
         })
         .fallback(async |State(app): State<App>| AppError::NotFound.into_page(&app))
-        .layer(CsrfLayer::new().with_rejection_response(cross_site))
-        .with_state(app);
-    Guard::new(observed)
-        .header(VOTING_PATH.clone(), path)
-        .header(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(CONTENT_SECURITY_POLICY))
-        .header(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"))
-        .refuse(too_many_cookies)
-        .guard(routes)
+        .layer(
+            ServiceBuilder::new()
+                .layer(Guard::new(observed, headers, too_many_cookies))
+                .layer(CsrfLayer::new().with_rejection_response(cross_site)),
+        )
+        .with_state(app)
 }
 
 /// What it answers, in OpenAPI; but for the files of the page, whose names are its own business.

@@ -1,82 +1,113 @@
 //! What holds for every request of a service: it is observed, no answer goes without the basic headers, and no panic
 //! takes a connection down.
 //!
-//! It is one layer, because each layer of a router costs every request memory and copies of those within.
+//! It is one layer, because each layer of a router costs every request some memory and copies of what lies within
+//! (`docs/benchmarks.md` has the figures). A service that has another one puts both into one `ServiceBuilder`.
 
 use std::any::Any;
+use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
-use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt as _;
+use tower::{Layer, Service};
 
 use crate::observe::{Observed, observe};
 
 /// The most bytes of a request's cookies; more is answered with 431. Browsers allow this much for one cookie.
 pub const MAX_COOKIES: usize = 4 * 1024;
 
-/// A guard of a service's routes.
-pub struct Guard {
+/// The layer around a service's routes; clones share it.
+#[derive(Clone)]
+pub struct Guard(Arc<Rules>);
+
+struct Rules {
     observed: Observed,
     headers: Vec<(HeaderName, HeaderValue)>,
     refuse: Box<dyn Fn(&Request) -> Option<Response> + Send + Sync>,
 }
 
 impl Guard {
-    /// A guard that gives every answer the headers that every service should have.
-    pub fn new(observed: Observed) -> Self {
-        Self { observed, headers: Vec::new(), refuse: Box::new(|_| None) }
-            .header(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"))
+    /// A guard that answers at once those requests for which `refuse` has an answer, and gives every answer these
+    /// headers, unless it has others of their names, beside those that every service should have.
+    pub fn new(
+        observed: Observed,
+        headers: impl IntoIterator<Item = (HeaderName, HeaderValue)>,
+        refuse: impl Fn(&Request) -> Option<Response> + Send + Sync + 'static,
+    ) -> Self {
+        let basic = [
+            (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
             // Not "no-referrer": with it browsers send forms with `Origin: null`, which no longer shows that they are
             // ours.
-            .header(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"))
-    }
-
-    /// Gives this header to every answer that has none of the name.
-    #[must_use]
-    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
-        self.headers.push((name, value));
-        self
-    }
-
-    /// Answers requests at once for which `refuse` has an answer.
-    #[must_use]
-    pub fn refuse(mut self, refuse: impl Fn(&Request) -> Option<Response> + Send + Sync + 'static) -> Self {
-        self.refuse = Box::new(refuse);
-        self
-    }
-
-    /// Routes behind the guard.
-    pub fn guard(self, routes: Router) -> Router {
-        routes.layer(from_fn_with_state(Arc::new(self), pass))
+            (header::REFERRER_POLICY, HeaderValue::from_static("same-origin")),
+        ];
+        let headers = basic.into_iter().chain(headers).collect();
+        Self(Arc::new(Rules { observed, headers, refuse: Box::new(refuse) }))
     }
 }
 
-async fn pass(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
-    observe(&guard.observed, request, async |request| {
-        let mut response = match (guard.refuse)(&request) {
-            Some(response) => response,
-            None => AssertUnwindSafe(next.run(request)).catch_unwind().await.unwrap_or_else(panicked),
-        };
-        let headers = response.headers_mut();
-        headers.reserve(guard.headers.len());
-        for (name, value) in &guard.headers {
-            headers.entry(name).or_insert_with(|| value.clone());
-        }
-        response
-    })
-    .await
+impl<S> Layer<S> for Guard {
+    type Service = Guarded<S>;
+
+    fn layer(&self, routes: S) -> Guarded<S> {
+        Guarded { rules: self.0.clone(), routes }
+    }
+}
+
+/// What lies behind a [`Guard`].
+#[derive(Clone)]
+pub struct Guarded<S> {
+    rules: Arc<Rules>,
+    routes: S,
+}
+
+impl<S> Service<Request> for Guarded<S>
+where
+    S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.routes.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let next = self.routes.clone();
+        // The one that is ready is the one that was asked.
+        let mut routes = std::mem::replace(&mut self.routes, next);
+        let rules = self.rules.clone();
+        Box::pin(async move {
+            let answer = observe(&rules.observed, request, async |request| {
+                let mut response = match (rules.refuse)(&request) {
+                    Some(response) => response,
+                    None => match AssertUnwindSafe(routes.call(request)).catch_unwind().await {
+                        Ok(Ok(response)) => response,
+                        Err(panic) => panicked(panic),
+                    },
+                };
+                let headers = response.headers_mut();
+                headers.reserve(rules.headers.len());
+                for (name, value) in &rules.headers {
+                    headers.entry(name).or_insert_with(|| value.clone());
+                }
+                response
+            });
+            Ok(answer.await)
+        })
+    }
 }
 
 fn panicked(panic: Box<dyn Any + Send>) -> Response {
-    let cause = panic
-        .downcast_ref::<String>()
-        .map(String::as_str)
-        .or_else(|| panic.downcast_ref::<&str>().copied());
+    let cause =
+        panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
     tracing::error!(cause, "A request made the service panic.");
     StatusCode::INTERNAL_SERVER_ERROR.into_response()
 }

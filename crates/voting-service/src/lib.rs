@@ -3,7 +3,7 @@
 //! - [`release`]: the table of what each release of each component is.
 //! - [`config`]: the settings that every service has.
 //! - [`program`]: a service from its start to its exit code; [`check`]: whether one is ready.
-//! - [`server`]: serving connections, with limits, until the shutdown.
+//! - [`server`]: serving connections, with limits, until the shutdown. [`guard`]: what holds for every request.
 //! - [`lifecycle`]: ready, draining, gone; the signals that start the shutdown.
 //! - [`admin`]: the port for the operator: `/livez`, `/readyz`, `/metrics`.
 //! - [`metrics`]: what is counted and timed.
@@ -18,6 +18,7 @@ pub mod config;
 pub mod feature_flag;
 pub mod guard;
 pub mod headers;
+mod json_log;
 pub mod lifecycle;
 pub mod metrics;
 pub mod observe;

@@ -1,5 +1,7 @@
 //! Ready, draining, gone: the states of a service that is asked to leave.
 
+use std::sync::Arc;
+
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -7,7 +9,11 @@ use crate::config::Shutdown;
 
 /// The state of a service; clones share it.
 #[derive(Clone, Debug, Default)]
-pub struct Lifecycle {
+pub struct Lifecycle(Arc<Tokens>);
+
+/// Shared, because a clone of a token takes a lock, and every request has a clone.
+#[derive(Debug, Default)]
+struct Tokens {
     draining: CancellationToken,
     closing: CancellationToken,
 }
@@ -20,18 +26,18 @@ impl Lifecycle {
 
     /// Whether it was asked to leave: it is not ready any more.
     pub fn is_draining(&self) -> bool {
-        self.draining.is_cancelled()
+        self.0.draining.is_cancelled()
     }
 
     /// Until it takes no more connections and ends what has no end, such as streams of events.
     pub async fn closing(&self) {
-        self.closing.cancelled().await;
+        self.0.closing.cancelled().await;
     }
 
     /// Leaves now: not ready and closing at once.
     pub fn close(&self) {
-        self.draining.cancel();
-        self.closing.cancel();
+        self.0.draining.cancel();
+        self.0.closing.cancel();
     }
 
     /// Leaves on SIGTERM (not ready, wait, close) or SIGINT (close at once).
@@ -47,7 +53,7 @@ impl Lifecycle {
                 _ = interrupt.recv() => {}
                 _ = terminate.recv() => {
                     tracing::info!(wait = ?shutdown.wait, "Asked to leave: not ready from now on.");
-                    lifecycle.draining.cancel();
+                    lifecycle.0.draining.cancel();
                     // Impatience is allowed: an interrupt ends the wait.
                     tokio::select! {
                         () = tokio::time::sleep(shutdown.wait) => {}

@@ -69,16 +69,7 @@ pub(crate) async fn observe(
 fn log(observed: &Observed, method: &str, path: &str, status: StatusCode, seconds: f64, trace_id: &str) {
     let Observed { component, release, .. } = observed;
     let status = status.as_u16();
-    tracing::info!(
-        component,
-        release,
-        method,
-        path,
-        status,
-        seconds,
-        trace_id,
-        "{component} {release} answered {method} {path} with {status}."
-    );
+    tracing::info!(component, release, method, path, status, seconds, trace_id, "A request was answered.");
 }
 
 /// The methods of HTTP; whatever else somebody makes up is one word.

@@ -21,6 +21,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer, Registry};
 
 use crate::config::LogFormat;
+use crate::json_log::JsonLog;
 
 /// What is logged unless `RUST_LOG` says otherwise: what matters to the operator, and a line for each request.
 pub const DEFAULT_LOG: &str = "info";
@@ -52,12 +53,7 @@ pub fn start(
         _ => EnvFilter::new(default_log),
     };
     let log: Box<dyn Layer<Registry> + Send + Sync> = if is_json(format) {
-        tracing_subscriber::fmt::layer()
-            .json()
-            .flatten_event(true)
-            .with_current_span(false)
-            .with_span_list(false)
-            .boxed()
+        JsonLog::new().context("the standard output")?.boxed()
     } else {
         tracing_subscriber::fmt::layer().with_ansi(std::io::stdout().is_terminal()).boxed()
     };

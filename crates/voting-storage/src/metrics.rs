@@ -107,7 +107,7 @@ impl StoreMetrics {
         registry.register("voting_store_waiting", WAITING, metrics.waiting.clone());
         registry.register(
             "voting_store_connections",
-            "Open connections to the store, of two that are kept and what is opened for something rare",
+            "Open connections to the store, those that are kept and what is opened for something rare",
             metrics.connections.clone(),
         );
         metrics

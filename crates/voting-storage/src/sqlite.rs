@@ -45,6 +45,8 @@ impl grouped::Backend for Backend {
     type Session = Session;
 
     const KIND: StoreKind = StoreKind::Sqlite;
+    // A database has one writer.
+    const CAST_LANES: u8 = 1;
 
     async fn connect(&self) -> Result<Session, StoreError> {
         let mut connection = self.options.connect().await.map_err(connecting)?;

@@ -1,16 +1,22 @@
 //! `POST /featureflag/set` and `/featureflag/clear`: the cookie that takes this browser to the newer release.
 
+use std::sync::LazyLock;
+
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Redirect, Response};
 
+use crate::App;
+use crate::cookie::SetCookie;
 use crate::error::AppError;
-use crate::{App, cookie};
 
 const COOKIE: &str = "featureflag";
 
 /// For how long the flag stays on after the last page view.
 pub const MINUTES: i64 = 15;
+
+static ON: LazyLock<SetCookie> = LazyLock::new(|| SetCookie::new(COOKIE, "on", MINUTES * 60));
+static OFF: LazyLock<SetCookie> = LazyLock::new(|| SetCookie::new(COOKIE, "", 0));
 
 /// Sets or clears the flag, then redirects to the page.
 #[utoipa::path(
@@ -37,7 +43,7 @@ pub(super) async fn change(
     let mut response = Redirect::to("/").into_response();
     match action.as_str() {
         "set" => refresh(&headers, &mut response),
-        "clear" => cookie::set(&mut response, &headers, COOKIE, "", 0),
+        "clear" => OFF.set(&mut response, &headers),
         _ => return AppError::UnknownFlagAction.into_page(&app),
     }
     response
@@ -45,5 +51,5 @@ pub(super) async fn change(
 
 /// Sets the flag, or lets that of a browser that uses it live on.
 pub(super) fn refresh(headers: &HeaderMap, response: &mut Response) {
-    cookie::set(response, headers, COOKIE, "on", MINUTES * 60);
+    ON.set(response, headers);
 }

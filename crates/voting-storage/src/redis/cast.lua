@@ -13,47 +13,47 @@ for choice = 1, 2 do
   redis.call('INCRBY', KEYS[choice], 0)
 end
 
--- One command for all ids of a set, because a command for each would be most of the work.
-local function contains(set, ids)
-  local answer = redis.pcall('SMISMEMBER', set, unpack(ids))
+-- One command for all ids of a set: commands for each would be most of the work.
+local function contains(set, ...)
+  local answer = redis.pcall('SMISMEMBER', set, ...)
   if answer.err then
     -- Redis before 6.2; another error comes again.
-    for i, id in ipairs(ids) do
+    for i, id in ipairs({...}) do
       answer[i] = redis.call('SISMEMBER', set, id)
     end
   end
   return answer
 end
 
-local already, new, votes = {}, {}, {0, 0}
-local place, arg = 0, 2
+local is_known, arg = {}, 2
 for set = 3, #KEYS do
-  local choices = ARGV[arg + 1]
-  local ids = {unpack(ARGV, arg + 2, arg + 1 + #choices)}
-  local is_known = contains(KEYS[set], ids)
-  new[set] = {}
-  for i, id in ipairs(ids) do
-    place = place + 1
-    if is_known[i] == 1 then
-      already[#already + 1] = place
+  local last = arg + 1 + #ARGV[arg + 1]
+  is_known[set] = contains(KEYS[set], unpack(ARGV, arg + 2, last))
+  arg = last + 1
+end
+
+-- From here on it writes.
+local already, votes, place = {}, {0, 0}, 0
+arg = 2
+for set = 3, #KEYS do
+  local expires, choices, new = ARGV[arg], ARGV[arg + 1], {}
+  for i = 1, #choices do
+    if is_known[set][i] == 1 then
+      already[#already + 1] = place + i
     else
-      table.insert(new[set], id)
-      local choice = tonumber(string.sub(choices, i, i))
+      new[#new + 1] = ARGV[arg + 1 + i]
+      local choice = string.byte(choices, i) - 48
       votes[choice] = votes[choice] + 1
     end
   end
-  arg = arg + 2 + #choices
-end
-
-arg = 2
-for set = 3, #KEYS do
-  if #new[set] > 0 then
-    redis.call('SADD', KEYS[set], unpack(new[set]))
+  if #new > 0 then
+    redis.call('SADD', KEYS[set], unpack(new))
     if redis.call('TTL', KEYS[set]) < 0 then
-      redis.call('EXPIREAT', KEYS[set], ARGV[arg])
+      redis.call('EXPIREAT', KEYS[set], expires)
     end
   end
-  arg = arg + 2 + #ARGV[arg + 1]
+  place = place + #choices
+  arg = arg + 2 + #choices
 end
 for choice = 1, 2 do
   if votes[choice] > 0 then
