@@ -97,7 +97,7 @@ impl AnalyticsClient {
         let client =
             Client::builder().no_proxy().redirect(redirect::Policy::none()).timeout(TIMEOUT).build()?;
         let lane = metrics.lane.clone();
-        Ok(Self(Lane::start(Caller { client, url, metrics }, lane)))
+        Ok(Self(Lane::start([Caller { client, url, metrics }], lane)))
     }
 
     /// The results at a moment that is not before the call; `None` if they don't come in time or can't be used.

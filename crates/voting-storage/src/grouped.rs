@@ -1,9 +1,8 @@
 //! What every backend has in common: grouping, deadlines, retries and reconnection.
 //!
 //! A backend only says how to connect ([`Backend`]) and what one attempt does on a connection ([`Session`]).
-//! [`Grouped`] makes a [`VoteStore`] of it with a few connections: ballots go through one [`Lane`] or several
-//! ([`Backend::CAST_LANES`]), and reads through another. The rare rest (reset, snapshot, merge) uses a connection of
-//! its own each time.
+//! [`Grouped`] makes a [`VoteStore`] of it with a few connections: ballots go through one [`Lane`], and reads through
+//! another. The rare rest (reset, snapshot, merge) uses a connection of its own each time.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -26,7 +25,7 @@ pub(crate) trait Backend: Send + Sync + 'static {
 
     const KIND: StoreKind;
     /// How many groups of ballots may be on their way at the same time, each on a connection of its own.
-    const CAST_LANES: u8;
+    const CASTERS: u8;
 
     /// A connection to a store that is ready to be used: its schema is made, if it has one.
     async fn connect(&self) -> Result<Self::Session, StoreError>;
@@ -56,7 +55,7 @@ pub(crate) struct Grouped<B: Backend> {
     backend: Arc<B>,
     limits: Limits,
     metrics: StoreMetrics,
-    casts: Vec<Lane<Caster<B>>>,
+    casts: Lane<Caster<B>>,
     reads: Lane<Reader<B>>,
 }
 
@@ -66,8 +65,8 @@ impl<B: Backend> Grouped<B> {
         tokio::spawn(forget_old_ballots(Arc::downgrade(&backend), limits.attempt));
         let line = || Line::new(&backend, limits, &metrics);
         Self {
-            casts: (0..B::CAST_LANES).map(|_| Lane::start(Caster(line()), metrics.lane("cast"))).collect(),
-            reads: Lane::start(Reader(line()), metrics.lane("tally")),
+            casts: Lane::start((0..B::CASTERS).map(|_| Caster(line())), metrics.lane("cast")),
+            reads: Lane::start([Reader(line())], metrics.lane("tally")),
             backend,
             limits,
             metrics,
@@ -87,11 +86,7 @@ impl<B: Backend> VoteStore for Grouped<B> {
     }
 
     async fn cast(&self, ballot: Ballot) -> Result<Cast, StoreError> {
-        // By its id: a ballot that is sent twice at the same time meets itself in its lane. Not by the last byte, by
-        // which a poll is split.
-        let [.., byte, _, _, _] = *ballot.id.as_bytes();
-        let lane = &self.casts[usize::from(byte) % self.casts.len()];
-        retry(self.limits.deadline, |deadline| ask(lane, ballot, deadline)).await
+        retry(self.limits.deadline, |deadline| ask(&self.casts, ballot, deadline)).await
     }
 
     async fn tally(&self) -> Result<Tally, StoreError> {

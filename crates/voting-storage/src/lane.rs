@@ -1,8 +1,10 @@
 //! Concurrent requests served as one group.
 //!
-//! A [`Lane`] has one worker. While it serves one group, the requests that arrive form the next one: no timer, and
-//! a bounded group, so a lone request waits for nobody and a crowd shares one transaction or one read. A group is
-//! formed only after the one before has ended, so what the worker reads is never older than any request of it.
+//! A [`Lane`] has one worker or several. While one serves a group, the requests that arrive form the next: no timer,
+//! and a bounded group, so a lone request waits for nobody and a crowd shares one transaction or one read. The next
+//! group goes to another worker at once if only few are being served, because then the wait counts, and else waits for
+//! its turn, because then the work counts, of which a large group makes less. What a worker reads is never older than
+//! any request of its group.
 //!
 //! A requester that gives up while it still waits for its group is taken out: it is never served later. One that
 //! gives up while its group is being served is told that the outcome is open ([`Abandoned::Running`]).
@@ -11,6 +13,8 @@ use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tracing::{Instrument as _, Span};
@@ -47,7 +51,12 @@ pub trait Worker: Send + 'static {
     ) -> impl Future<Output = Vec<Self::Answer>> + Send;
 }
 
-/// A handle to a worker; clones share it.
+/// As long as fewer requests than these are being served, another group may be. Measured with Redis, whose answer takes
+/// the longer for being written to the disk: with 32 voters at a time two groups are faster, with 256 one large group is
+/// (`docs/benchmarks.md`).
+const FEW: usize = 24;
+
+/// A handle to workers; clones share them.
 pub struct Lane<W: Worker> {
     queue: mpsc::Sender<Job<W>>,
     metrics: LaneMetrics,
@@ -83,10 +92,10 @@ impl<W: Worker> Lane<W> {
     /// Requests that may wait; one more is turned away at once, so that an outage can't fill the memory.
     const MAX_WAITING: usize = 8192;
 
-    /// Starts the worker as a task, which ends when the last handle is gone.
-    pub fn start(worker: W, metrics: LaneMetrics) -> Self {
+    /// Starts a task for the workers, of which there is at least one. It ends when the last handle is gone.
+    pub fn start(workers: impl IntoIterator<Item = W>, metrics: LaneMetrics) -> Self {
         let (queue, jobs) = mpsc::channel(Self::MAX_WAITING);
-        tokio::spawn(run(worker, jobs, metrics.clone()));
+        tokio::spawn(run(workers.into_iter().collect(), jobs, metrics.clone()));
         Self { queue, metrics }
     }
 
@@ -109,31 +118,53 @@ impl<W: Worker> Lane<W> {
     }
 }
 
-async fn run<W: Worker>(mut worker: W, mut queue: mpsc::Receiver<Job<W>>, metrics: LaneMetrics) {
-    let mut jobs = Vec::with_capacity(W::MAX_GROUP);
-    while queue.recv_many(&mut jobs, W::MAX_GROUP).await > 0 {
-        if let Err(answer) = worker.prepare().await {
-            // Nobody is decided on: who gave up meanwhile was not served, and is not told that it may have been.
-            jobs.drain(..).for_each(|job| drop(job.reply.send(answer.clone())));
-            continue;
-        }
-        jobs.retain(|job| !job.decided.swap(true, Ordering::AcqRel));
-        let Some(until) = jobs.iter().map(|job| job.deadline).min() else {
-            continue;
-        };
-        let span = worker.span(&jobs[0].span);
-        jobs[1..].iter().for_each(|job| {
-            span.follows_from(&job.span);
-        });
-        let (group, replies): (Vec<_>, Vec<_>) = jobs.drain(..).map(|job| (job.request, job.reply)).unzip();
-        metrics.group_size.observe(group.len() as f64);
-        let answers = worker.serve(&group, until).instrument(span).await;
-        debug_assert_eq!(answers.len(), group.len());
-        for (reply, answer) in replies.into_iter().zip(answers) {
-            // A requester that gave up has been told so; its answer is of no use.
-            let _ = reply.send(answer);
+/// Gives groups to idle workers; to the one that was busy last, so that no more connections than needed are used.
+async fn run<W: Worker>(mut idle: Vec<W>, mut queue: mpsc::Receiver<Job<W>>, metrics: LaneMetrics) {
+    let mut groups = FuturesUnordered::new();
+    let mut being_served = 0;
+    loop {
+        let mut jobs = Vec::new();
+        tokio::select! {
+            biased;
+            Some((worker, served)) = groups.next() => {
+                idle.push(worker);
+                being_served -= served;
+            }
+            received = queue.recv_many(&mut jobs, W::MAX_GROUP), if !idle.is_empty() && being_served < FEW => {
+                let Some(worker) = idle.pop().filter(|_| received > 0) else { break };
+                being_served += received;
+                let metrics = metrics.clone();
+                groups.push(async move { (serve(worker, jobs, &metrics).await, received) });
+            }
         }
     }
+    while groups.next().await.is_some() {}
+}
+
+/// Serves a group; gives the worker back.
+async fn serve<W: Worker>(mut worker: W, mut jobs: Vec<Job<W>>, metrics: &LaneMetrics) -> W {
+    if let Err(answer) = worker.prepare().await {
+        // Nobody is decided on: who gave up meanwhile was not served, and is not told that it may have been.
+        jobs.into_iter().for_each(|job| drop(job.reply.send(answer.clone())));
+        return worker;
+    }
+    jobs.retain(|job| !job.decided.swap(true, Ordering::AcqRel));
+    let Some(until) = jobs.iter().map(|job| job.deadline).min() else {
+        return worker;
+    };
+    let span = worker.span(&jobs[0].span);
+    jobs[1..].iter().for_each(|job| {
+        span.follows_from(&job.span);
+    });
+    let (group, replies): (Vec<_>, Vec<_>) = jobs.into_iter().map(|job| (job.request, job.reply)).unzip();
+    metrics.group_size.observe(group.len() as f64);
+    let answers = worker.serve(&group, until).instrument(span).await;
+    debug_assert_eq!(answers.len(), group.len());
+    for (reply, answer) in replies.into_iter().zip(answers) {
+        // A requester that gave up has been told so; its answer is of no use.
+        let _ = reply.send(answer);
+    }
+    worker
 }
 
 #[cfg(test)]
@@ -143,15 +174,15 @@ mod tests {
     use super::*;
 
     /// Answers with the size of the group, after being told to go on.
-    struct Held {
+    struct Held<const MAX: usize> {
         go_on: mpsc::Receiver<()>,
         served: Arc<std::sync::Mutex<Vec<Vec<u32>>>>,
     }
 
-    impl Worker for Held {
+    impl<const MAX: usize> Worker for Held<MAX> {
         type Request = u32;
         type Answer = usize;
-        const MAX_GROUP: usize = 3;
+        const MAX_GROUP: usize = MAX;
 
         async fn serve(&mut self, group: &[u32], _until: Instant) -> Vec<usize> {
             self.go_on.recv().await;
@@ -162,10 +193,10 @@ mod tests {
 
     type Served = Arc<std::sync::Mutex<Vec<Vec<u32>>>>;
 
-    fn held() -> (Lane<Held>, mpsc::Sender<()>, Served) {
+    fn held() -> (Lane<Held<3>>, mpsc::Sender<()>, Served) {
         let (go, go_on) = mpsc::channel(10);
         let served = Served::default();
-        (Lane::start(Held { go_on, served: served.clone() }, LaneMetrics::default()), go, served)
+        (Lane::start([Held { go_on, served: served.clone() }], LaneMetrics::default()), go, served)
     }
 
     fn soon() -> Instant {
@@ -191,6 +222,28 @@ mod tests {
             assert!(task.await.unwrap().is_ok());
         }
         assert_eq!(served.lock().unwrap().iter().map(Vec::len).collect::<Vec<_>>(), [1, 3, 1]);
+    }
+
+    /// Whether a request is served by a second worker while the first serves a group of this size.
+    async fn is_served_beside(size: usize) -> bool {
+        let (_wait, never) = mpsc::channel(1);
+        let (go, go_on) = mpsc::channel(1);
+        let [first, second] = [never, go_on].map(|go_on| Held::<100> { go_on, served: Served::default() });
+        // The last of those that were never busy is the first that is asked.
+        let lane = Lane::start([second, first], LaneMetrics::default());
+        for _ in 0..size {
+            let lane = lane.clone();
+            tokio::spawn(async move { lane.ask(0, soon()).await });
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        go.send(()).await.unwrap();
+        lane.ask(0, Instant::now() + Duration::from_millis(100)).await.is_ok()
+    }
+
+    #[tokio::test]
+    async fn a_group_is_served_beside_a_small_one_but_not_beside_a_large_one() {
+        assert!(is_served_beside(FEW - 1).await);
+        assert!(!is_served_beside(FEW).await);
     }
 
     #[tokio::test]
@@ -236,7 +289,7 @@ mod tests {
     async fn who_gives_up_before_the_worker_is_ready_is_never_served() {
         let (go, go_on) = mpsc::channel(10);
         let served = Arc::default();
-        let lane = Lane::start(Slow { go_on, served: Arc::clone(&served) }, LaneMetrics::default());
+        let lane = Lane::start([Slow { go_on, served: Arc::clone(&served) }], LaneMetrics::default());
         assert_eq!(lane.ask(1, Instant::now() + Duration::from_millis(30)).await, Err(Abandoned::Waiting));
         go.send(()).await.unwrap();
         go.send(()).await.unwrap();

@@ -47,7 +47,7 @@ impl grouped::Backend for Backend {
 
     const KIND: StoreKind = StoreKind::MySql;
     // All groups want the rows of the choices, until their commit.
-    const CAST_LANES: u8 = 1;
+    const CASTERS: u8 = 1;
 
     async fn connect(&self) -> Result<Session, StoreError> {
         let mut connection = self.options.connect().await.map_err(connecting)?;

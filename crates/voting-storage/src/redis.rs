@@ -81,9 +81,8 @@ impl grouped::Backend for Backend {
     type Session = Session;
 
     const KIND: StoreKind = StoreKind::Redis;
-    // While the one is being written to the disk, the other is on its way; a third would make groups smaller, not waits
-    // shorter.
-    const CAST_LANES: u8 = 2;
+    // While one is being written to the disk, the next is on its way. A third gave nothing (docs/benchmarks.md).
+    const CASTERS: u8 = 2;
 
     async fn connect(&self) -> Result<Session, StoreError> {
         let mut connection = self.connector.connect().await.map_err(connecting)?;
