@@ -26,10 +26,13 @@ pub const MAX_COOKIES: usize = 4 * 1024;
 #[derive(Clone)]
 pub struct Guard(Arc<Rules>);
 
+/// Has an answer for those requests that are to be refused.
+type Refuse = Box<dyn Fn(&Request) -> Option<Response> + Send + Sync>;
+
 struct Rules {
     observed: Observed,
     headers: Vec<(HeaderName, HeaderValue)>,
-    refuse: Box<dyn Fn(&Request) -> Option<Response> + Send + Sync>,
+    refuse: Refuse,
 }
 
 impl Guard {
