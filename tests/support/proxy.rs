@@ -2,11 +2,13 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until};
 
 /// What the proxy does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +22,8 @@ pub enum Mode {
     DropAnswers,
     /// Keeps connections and passes nothing on, as a network that loses every packet.
     Silent,
+    /// Passes everything on, this much later: a network that is so long, each way.
+    Distant(Duration),
 }
 
 /// A proxy in front of one address.
@@ -82,18 +86,36 @@ async fn copy(
     mut modes: watch::Receiver<Mode>,
     is_answer: bool,
 ) {
-    let mut buffer = vec![0; 64 * 1024];
-    loop {
-        let Ok(length @ 1..) = from.read(&mut buffer).await else {
-            return;
-        };
-        if is_answer && *modes.borrow() == Mode::DropAnswers {
-            return;
+    // What is on its way, and when it arrives.
+    let (send, mut on_its_way) = mpsc::unbounded_channel();
+    let read = async move {
+        let mut buffer = vec![0; 64 * 1024];
+        while let Ok(length @ 1..) = from.read(&mut buffer).await {
+            let distance = match *modes.borrow() {
+                Mode::DropAnswers if is_answer => return,
+                Mode::Distant(distance) => distance,
+                _ => Duration::ZERO,
+            };
+            if modes.wait_for(|mode| *mode != Mode::Silent).await.is_err()
+                || send.send((Instant::now() + distance, buffer[..length].to_vec())).is_err()
+            {
+                return;
+            }
         }
-        if modes.wait_for(|mode| *mode != Mode::Silent).await.is_err()
-            || to.write_all(&buffer[..length]).await.is_err()
-        {
-            return;
+    };
+    let write = async move {
+        while let Some((arrival, bytes)) = on_its_way.recv().await {
+            if arrival > Instant::now() {
+                sleep_until(arrival).await;
+            }
+            if to.write_all(&bytes).await.is_err() {
+                return;
+            }
         }
+    };
+    // At the end of what is read, the rest still arrives.
+    tokio::select! {
+        () = write => {}
+        () = async { read.await; std::future::pending().await } => {}
     }
 }

@@ -44,7 +44,7 @@ pub enum Work {
 }
 
 /// What came of it.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct Measured {
     /// Answers a second.
     pub rate: f64,
@@ -54,6 +54,16 @@ pub struct Measured {
     pub p99: f64,
     /// Answers of another status than the right one, and connections that broke.
     pub wrong: u64,
+}
+
+impl Measured {
+    /// Takes in what came of another load at the same time; of the times, the longer ones count.
+    pub fn add(&mut self, other: &Self) {
+        self.rate += other.rate;
+        self.p50 = self.p50.max(other.p50);
+        self.p99 = self.p99.max(other.p99);
+        self.wrong += other.wrong;
+    }
 }
 
 /// Before the measured time: connections are made, pools filled.

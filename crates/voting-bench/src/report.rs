@@ -1,11 +1,16 @@
 //! The table, and the file that keeps it.
 
 use std::fmt::Write as _;
+use std::path::Path;
 
+use anyhow::Context as _;
 use tokio::process::Command;
 use voting_tests::servers::find_program;
 
 use crate::load::Measured;
+
+/// What stands between these lines of a document is ours to write.
+const MARKS: [&str; 2] = ["<!-- measured by cargo xtask bench -->", "<!-- end of what was measured -->"];
 
 /// Everything that was measured.
 #[derive(Default)]
@@ -13,13 +18,14 @@ pub struct Report {
     /// Rates against limits.
     pub rows: Vec<Row>,
     /// Single figures.
-    pub figures: Vec<Figure>,
+    figures: Vec<Figure>,
 }
 
 /// A work against its limit, round by round.
 pub struct Row {
     work: String,
-    connections: usize,
+    /// Of all loads together.
+    pub connections: usize,
     limit_name: String,
     goal: f64,
     /// The limit's rounds.
@@ -29,15 +35,11 @@ pub struct Row {
 }
 
 /// A figure that should stay below its goal.
-pub struct Figure {
-    /// What it is.
-    pub what: &'static str,
-    /// How much.
-    pub value: f64,
-    /// The most that it should be.
-    pub goal: f64,
-    /// Of what.
-    pub unit: &'static str,
+struct Figure {
+    what: &'static str,
+    value: f64,
+    goal: f64,
+    unit: &'static str,
 }
 
 /// The middle one.
@@ -48,8 +50,20 @@ pub fn median(mut values: Vec<f64>) -> f64 {
 
 impl Row {
     /// Without any round yet. A goal that is not a number is none.
-    pub fn new(work: String, connections: usize, limit: &str, goal: f64) -> Self {
-        Self { work, connections, limit_name: limit.to_owned(), goal, limit: Vec::new(), ours: Vec::new() }
+    pub fn new(work: impl Into<String>, connections: usize, limit: &str, goal: f64) -> Self {
+        Self {
+            work: work.into(),
+            connections,
+            limit_name: limit.to_owned(),
+            goal,
+            limit: Vec::new(),
+            ours: Vec::new(),
+        }
+    }
+
+    /// What is measured, in words.
+    pub fn name(&self) -> String {
+        format!("{} with {} connections against {}", self.work, self.connections, self.limit_name)
     }
 
     fn of(rounds: &[Measured], value: impl Fn(&Measured) -> f64) -> f64 {
@@ -91,6 +105,28 @@ impl Report {
             .flat_map(|row| row.limit.iter().chain(&row.ours))
             .map(|measured| measured.wrong)
             .sum()
+    }
+
+    /// Adds a figure and the most that it should be.
+    pub fn figure(&mut self, what: &'static str, value: f64, goal: f64, unit: &'static str) {
+        self.figures.push(Figure { what, value, goal, unit });
+    }
+
+    /// Puts a text in the place of the one that the document has between its marks.
+    ///
+    /// # Errors
+    /// The document can't be read or written, or has no marks.
+    pub fn write(text: &str, document: &Path) -> anyhow::Result<()> {
+        let [begin, end] = MARKS;
+        let write = || {
+            let old = std::fs::read_to_string(document)?;
+            let marked =
+                old.split_once(begin).and_then(|(before, rest)| Some((before, rest.split_once(end)?.1)));
+            let (before, after) = marked.with_context(|| format!("it lacks the lines {begin} and {end}"))?;
+            std::fs::write(document, format!("{before}{begin}\n\n{text}\n{end}{after}"))?;
+            anyhow::Ok(())
+        };
+        write().with_context(|| document.display().to_string())
     }
 
     /// The report in Markdown.

@@ -29,6 +29,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         Command::new(programs.join("voting-bench"))
             .arg("run")
             .args(&arguments.bench)
-            .env("VOTING_BINARIES", &programs),
+            .env("VOTING_BINARIES", &programs)
+            .current_dir(setup::repository()),
     )
 }

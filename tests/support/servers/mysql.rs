@@ -50,7 +50,12 @@ impl MySql {
 
     /// A server of the test's own, for faults; a commit is on disk when it is acknowledged.
     pub async fn own() -> Self {
-        let server = start().await;
+        Self::own_with(&[]).await
+    }
+
+    /// The same with more arguments for the server.
+    pub async fn own_with(arguments: &[&str]) -> Self {
+        let server = start(arguments).await;
         let address = server.address;
         Self { address, login: "root".to_owned(), name: "votes".to_owned(), own: Some(server) }.create().await
     }
@@ -114,11 +119,11 @@ async fn shared() -> Shared {
         let container = image.start().await.expect("Docker answers, but a MySQL can't be started in it");
         return Shared::container(container, 3306).await;
     }
-    let server = start().await;
+    let server = start(&[]).await;
     Shared::Program { address: server.address, _server: Box::new(server) }
 }
 
-async fn start() -> OwnServer {
+async fn start(more: &[&str]) -> OwnServer {
     let data = TempDir::new().unwrap();
     let server = find_program(&["mysqld", "mariadbd"]).expect(
         "no MySQL: set TEST_MYSQL_URL, start Docker, or put mysqld or mariadbd on the PATH (`cargo xtask test` installs it on Debian and Ubuntu)",
@@ -138,6 +143,7 @@ async fn start() -> OwnServer {
         "--innodb-flush-log-at-trx-commit=1".to_owned(),
     ];
     arguments.extend(as_this_user());
+    arguments.extend(more.iter().map(|argument| (*argument).to_owned()));
     OwnServer::start(server, arguments, SocketAddr::from(([127, 0, 0, 1], port)), data).await
 }
 
