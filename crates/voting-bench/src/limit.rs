@@ -10,8 +10,8 @@ use axum::http::{StatusCode, header};
 use axum::response::{Html, IntoResponse, Redirect};
 use axum::routing::get;
 use clap::{Args, ValueEnum};
-use redis::AsyncTypedCommands as _;
 use redis::aio::MultiplexedConnection;
+use redis::{AsyncTypedCommands as _, Script};
 use sqlx::mysql::{MySqlPool, MySqlPoolOptions};
 
 /// Which program, and where.
@@ -39,6 +39,8 @@ pub enum Kind {
     TwoHop,
     /// POST: one INCR on one shared connection, then a redirect.
     RedisVote,
+    /// POST: one script that adds what the form says to a set and counts it if it is new, then a redirect.
+    RedisBallot,
     /// POST: one transaction with one update of a counter, then a redirect.
     CommitPerVote,
 }
@@ -52,6 +54,7 @@ pub async fn serve(arguments: &Arguments) -> anyhow::Result<()> {
             .fallback(get(async move || ([(header::CONTENT_TYPE, "application/json")], page.to_string()))),
         Kind::TwoHop => two_hop(target.clone(), page)?,
         Kind::RedisVote => redis_vote(target).await?,
+        Kind::RedisBallot => redis_ballot(target).await?,
         Kind::CommitPerVote => commit_per_vote(target).await?,
     };
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", *port)).await.context("its port")?;
@@ -82,6 +85,22 @@ async fn redis_vote(url: &str) -> anyhow::Result<Router> {
         }
     }
     Ok(Router::new().route("/", axum::routing::post(vote)).with_state(connection))
+}
+
+async fn redis_ballot(url: &str) -> anyhow::Result<Router> {
+    const COUNT_IF_NEW: &str =
+        "if redis.call('SADD', KEYS[2], ARGV[1]) == 1 then redis.call('INCR', KEYS[1]) end";
+    let connection = redis::Client::open(url)?.get_multiplexed_async_connection().await?;
+    type Shared = (MultiplexedConnection, Arc<Script>);
+    async fn vote(State((mut connection, script)): State<Shared>, form: Bytes) -> impl IntoResponse {
+        let mut call = script.key("Cats");
+        match call.key("ballots").arg(&*form).invoke_async::<()>(&mut connection).await {
+            Ok(()) => Redirect::to("/").into_response(),
+            Err(_) => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+        }
+    }
+    let state = (connection, Arc::new(Script::new(COUNT_IF_NEW)));
+    Ok(Router::new().route("/", axum::routing::post(vote)).with_state(state))
 }
 
 async fn commit_per_vote(url: &str) -> anyhow::Result<Router> {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use sqlx::mysql::MySqlConnection;
-use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, Row as _};
 use tempfile::TempDir;
 use testcontainers::core::{ContainerPort, WaitFor};
 use testcontainers::runners::AsyncRunner as _;
@@ -96,6 +96,13 @@ impl MySql {
     /// Statements, as an operator would give them.
     pub async fn execute(&self, statements: &str) {
         self.connect().await.execute(sqlx::raw_sql(AssertSqlSafe(statements))).await.unwrap();
+    }
+
+    /// A figure of the server's status.
+    pub async fn status(&self, name: &str) -> u64 {
+        let query = AssertSqlSafe(format!("SHOW GLOBAL STATUS LIKE '{name}'"));
+        let row = self.connect().await.fetch_one(query).await.unwrap();
+        row.get::<String, _>(1).parse().unwrap()
     }
 
     /// The server, if it is the test's own.

@@ -1,6 +1,9 @@
 //! Pages and votes of release 2.0, and analytics on a store with many ballots.
 
+use std::time::Duration;
+
 use voting_tests::deployment::Deployment;
+use voting_tests::eventually;
 use voting_tests::servers::MySql;
 
 use super::Bench;
@@ -40,13 +43,13 @@ impl Bench<'_> {
         self.compare(row, Work::Analytics, &[limit.address], &empty).await?;
         drop(limit);
 
-        self.fill(&large).await?;
+        self.fill(&large).await;
         let work = format!("`GET /analytics` on MySQL after {} ballots", self.arguments.ballots);
         self.compare(Row::new(work, 32, "an empty store", 0.95), Work::Analytics, &empty, &full).await
     }
 
     /// As many ballots as are wanted, with ids of this moment, straight into the tables.
-    async fn fill(&self, mysql: &MySql) -> anyhow::Result<()> {
+    async fn fill(&self, mysql: &MySql) {
         const AT_ONCE: u64 = 100_000;
         let mut done = 0;
         while done < self.arguments.ballots {
@@ -61,6 +64,14 @@ impl Bench<'_> {
             )).await;
             done += count;
         }
-        Ok(())
+        // What the filling left to be written would be measured too.
+        mysql.execute("SET GLOBAL innodb_max_dirty_pages_pct = 0").await;
+        let limit = Duration::from_secs(120);
+        eventually("the large store is on the disk", limit, async || {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            mysql.status("Innodb_buffer_pool_pages_dirty").await < 100
+        })
+        .await;
+        mysql.execute("SET GLOBAL innodb_max_dirty_pages_pct = DEFAULT").await;
     }
 }

@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::ensure;
-use sqlx::{AssertSqlSafe, Executor as _, Row as _};
 use voting_tests::process::Service;
 use voting_tests::proxy::{Mode, Proxy};
 use voting_tests::servers::MySql;
@@ -106,7 +105,7 @@ impl WithCopy {
         mysql.execute("SET GLOBAL rpl_semi_sync_master_enabled = ON").await;
         let this = Self { mysql, _copy: copy, _network: network };
         for _ in 0..100 {
-            if this.status("Rpl_semi_sync_master_clients").await? == 1 {
+            if this.mysql.status("Rpl_semi_sync_master_clients").await == 1 {
                 return Ok(this);
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
@@ -114,18 +113,10 @@ impl WithCopy {
         anyhow::bail!("the copy does not connect")
     }
 
-    async fn status(&self, name: &'static str) -> anyhow::Result<u64> {
-        let mut operator = self.mysql.connect().await;
-        let row = operator.fetch_one(AssertSqlSafe(format!("SHOW GLOBAL STATUS LIKE '{name}'"))).await?;
-        Ok(row.try_get::<String, _>(1)?.parse()?)
-    }
-
     /// A commit that did not wait would make the measurement worthless.
     async fn all_was_copied(&self) -> anyhow::Result<()> {
-        let (waited, not) = (
-            self.status("Rpl_semi_sync_master_yes_tx").await?,
-            self.status("Rpl_semi_sync_master_no_tx").await?,
-        );
+        let waited = self.mysql.status("Rpl_semi_sync_master_yes_tx").await;
+        let not = self.mysql.status("Rpl_semi_sync_master_no_tx").await;
         ensure!(waited > 0 && not == 0, "{waited} commits waited for the copy and {not} did not");
         Ok(())
     }
