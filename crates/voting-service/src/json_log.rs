@@ -1,7 +1,7 @@
 //! The log as JSON: an object a line.
 //!
-//! The library's own layer does the same in two and a half times the instructions, which was a third of all that a vote
-//! takes (`docs/benchmarks.md`).
+//! The library's own layer does the same in three and a half times the instructions, which was a third of all that a vote
+//! took (`docs/benchmarks.md`).
 
 use std::fs::File;
 use std::io::{self, Write as _};

@@ -86,7 +86,7 @@ impl Redis {
 
     /// A server of the test's own that keeps every write, for faults.
     pub async fn own() -> Self {
-        Self::with(&["--appendonly", "yes", "--appendfsync", "always"]).await
+        Self::with(&["--appendonly", "yes", "--appendfsync", "always", "--save", ""]).await
     }
 
     /// A server of the test's own with these settings.
