@@ -12,6 +12,30 @@ use crate::load::Measured;
 /// What stands between these lines of a document is ours to write.
 const MARKS: [&str; 2] = ["<!-- measured by cargo xtask bench -->", "<!-- end of what was measured -->"];
 
+/// What a document has before and after its measured part.
+///
+/// # Errors
+/// It can't be read, or has no marks.
+pub fn around(document: &Path) -> anyhow::Result<(String, String)> {
+    let [begin, end] = MARKS;
+    let text = std::fs::read_to_string(document).with_context(|| document.display().to_string())?;
+    let marked = text.split_once(begin).and_then(|(before, rest)| Some((before, rest.split_once(end)?.1)));
+    let (before, after) =
+        marked.with_context(|| format!("{}: it lacks the lines {begin} and {end}", document.display()))?;
+    Ok((before.to_owned(), after.to_owned()))
+}
+
+/// Writes the measured part of a document anew.
+///
+/// # Errors
+/// Those of [`around`], or it can't be written.
+pub fn write(text: &str, document: &Path) -> anyhow::Result<()> {
+    let (before, after) = around(document)?;
+    let [begin, end] = MARKS;
+    std::fs::write(document, format!("{before}{begin}\n\n{text}\n{end}{after}"))
+        .with_context(|| document.display().to_string())
+}
+
 /// Everything that was measured.
 #[derive(Default)]
 pub struct Report {
@@ -110,23 +134,6 @@ impl Report {
     /// Adds a figure and the most that it should be.
     pub fn figure(&mut self, what: &'static str, value: f64, goal: f64, unit: &'static str) {
         self.figures.push(Figure { what, value, goal, unit });
-    }
-
-    /// Puts a text in the place of the one that the document has between its marks.
-    ///
-    /// # Errors
-    /// The document can't be read or written, or has no marks.
-    pub fn write(text: &str, document: &Path) -> anyhow::Result<()> {
-        let [begin, end] = MARKS;
-        let write = || {
-            let old = std::fs::read_to_string(document)?;
-            let marked =
-                old.split_once(begin).and_then(|(before, rest)| Some((before, rest.split_once(end)?.1)));
-            let (before, after) = marked.with_context(|| format!("it lacks the lines {begin} and {end}"))?;
-            std::fs::write(document, format!("{before}{begin}\n\n{text}\n{end}{after}"))?;
-            anyhow::Ok(())
-        };
-        write().with_context(|| document.display().to_string())
     }
 
     /// The report in Markdown.

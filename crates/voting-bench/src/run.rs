@@ -16,7 +16,7 @@ use voting_tests::deployment::Deployment;
 use voting_tests::http::Visitor;
 
 use crate::load::{Measured, Work};
-use crate::report::{Report, Row, machine};
+use crate::report::{self, Report, Row, machine};
 use crate::subject::{Limit, load};
 
 /// How much is measured.
@@ -57,6 +57,10 @@ enum Part {
 
 /// Measures everything.
 pub async fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    if arguments.only.is_none() {
+        // Before the long work, not after it.
+        report::around(&arguments.output)?;
+    }
     let mut bench = Bench { arguments, bar: bar(), report: Report::default() };
     let wants = |part| arguments.only.is_none_or(|only| only == part);
     if wants(Part::Redis) {
@@ -78,7 +82,7 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     println!("{text}");
     ensure!(report.wrong() == 0, "{} answers were wrong, so nothing was written", report.wrong());
     if arguments.only.is_none() {
-        Report::write(&text, &arguments.output)?;
+        report::write(&text, &arguments.output)?;
     }
     Ok(())
 }
