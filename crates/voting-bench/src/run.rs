@@ -153,8 +153,7 @@ impl Bench<'_> {
     /// Pages of these services against the limit of a page: two programs with answers of the same sizes.
     async fn pages(&mut self, what: &str, services: &Deployment, goal: f64) -> anyhow::Result<()> {
         let page = services.visitor().get("/").await.text.len();
-        let summary = Visitor::new(services.analytics.url("")).get("/analytics").await.text.len();
-        let upstream = Limit::start("static", "", summary).await?;
+        let upstream = static_summary(services).await?;
         let limit = Limit::start("two-hop", &format!("http://{}/analytics", upstream.address), page).await?;
         for connections in [32, 256] {
             let row = Row::new(format!("`GET /`, {what}"), connections, "two-hop page", goal);
@@ -162,4 +161,10 @@ impl Bench<'_> {
         }
         Ok(())
     }
+}
+
+/// A program that answers a constant of the size of these services' summary.
+async fn static_summary(services: &Deployment) -> anyhow::Result<Limit> {
+    let summary = Visitor::new(services.analytics.url("")).get("/analytics").await.text;
+    Limit::start("static", "", summary.len()).await
 }
