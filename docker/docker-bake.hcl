@@ -1,21 +1,21 @@
-# Builds every image:         docker buildx bake --file docker/docker-bake.hcl --load
-# Builds and publishes them:  REGISTRY=registry.example/poll docker buildx bake --file docker/docker-bake.hcl --push
+# Build all images:    docker buildx bake --file docker/docker-bake.hcl --load
+# Build and publish:   REGISTRY=registry.example/poll docker buildx bake --file docker/docker-bake.hcl --push
 #
-# Published images are for amd64 and arm64 and carry an SBOM and their provenance; that needs a builder that can do so,
-# such as the one of `docker buildx create --use`. From the environment:
+# Published images are built for amd64 and arm64 with SBOM and provenance attestations. That needs a suitable builder, such
+# as one created by `docker buildx create --use`. Variables from the environment:
 
 variable "REGISTRY" {
-  # Where the images are published, without a slash at the end; images without it stay on this machine.
+  # Registry to publish to, without a trailing slash. If empty, the images stay local.
   default = ""
 }
 
 variable "SOURCE" {
-  # URL of the repository.
+  # URL of the source repository.
   default = ""
 }
 
 variable "REVISION" {
-  # Commit that is built.
+  # Commit being built.
   default = ""
 }
 
