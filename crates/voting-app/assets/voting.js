@@ -1,13 +1,13 @@
-// Shows the votes as they change. The page works without this file.
+// Live results. The page works without this file.
 "use strict";
 
 const line = document.getElementById("results");
 const connection = document.getElementById("connection");
 const announcement = document.getElementById("announcement");
 
-/** A screen reader hears the votes at most this often, in milliseconds. */
+/** Minimum interval between screen reader announcements, in milliseconds. */
 const ANNOUNCE_EVERY = 5000;
-/** After an answer that is no stream of events a new try is made, in milliseconds. */
+/** Delay before reconnecting after a response that is not an event stream, in milliseconds. */
 const RETRY_AFTER = 2000;
 
 let announcing;
@@ -55,7 +55,7 @@ function open() {
   events.onmessage = (event) => show(JSON.parse(event.data));
   events.onerror = () => {
     tell("Reconnecting…");
-    // The browser itself tries again after a lost connection, but not after an error page of a proxy.
+    // The browser reconnects by itself after a lost connection, but not after an error page from a proxy.
     if (events.readyState === EventSource.CLOSED) retrying = setTimeout(open, RETRY_AFTER);
   };
 }
@@ -64,15 +64,15 @@ function close() {
   events?.close();
 }
 
-// Nobody looks at a page in the background, so it holds no connection.
+// A page in the background is not being read, so it closes its connection.
 document.addEventListener("visibilitychange", () => (document.hidden ? close() : open()));
 addEventListener("pagehide", close);
-// A page that comes back out of the browser's memory has a ballot that may have been used: a person who goes back and
-// votes again means a new vote, so the page is loaded anew with a new ballot.
+// A page restored from the back/forward cache may contain a used ballot. A user who goes back and votes again intends a
+// new vote, so reload the page to get a new ballot.
 addEventListener("pageshow", (event) => event.persisted && location.reload());
 if (!document.hidden) open();
 
-// The second click of a double click sends nothing. If it did, the ballot would still count once.
+// Ignore the second click of a double click. Even if it were sent, the ballot would count only once.
 let sent = -Infinity;
 document.querySelector(".choices").addEventListener("submit", (event) => {
   if (event.timeStamp - sent < 1000) event.preventDefault();
