@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use regex::Regex;
 use serde_json::Value;
-use voting_service::release;
 
+use crate::images::released_images;
 use crate::parse::{Document, documents};
 use crate::{read, root};
 
@@ -240,5 +240,5 @@ fn every_image_of_the_release_table_is_built_and_started() {
             );
         }
     }
-    assert_eq!(seen, release::images().into_iter().collect());
+    assert_eq!(seen, released_images().into_iter().collect());
 }

@@ -204,8 +204,8 @@ fn no_password_is_in_the_repository() {
 
 #[test]
 fn variables_are_ones_that_the_programs_read() {
-    let app = voting_app::config::Config::command();
-    let analytics = voting_analytics::config::Config::command();
+    let app = voting_app::cli::Cli::command();
+    let analytics = voting_analytics::cli::Cli::command();
     for workload in workloads() {
         let command = match workload.container["name"].as_str() {
             Some("voting-app") => &app,

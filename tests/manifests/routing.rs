@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use voting_service::feature_flag::COOKIE_REGEX;
+use voting_http::feature_flag::COOKIE_REGEX;
 
 use crate::istio::{AuthorizationPolicy, Destination, DestinationRule, Labels, Resource, VirtualService};
 use crate::parse::{Document, documents, labels};
@@ -249,7 +249,7 @@ fn services_reach_named_ports_that_pods_have_and_never_the_admin_port() {
 
 #[test]
 fn the_mesh_ends_idle_connections_before_the_services_do() {
-    let services_end_them_after = voting_service::server::ClientLimits::default().head;
+    let services_end_them_after = voting_http::server::ClientTimeouts::default().header;
     for document in manifests().iter().flat_map(|file| documents(file)) {
         if document.key.starts_with("destinationrule.") && !document.name().ends_with("storage") {
             let rule: Resource<DestinationRule> = document.typed();

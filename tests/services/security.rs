@@ -46,7 +46,7 @@ fn resident_mib(service: &Service) -> u64 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_thousand_posts_to_a_dead_store_are_answered_in_bounded_memory() {
-    voting_service::server::allow_many_connections();
+    voting_http::server::allow_many_connections();
     let store = format!("redis://127.0.0.1:{}", free_port());
     let app = Service::start("voting-app", &[("STORAGE_URL", &store)]).await;
     let visitor = Visitor::new(app.url(""));

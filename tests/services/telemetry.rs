@@ -277,7 +277,7 @@ fn lines(log: &Path) -> Vec<Value> {
 }
 
 fn requests(log: &Path) -> Vec<Value> {
-    lines(log).into_iter().filter(|line| line["target"] == "voting_service::observe").collect()
+    lines(log).into_iter().filter(|line| line["target"] == "voting_http::observe").collect()
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! `voting-storage`, the operator's tool.
 
-use voting_storage::{Category, Choices, open};
+use voting_core::{Choice, Choices};
+use voting_storage::open;
 use voting_tests::process::{Ended, run};
 use voting_tests::servers::{MySql, Redis};
 
@@ -15,10 +16,10 @@ fn row(ended: &Ended, choice: &str) -> Vec<u64> {
     line.split_whitespace().skip(1).map(|number| number.parse().unwrap()).collect()
 }
 
-async fn cast(url: &str, category: Category, votes: u32) {
+async fn cast(url: &str, choice: Choice, votes: u32) {
     let store = open(&url.parse().unwrap(), &Choices::default()).unwrap();
     for _ in 0..votes {
-        store.cast(voting_storage::Ballot { id: voting_storage::BallotId::new(), category }).await.unwrap();
+        store.cast(voting_core::Ballot { id: voting_core::BallotId::new(), choice }).await.unwrap();
     }
 }
 
@@ -28,7 +29,7 @@ async fn it_migrates_checks_counts_and_resets() {
     let url = mysql.url();
     assert!(tool(&["migrate"], &url).await.success);
     assert!(tool(&["check"], &url).await.success);
-    cast(&url, Category::First, 3).await;
+    cast(&url, Choice::First, 3).await;
     let tally = tool(&["tally"], &url).await;
     assert_eq!((row(&tally, "Cats"), row(&tally, "Dogs")), (vec![3], vec![0]));
 
@@ -42,8 +43,8 @@ async fn it_migrates_checks_counts_and_resets() {
 #[tokio::test]
 async fn it_transfers_any_number_of_times() {
     let (redis, mysql) = (Redis::database().await, MySql::database().await);
-    cast(&redis.url(), Category::First, 2).await;
-    cast(&mysql.url(), Category::Second, 1).await;
+    cast(&redis.url(), Choice::First, 2).await;
+    cast(&mysql.url(), Choice::Second, 1).await;
     let transfer = async |options: &[&str]| {
         let (from, to) = (redis.url(), mysql.url());
         run("voting-storage", &[&["transfer", "--from", &from, "--to", &to], options].concat(), &[]).await
@@ -57,7 +58,7 @@ async fn it_transfers_any_number_of_times() {
 #[tokio::test]
 async fn a_backup_is_read_in_any_number_of_times() {
     let (redis, mysql) = (Redis::database().await, MySql::database().await);
-    cast(&redis.url(), Category::First, 2).await;
+    cast(&redis.url(), Choice::First, 2).await;
     let backup = tool(&["export"], &redis.url()).await;
     assert!(backup.success);
     let folder = tempfile::tempdir().unwrap();

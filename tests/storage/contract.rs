@@ -4,10 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
+use voting_core::{Ballot, BallotId, Cast, Choice, Choices, Tally};
 use voting_storage::transfer::{preview, transfer};
-use voting_storage::{
-    Ballot, BallotId, Cast, Category, Choices, Limits, StoreMetrics, StoreUrl, Tally, VoteStore, open_with,
-};
+use voting_storage::{StoreMetrics, StoreUrl, Timeouts, VoteStore, open_with};
 
 /// Makes a test of each function of the contract, on an empty store that `$store` makes.
 macro_rules! contract {
@@ -40,8 +39,8 @@ macro_rules! contract {
 }
 pub(crate) use contract;
 
-pub fn ballot(category: Category) -> Ballot {
-    Ballot { id: BallotId::new(), category }
+pub fn ballot(choice: Choice) -> Ballot {
+    Ballot { id: BallotId::new(), choice }
 }
 
 fn store(url: &StoreUrl) -> Arc<dyn VoteStore> {
@@ -50,14 +49,17 @@ fn store(url: &StoreUrl) -> Arc<dyn VoteStore> {
 
 /// A store that does not give up on a machine that is busy with other tests: the contract is not about time.
 fn patient(url: &StoreUrl, choices: &Choices) -> Arc<dyn VoteStore> {
-    let limits =
-        Limits { deadline: Duration::from_secs(30), attempt: Duration::from_secs(20), ..Limits::default() };
+    let limits = Timeouts {
+        deadline: Duration::from_secs(30),
+        attempt: Duration::from_secs(20),
+        ..Timeouts::default()
+    };
     open_with(url, choices, limits, StoreMetrics::default()).unwrap()
 }
 
-async fn cast_new(store: &dyn VoteStore, category: Category, votes: u64) {
+async fn cast_new(store: &dyn VoteStore, choice: Choice, votes: u64) {
     for _ in 0..votes {
-        assert_eq!(store.cast(ballot(category)).await.unwrap(), Cast::Counted);
+        assert_eq!(store.cast(ballot(choice)).await.unwrap(), Cast::Counted);
     }
 }
 
@@ -72,20 +74,20 @@ pub async fn an_empty_store_has_no_votes(url: &StoreUrl) {
 
 pub async fn each_ballot_counts_once(url: &StoreUrl) {
     let store = store(url);
-    let first = ballot(Category::First);
+    let first = ballot(Choice::First);
     assert_eq!(store.cast(first).await.unwrap(), Cast::Counted);
     assert_eq!(store.cast(first).await.unwrap(), Cast::AlreadyCounted);
-    assert_eq!(store.cast(ballot(Category::Second)).await.unwrap(), Cast::Counted);
+    assert_eq!(store.cast(ballot(Choice::Second)).await.unwrap(), Cast::Counted);
     assert_eq!(store.cast(first).await.unwrap(), Cast::AlreadyCounted);
     assert_eq!(store.tally().await.unwrap(), Tally::new(1, 1));
 }
 
 pub async fn one_id_counts_for_one_choice_only(url: &StoreUrl) {
     let store = store(url);
-    for (first, other) in [(Category::First, Category::Second), (Category::Second, Category::First)] {
+    for (first, other) in [(Choice::First, Choice::Second), (Choice::Second, Choice::First)] {
         let id = BallotId::new();
-        assert_eq!(store.cast(Ballot { id, category: first }).await.unwrap(), Cast::Counted);
-        assert_eq!(store.cast(Ballot { id, category: other }).await.unwrap(), Cast::AlreadyCounted);
+        assert_eq!(store.cast(Ballot { id, choice: first }).await.unwrap(), Cast::Counted);
+        assert_eq!(store.cast(Ballot { id, choice: other }).await.unwrap(), Cast::AlreadyCounted);
     }
     assert_eq!(store.tally().await.unwrap(), Tally::new(1, 1));
 }
@@ -95,9 +97,9 @@ pub async fn a_double_click_in_one_group_counts_once(url: &StoreUrl) {
     // The first call connects; what arrives meanwhile is one group.
     let connecting = tokio::spawn({
         let store = store.clone();
-        async move { store.cast(ballot(Category::Second)).await }
+        async move { store.cast(ballot(Choice::Second)).await }
     });
-    let click = ballot(Category::First);
+    let click = ballot(Choice::First);
     let mut clicks = JoinSet::new();
     for _ in 0..10 {
         let store = store.clone();
@@ -111,13 +113,13 @@ pub async fn a_double_click_in_one_group_counts_once(url: &StoreUrl) {
 
 pub async fn a_reset_takes_both_counts_away_and_keeps_the_ids(url: &StoreUrl) {
     let store = store(url);
-    let old = ballot(Category::First);
+    let old = ballot(Choice::First);
     store.cast(old).await.unwrap();
-    cast_new(store.as_ref(), Category::Second, 2).await;
+    cast_new(store.as_ref(), Choice::Second, 2).await;
     store.reset().await.unwrap();
     assert_eq!(store.tally().await.unwrap(), Tally::new(0, 0));
     assert_eq!(store.cast(old).await.unwrap(), Cast::AlreadyCounted);
-    cast_new(store.as_ref(), Category::First, 3).await;
+    cast_new(store.as_ref(), Choice::First, 3).await;
     assert_eq!(store.tally().await.unwrap(), Tally::new(3, 0));
 }
 
@@ -126,8 +128,8 @@ pub async fn many_tasks_and_two_handles_add_up_exactly(url: &StoreUrl) {
     let mut tasks = JoinSet::new();
     for task in 0..40_usize {
         let store = handles[task % 2].clone();
-        let category = Category::ALL[task / 2 % 2];
-        tasks.spawn(async move { cast_new(store.as_ref(), category, 25).await });
+        let choice = Choice::ALL[task / 2 % 2];
+        tasks.spawn(async move { cast_new(store.as_ref(), choice, 25).await });
     }
     tasks.join_all().await;
     for store in &handles {
@@ -137,8 +139,8 @@ pub async fn many_tasks_and_two_handles_add_up_exactly(url: &StoreUrl) {
 
 pub async fn one_ballot_from_many_tasks_counts_once(url: &StoreUrl) {
     let handles = [store(url), store(url)];
-    for category in Category::ALL.into_iter().cycle().take(10) {
-        let same = ballot(category);
+    for choice in Choice::ALL.into_iter().cycle().take(10) {
+        let same = ballot(choice);
         let mut tasks = JoinSet::new();
         for task in 0..16_usize {
             let store = handles[task % 2].clone();
@@ -156,13 +158,13 @@ pub async fn a_voter_sees_their_own_vote(url: &StoreUrl) {
     for voter in 0..8_usize {
         let store = store.clone();
         voters.spawn(async move {
-            let category = Category::ALL[voter % 2];
+            let choice = Choice::ALL[voter % 2];
             let mut seen = 0;
             for _ in 0..25 {
-                cast_new(store.as_ref(), category, 1).await;
+                cast_new(store.as_ref(), choice, 1).await;
                 let tally = store.tally().await.unwrap();
-                assert!(tally[category] > seen, "{tally:?} after {seen}");
-                seen = tally[category];
+                assert!(tally[choice] > seen, "{tally:?} after {seen}");
+                seen = tally[choice];
             }
         });
     }
@@ -186,8 +188,8 @@ pub async fn every_name_that_is_allowed_is_a_choice_of_its_own(url: &StoreUrl) {
         let votes = u64::try_from(place).unwrap() + 1;
         let choices = Choices::new(first.parse().unwrap(), second.parse().unwrap()).unwrap();
         let store = patient(url, &choices);
-        cast_new(store.as_ref(), Category::First, votes).await;
-        cast_new(store.as_ref(), Category::Second, 1).await;
+        cast_new(store.as_ref(), Choice::First, votes).await;
+        cast_new(store.as_ref(), Choice::Second, 1).await;
     }
     for (place, (first, second)) in pairs.into_iter().enumerate() {
         let votes = u64::try_from(place).unwrap() + 1;
@@ -201,14 +203,14 @@ pub async fn eight_handles_make_the_schema_at_once(url: &StoreUrl) {
     let mut replicas = JoinSet::new();
     for _ in 0..8 {
         let store = store(url);
-        replicas.spawn(async move { store.cast(ballot(Category::First)).await.unwrap() });
+        replicas.spawn(async move { store.cast(ballot(Choice::First)).await.unwrap() });
     }
     assert!(replicas.join_all().await.iter().all(|cast| *cast == Cast::Counted));
     assert_eq!(store(url).tally().await.unwrap(), Tally::new(8, 0));
 }
 
 pub async fn a_store_keeps_its_votes(url: &StoreUrl) {
-    let same = ballot(Category::First);
+    let same = ballot(Choice::First);
     store(url).cast(same).await.unwrap();
     let again = store(url);
     assert_eq!(again.cast(same).await.unwrap(), Cast::AlreadyCounted);
@@ -226,9 +228,9 @@ pub async fn merging_again_and_back_changes_nothing(url: &StoreUrl) {
     let store = store(url);
     let (other, _folder) = other_store();
     let (here, there) = (store.as_ref(), other.as_ref());
-    cast_new(here, Category::First, 3).await;
-    cast_new(there, Category::First, 2).await;
-    cast_new(there, Category::Second, 4).await;
+    cast_new(here, Choice::First, 3).await;
+    cast_new(there, Choice::First, 2).await;
+    cast_new(there, Choice::Second, 4).await;
 
     let planned = preview(there, here).await.unwrap();
     assert_eq!((planned.before, planned.after), (Tally::new(3, 0), Tally::new(5, 4)));
@@ -238,8 +240,8 @@ pub async fn merging_again_and_back_changes_nothing(url: &StoreUrl) {
         assert_eq!(transfer(there, here).await.unwrap().after, Tally::new(5, 4));
         assert_eq!(transfer(here, there).await.unwrap().after, Tally::new(5, 4));
     }
-    cast_new(here, Category::Second, 1).await;
-    cast_new(there, Category::First, 1).await;
+    cast_new(here, Choice::Second, 1).await;
+    cast_new(there, Choice::First, 1).await;
     transfer(here, there).await.unwrap();
     transfer(there, here).await.unwrap();
     assert_eq!(here.tally().await.unwrap(), Tally::new(6, 5));
@@ -251,13 +253,13 @@ pub async fn a_reset_takes_away_what_the_store_had_and_nothing_else(url: &StoreU
     let store = store(url);
     let (other, _folder) = other_store();
     let (here, there) = (store.as_ref(), other.as_ref());
-    cast_new(here, Category::First, 3).await;
-    cast_new(there, Category::Second, 2).await;
+    cast_new(here, Choice::First, 3).await;
+    cast_new(there, Choice::Second, 2).await;
     transfer(there, here).await.unwrap();
     // This one is not known here when the poll is reset here.
-    cast_new(there, Category::Second, 1).await;
+    cast_new(there, Choice::Second, 1).await;
     here.reset().await.unwrap();
-    cast_new(here, Category::First, 1).await;
+    cast_new(here, Choice::First, 1).await;
     for _ in 0..2 {
         transfer(here, there).await.unwrap();
         transfer(there, here).await.unwrap();

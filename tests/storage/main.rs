@@ -5,6 +5,6 @@ mod mysql;
 mod outage;
 mod redis;
 mod redis_cluster;
-mod split;
+mod sharded;
 mod sqlite;
 mod transfer;

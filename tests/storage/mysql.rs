@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use sqlx::Row as _;
-use voting_storage::{Cast, Category, Choices, StoreError, Tally, open};
+use voting_core::{Cast, Choice, Choices, Tally};
+use voting_storage::{StoreError, open};
 use voting_tests::eventually;
 use voting_tests::servers::MySql;
 
@@ -43,7 +44,7 @@ async fn an_originals_database_is_taken_over_once() {
     assert_eq!(open(&url.parse().unwrap(), &similar).unwrap().tally().await.unwrap(), Tally::new(5, 1));
 
     let store = open(&url.parse().unwrap(), &Choices::default()).unwrap();
-    store.cast(ballot(Category::Second)).await.unwrap();
+    store.cast(ballot(Choice::Second)).await.unwrap();
     store.reset().await.unwrap();
     let store = open(&url.parse().unwrap(), &Choices::default()).unwrap();
     assert_eq!(store.tally().await.unwrap(), Tally::new(0, 0));
@@ -63,7 +64,7 @@ async fn a_take_over_that_was_cut_off_is_finished() {
 async fn a_migration_that_was_cut_off_is_finished() {
     let (url, mysql) = empty().await;
     let first = open(&url.parse().unwrap(), &Choices::default()).unwrap();
-    first.cast(ballot(Category::First)).await.unwrap();
+    first.cast(ballot(Choice::First)).await.unwrap();
     // As after a kill in the middle of the first migration.
     mysql.execute("UPDATE _sqlx_migrations SET success = FALSE; DROP TABLE own_origin").await;
     let store = open(&url.parse().unwrap(), &Choices::default()).unwrap();
@@ -74,7 +75,7 @@ async fn a_migration_that_was_cut_off_is_finished() {
 async fn a_newer_schema_does_not_stop_an_older_release() {
     let (url, mysql) = empty().await;
     let store = || open(&url.parse().unwrap(), &Choices::default()).unwrap();
-    store().cast(ballot(Category::First)).await.unwrap();
+    store().cast(ballot(Choice::First)).await.unwrap();
     mysql
         .execute(
             "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
@@ -91,7 +92,7 @@ async fn replicas_take_turns_at_the_schema() {
     let lock = "SELECT GET_LOCK(CONCAT('voting-schema-', LEFT(SHA2(DATABASE(), 256), 32)), 5)";
     sqlx::query(lock).execute(&mut other).await.unwrap();
     let store = open(&url.parse().unwrap(), &Choices::default()).unwrap();
-    let vote = ballot(Category::First);
+    let vote = ballot(Choice::First);
     let error = store.cast(vote).await.unwrap_err();
     assert!(matches!(error, StoreError::Unavailable(_)), "{error}");
     let tables: i64 =
@@ -124,7 +125,7 @@ async fn a_password_with_every_kind_of_character_is_used() {
             voting_storage::StoreUrl::mysql(&host, port, &user, &password.into(), mysql.name()).unwrap();
         open(&url, &Choices::default()).unwrap()
     };
-    assert_eq!(with(password).cast(ballot(Category::First)).await.unwrap(), Cast::Counted);
+    assert_eq!(with(password).cast(ballot(Choice::First)).await.unwrap(), Cast::Counted);
     let error = with("wrong-secret").tally().await.unwrap_err();
     assert!(matches!(error, StoreError::Unusable(_)), "{error}");
     assert!(!error.to_string().contains("wrong-secret"), "{error}");
@@ -135,10 +136,10 @@ async fn a_password_with_every_kind_of_character_is_used() {
 async fn a_database_that_was_emptied_is_made_again() {
     let (url, mysql) = empty().await;
     let store = open(&url.parse().unwrap(), &Choices::default()).unwrap();
-    store.cast(ballot(Category::First)).await.unwrap();
+    store.cast(ballot(Choice::First)).await.unwrap();
     mysql.execute("DROP TABLE ballots, tallies, own_origin, _sqlx_migrations").await;
     eventually("the store works again", Duration::from_secs(5), || async {
-        store.cast(ballot(Category::First)).await.is_ok()
+        store.cast(ballot(Choice::First)).await.is_ok()
     })
     .await;
     assert_eq!(store.tally().await.unwrap(), Tally::new(1, 0));

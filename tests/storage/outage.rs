@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use sqlx::{Connection as _, Executor as _};
 use tokio::task::JoinSet;
-use voting_storage::{Cast, Category, Choices, Limits, StoreError, Tally, VoteStore, open};
+use voting_core::{Cast, Choice, Choices, Tally};
+use voting_storage::{StoreError, Timeouts, VoteStore, open};
 use voting_tests::process::Signal;
 use voting_tests::proxy::{Mode, Proxy};
 use voting_tests::servers::{MySql, Redis};
@@ -43,11 +44,11 @@ impl Remote {
 
     async fn serves_when_it_comes(self) {
         let start = Instant::now();
-        let vote = ballot(Category::First);
+        let vote = ballot(Choice::First);
         let error = self.store.cast(vote).await.unwrap_err();
         assert!(matches!(error, StoreError::Unavailable(_)), "{error}");
         assert!(
-            start.elapsed() < Limits::default().deadline + Duration::from_millis(500),
+            start.elapsed() < Timeouts::default().deadline + Duration::from_millis(500),
             "{:?}",
             start.elapsed()
         );
@@ -57,13 +58,13 @@ impl Remote {
     }
 
     async fn a_short_outage_loses_and_doubles_nothing(self, outage: Mode) {
-        self.store.cast(ballot(Category::Second)).await.unwrap();
+        self.store.cast(ballot(Choice::Second)).await.unwrap();
         let mut voters = JoinSet::new();
         for _ in 0..20 {
             let store = self.store.clone();
             voters.spawn(async move {
                 for _ in 0..30 {
-                    store.cast(ballot(Category::First)).await.unwrap();
+                    store.cast(ballot(Choice::First)).await.unwrap();
                     tokio::time::sleep(Duration::from_millis(30)).await;
                 }
             });
@@ -77,9 +78,9 @@ impl Remote {
     }
 
     async fn a_lost_answer_is_settled_by_the_same_ballot(self) {
-        self.store.cast(ballot(Category::Second)).await.unwrap();
+        self.store.cast(ballot(Choice::Second)).await.unwrap();
         self.proxy.set(Mode::DropAnswers);
-        let vote = ballot(Category::First);
+        let vote = ballot(Choice::First);
         let error = self.store.cast(vote).await.unwrap_err();
         assert!(matches!(error, StoreError::Unconfirmed(_)), "{error}");
         self.proxy.set(Mode::Open);
@@ -88,22 +89,22 @@ impl Remote {
     }
 
     async fn a_silent_store_is_given_up_in_time(self) {
-        self.store.cast(ballot(Category::Second)).await.unwrap();
+        self.store.cast(ballot(Choice::Second)).await.unwrap();
         self.proxy.set(Mode::Silent);
         let start = Instant::now();
         let mut voters = JoinSet::new();
         for _ in 0..50 {
             let store = self.store.clone();
-            voters.spawn(async move { store.cast(ballot(Category::First)).await });
+            voters.spawn(async move { store.cast(ballot(Choice::First)).await });
         }
         assert!(voters.join_all().await.iter().all(Result::is_err));
         assert!(
-            start.elapsed() < Limits::default().deadline + Duration::from_millis(500),
+            start.elapsed() < Timeouts::default().deadline + Duration::from_millis(500),
             "{:?}",
             start.elapsed()
         );
         self.proxy.set(Mode::Open);
-        self.store.cast(ballot(Category::Second)).await.unwrap();
+        self.store.cast(ballot(Choice::Second)).await.unwrap();
     }
 }
 
@@ -162,11 +163,11 @@ async fn a_file_that_another_process_writes_is_waited_for() {
     let folder = tempfile::tempdir().unwrap();
     let url = format!("sqlite:{}/votes.db", folder.path().display());
     let store = open(&url.parse().unwrap(), &Choices::default()).unwrap();
-    store.cast(ballot(Category::First)).await.unwrap();
+    store.cast(ballot(Choice::First)).await.unwrap();
 
     let mut other = sqlx::SqliteConnection::connect(&url).await.unwrap();
     other.execute("BEGIN IMMEDIATE").await.unwrap();
-    let refused = ballot(Category::First);
+    let refused = ballot(Choice::First);
     assert!(store.cast(refused).await.is_err());
     assert_eq!(store.tally().await.unwrap(), Tally::new(1, 0), "readers do not wait for a writer");
     other.execute("ROLLBACK").await.unwrap();
@@ -179,9 +180,9 @@ async fn a_file_that_another_process_writes_is_waited_for() {
 async fn a_redis_that_was_frozen_does_not_count_later_what_has_failed() {
     let mut server = Redis::own().await;
     let store = open(&server.url().parse().unwrap(), &Choices::default()).unwrap();
-    store.cast(ballot(Category::Second)).await.unwrap();
+    store.cast(ballot(Choice::Second)).await.unwrap();
     server.server().signal(Signal::Stop);
-    let vote = ballot(Category::First);
+    let vote = ballot(Choice::First);
     let error = store.cast(vote).await.unwrap_err();
     assert!(matches!(error, StoreError::Unconfirmed(_)), "{error}");
     server.server().signal(Signal::Continue);

@@ -3,7 +3,8 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::task::JoinSet;
-use voting_storage::{Ballot, BallotId, Cast, Category, Choices, StoreError, Tally, open};
+use voting_core::{Ballot, BallotId, Cast, Choice, Choices, Tally};
+use voting_storage::{StoreError, open};
 use voting_tests::servers::Redis;
 
 use crate::contract::{ballot, contract};
@@ -22,7 +23,7 @@ async fn an_originals_redis_is_taken_over_in_place() {
     redis.query::<()>("SET", &["Dogs", "3"]).await;
     let store = open(&url.parse().unwrap(), &Choices::default()).unwrap();
     assert_eq!(store.tally().await.unwrap(), Tally::new(7, 3));
-    store.cast(ballot(Category::First)).await.unwrap();
+    store.cast(ballot(Choice::First)).await.unwrap();
     // An original that still runs counts on, and reads what we count.
     redis.query::<()>("INCR", &["Cats"]).await;
     assert_eq!(redis.query::<u64>("GET", &["Cats"]).await, 9);
@@ -35,11 +36,11 @@ async fn an_originals_redis_is_taken_over_in_place() {
 async fn ids_expire_after_they_are_no_longer_taken() {
     let (url, redis) = empty().await;
     let store = open(&url.parse().unwrap(), &Choices::default()).unwrap();
-    store.cast(ballot(Category::Second)).await.unwrap();
+    store.cast(ballot(Choice::Second)).await.unwrap();
     let keys: Vec<String> = redis.query("KEYS", &["voting:*"]).await;
     assert_eq!(keys.len(), 1, "{keys:?}");
     let seconds: u64 = redis.query("TTL", &[&keys[0]]).await;
-    let remembered = BallotId::REMEMBERED.as_secs();
+    let remembered = BallotId::RETENTION.as_secs();
     assert!((remembered..=remembered + 60).contains(&seconds), "{seconds}");
 }
 
@@ -48,9 +49,9 @@ async fn a_redis_that_cannot_be_asked_for_several_ids_at_once_will_do() {
     // As it was before release 6.2.
     let redis = Redis::with(&["--save", "", "--rename-command", "SMISMEMBER", "\"\""]).await;
     let store = open(&redis.url().parse().unwrap(), &Choices::default()).unwrap();
-    let (first, second) = (ballot(Category::First), ballot(Category::Second));
+    let (first, second) = (ballot(Choice::First), ballot(Choice::Second));
     assert_eq!(store.cast(first).await.unwrap(), Cast::Counted);
-    let again = Ballot { category: Category::Second, ..first };
+    let again = Ballot { choice: Choice::Second, ..first };
     let casts = tokio::join!(store.cast(again), store.cast(second), store.cast(first));
     assert_eq!(casts.0.unwrap(), Cast::AlreadyCounted);
     assert_eq!(casts.1.unwrap(), Cast::Counted);
@@ -67,8 +68,8 @@ async fn what_was_counted_is_told_apart_in_a_group_of_several_minutes() {
     let made_ago = |minutes: u64, number: u8| {
         let millis = format!("{:012x}", (now - Duration::from_secs(60 * minutes)).as_millis());
         let id = format!("{}-{}-7000-8000-{number:012x}", &millis[..8], &millis[8..]);
-        let category = Category::ALL[usize::from(number) % 2];
-        Ballot { id: id.parse().unwrap(), category }
+        let choice = Choice::ALL[usize::from(number) % 2];
+        Ballot { id: id.parse().unwrap(), choice }
     };
     let ballots: Vec<_> =
         (0..20).flat_map(|number| (0..MINUTES).map(move |minutes| (minutes, number))).collect();
@@ -102,7 +103,7 @@ async fn a_key_that_is_no_count_is_an_error_that_changes_nothing() {
     let (url, redis) = empty().await;
     redis.query::<()>("SET", &["Dogs", "many"]).await;
     let store = open(&url.parse().unwrap(), &Choices::default()).unwrap();
-    let vote = ballot(Category::First);
+    let vote = ballot(Choice::First);
     assert!(matches!(store.cast(vote).await, Err(StoreError::Unusable(_))));
     assert!(matches!(store.tally().await, Err(StoreError::Unusable(_))));
     redis.query::<()>("SET", &["Dogs", "0"]).await;
@@ -114,7 +115,7 @@ async fn a_key_that_is_no_count_is_an_error_that_changes_nothing() {
 async fn keys_of_a_choice_share_its_hash_slot() {
     let (url, redis) = empty().await;
     let store = open(&url.parse().unwrap(), &Choices::default()).unwrap();
-    store.cast(ballot(Category::Second)).await.unwrap();
+    store.cast(ballot(Choice::Second)).await.unwrap();
     store.snapshot().await.unwrap();
     let keys: Vec<String> = redis.query("KEYS", &["voting:*"]).await;
     assert_eq!(keys.len(), 3);

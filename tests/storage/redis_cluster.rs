@@ -1,6 +1,7 @@
 //! A Redis Cluster: the contract, and where the votes lie.
 
-use voting_storage::{Cast, Category, Choices, Tally, open};
+use voting_core::{Cast, Choice, Choices, Tally};
+use voting_storage::open;
 use voting_tests::servers::RedisCluster;
 
 use crate::contract::{ballot, contract};
@@ -17,7 +18,7 @@ async fn all_servers_share_the_votes() {
     let cluster = RedisCluster::start().await;
     let store = open(&cluster.url(16).parse().unwrap(), &Choices::default()).unwrap();
     for _ in 0..160 {
-        store.cast(ballot(Category::First)).await.unwrap();
+        store.cast(ballot(Choice::First)).await.unwrap();
     }
     assert_eq!(store.tally().await.unwrap(), Tally::new(160, 0));
     for server in &cluster.servers {
@@ -30,7 +31,7 @@ async fn all_servers_share_the_votes() {
 async fn a_slot_that_moves_to_another_server_takes_its_votes_along() {
     let cluster = RedisCluster::start().await;
     let store = open(&cluster.url(1).parse().unwrap(), &Choices::default()).unwrap();
-    let votes = [ballot(Category::First), ballot(Category::Second)];
+    let votes = [ballot(Choice::First), ballot(Choice::Second)];
     assert_eq!(store.cast(votes[0]).await.unwrap(), Cast::Counted);
 
     let slot: u64 = cluster.servers[0].query("CLUSTER", &["KEYSLOT", "voting:{0}:ballots:"]).await;

@@ -1,7 +1,8 @@
 //! SQLite: the contract, and files.
 
 use tempfile::TempDir;
-use voting_storage::{Category, Choices, StoreError, Tally, open};
+use voting_core::{Choice, Choices, Tally};
+use voting_storage::{StoreError, open};
 
 use crate::contract::{ballot, contract};
 
@@ -19,7 +20,7 @@ async fn a_file_that_is_no_database_is_an_error_that_leaves_it_alone() {
     let text = "a text, and longer than the head of a database: ".repeat(100);
     std::fs::write(&file, &text).unwrap();
     let store = open(&url.parse().unwrap(), &Choices::default()).unwrap();
-    assert!(store.cast(ballot(Category::First)).await.is_err());
+    assert!(store.cast(ballot(Choice::First)).await.is_err());
     assert_eq!(std::fs::read_to_string(&file).unwrap(), text);
 }
 
@@ -28,8 +29,8 @@ async fn a_folder_that_comes_later_is_used_then() {
     let folder = tempfile::tempdir().unwrap();
     let url = format!("sqlite:{}/later/votes.db", folder.path().display());
     let store = open(&url.parse().unwrap(), &Choices::default()).unwrap();
-    assert!(matches!(store.cast(ballot(Category::First)).await, Err(StoreError::Unavailable(_))));
+    assert!(matches!(store.cast(ballot(Choice::First)).await, Err(StoreError::Unavailable(_))));
     std::fs::create_dir(folder.path().join("later")).unwrap();
-    store.cast(ballot(Category::First)).await.unwrap();
+    store.cast(ballot(Choice::First)).await.unwrap();
     assert_eq!(store.tally().await.unwrap(), Tally::new(1, 0));
 }

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
+use voting_core::{Choice, Choices, Tally};
 use voting_storage::transfer::transfer;
-use voting_storage::{Category, Choices, Tally, VoteStore, open};
+use voting_storage::{VoteStore, open};
 use voting_tests::process::{clean, program};
 use voting_tests::servers::{MySql, Redis};
 
@@ -18,7 +19,7 @@ use crate::contract::ballot;
 #[derive(Clone, Copy, Debug)]
 enum Event {
     /// Votes for a choice.
-    Cast { at: usize, category: Category, votes: u8 },
+    Cast { at: usize, choice: Choice, votes: u8 },
     /// A reset.
     Reset { at: usize },
     /// A transfer from this store to the other.
@@ -26,9 +27,9 @@ enum Event {
 }
 
 fn event() -> impl Strategy<Value = Event> {
-    let category = prop_oneof![Just(Category::First), Just(Category::Second)];
+    let choice = prop_oneof![Just(Choice::First), Just(Choice::Second)];
     prop_oneof![
-        4 => (0..2_usize, category, 1..4_u8).prop_map(|(at, category, votes)| Event::Cast { at, category, votes }),
+        4 => (0..2_usize, choice, 1..4_u8).prop_map(|(at, choice, votes)| Event::Cast { at, choice, votes }),
         1 => (0..2_usize).prop_map(|at| Event::Reset { at }),
         2 => (0..2_usize).prop_map(|from| Event::Transfer { from }),
     ]
@@ -38,7 +39,7 @@ fn event() -> impl Strategy<Value = Event> {
 /// takes away those that the store knows.
 #[derive(Default)]
 struct Model {
-    cast: Vec<Category>,
+    cast: Vec<Choice>,
     known: [HashSet<usize>; 2],
     /// Those that a store knows to be taken away.
     gone: [HashSet<usize>; 2],
@@ -47,10 +48,10 @@ struct Model {
 impl Model {
     fn apply(&mut self, event: Event) {
         match event {
-            Event::Cast { at, category, votes } => {
+            Event::Cast { at, choice, votes } => {
                 for _ in 0..votes {
                     self.known[at].insert(self.cast.len());
-                    self.cast.push(category);
+                    self.cast.push(choice);
                 }
             }
             Event::Reset { at } => self.gone[at] = self.known[at].clone(),
@@ -64,9 +65,8 @@ impl Model {
     }
 
     fn tally(&self, at: usize) -> Tally {
-        let [first, second] = Category::ALL.map(|category| {
-            let counts =
-                self.known[at].difference(&self.gone[at]).filter(|vote| self.cast[**vote] == category);
+        let [first, second] = Choice::ALL.map(|choice| {
+            let counts = self.known[at].difference(&self.gone[at]).filter(|vote| self.cast[**vote] == choice);
             u64::try_from(counts.count()).unwrap()
         });
         Tally::new(first, second)
@@ -78,9 +78,9 @@ async fn play(stores: &[Arc<dyn VoteStore>; 2], events: &[Event]) {
     let end = [Event::Transfer { from: 0 }, Event::Transfer { from: 1 }];
     for event in events.iter().chain(&end) {
         match *event {
-            Event::Cast { at, category, votes } => {
+            Event::Cast { at, choice, votes } => {
                 for _ in 0..votes {
-                    stores[at].cast(ballot(category)).await.unwrap();
+                    stores[at].cast(ballot(choice)).await.unwrap();
                 }
             }
             Event::Reset { at } => stores[at].reset().await.unwrap(),
@@ -153,7 +153,7 @@ fn any_interleaving_between_redis_and_mysql_ends_equal() {
 /// Casts votes until told to stop, and says how many were counted.
 fn voters(
     store: &Arc<dyn VoteStore>,
-    category: Category,
+    choice: Choice,
     stop: &Arc<AtomicBool>,
 ) -> (tokio::task::JoinHandle<()>, Arc<AtomicU64>) {
     let (store, stop, counted) = (store.clone(), stop.clone(), Arc::new(AtomicU64::new(0)));
@@ -161,7 +161,7 @@ fn voters(
         let counted = counted.clone();
         async move {
             while !stop.load(Ordering::Relaxed) {
-                store.cast(ballot(category)).await.unwrap();
+                store.cast(ballot(choice)).await.unwrap();
                 counted.fetch_add(1, Ordering::Relaxed);
             }
         }
@@ -178,8 +178,8 @@ async fn a_transfer_that_is_killed_half_way_while_both_stores_take_votes_loses_a
         store.ping().await.unwrap();
     }
     let stop = Arc::new(AtomicBool::new(false));
-    let (first, in_redis) = voters(&stores[0], Category::First, &stop);
-    let (second, in_mysql) = voters(&stores[1], Category::Second, &stop);
+    let (first, in_redis) = voters(&stores[0], Choice::First, &stop);
+    let (second, in_mysql) = voters(&stores[1], Choice::Second, &stop);
     for round in 0..24_u64 {
         let (from, to) = if round % 2 == 0 { (0, 1) } else { (1, 0) };
         let mut tool = clean(&program("voting-storage"));

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 use tokio::task::JoinSet;
-use voting_storage::{BallotId, Category};
+use voting_core::{BallotId, Choice};
 
 pub use client::{Client, Counts, Outcome};
 pub use report::Report;
@@ -53,7 +53,7 @@ pub enum Told {
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     id: BallotId,
-    category: Category,
+    choice: Choice,
     told: Told,
 }
 
@@ -150,10 +150,10 @@ async fn vote(client: Arc<Client>, plan: Plan, progress: Progress, before: Count
             break;
         }
         // Two thirds for the first, so that a mix-up of the choices shows.
-        let category = if number % 3 == 2 { Category::Second } else { Category::First };
-        let entry = cast(&client, category, plan.retry, &mut part).await;
+        let choice = if number % 3 == 2 { Choice::Second } else { Choice::First };
+        let entry = cast(&client, choice, plan.retry, &mut part).await;
         if entry.told == Told::Accepted {
-            progress.0.accepted[category.index()].fetch_add(1, Ordering::SeqCst);
+            progress.0.accepted[choice.index()].fetch_add(1, Ordering::SeqCst);
         }
         progress.0.cast.fetch_add(1, Ordering::Relaxed);
         part.entries.push(entry);
@@ -174,16 +174,16 @@ async fn vote(client: Arc<Client>, plan: Plan, progress: Progress, before: Count
 }
 
 /// Casts one new ballot, again if it has to be, and says what the voter was told in the end.
-async fn cast(client: &Client, category: Category, retry: bool, part: &mut Part) -> Entry {
+async fn cast(client: &Client, choice: Choice, retry: bool, part: &mut Part) -> Entry {
     let id = BallotId::new();
     let start = Instant::now();
     let mut told = Told::Refused;
     loop {
         let attempt = Instant::now();
-        match client.cast(id, category).await {
+        match client.cast(id, choice).await {
             Outcome::Counted | Outcome::AlreadyCounted => {
                 part.latencies.push(attempt.elapsed());
-                return Entry { id, category, told: Told::Accepted };
+                return Entry { id, choice, told: Told::Accepted };
             }
             Outcome::Refused(why) => *part.errors.entry(why).or_default() += 1,
             Outcome::Unknown(why) => {
@@ -192,7 +192,7 @@ async fn cast(client: &Client, category: Category, retry: bool, part: &mut Part)
             }
         }
         if !retry || start.elapsed() > PATIENCE {
-            return Entry { id, category, told };
+            return Entry { id, choice, told };
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
@@ -202,7 +202,7 @@ async fn cast(client: &Client, category: Category, retry: bool, part: &mut Part)
 #[derive(Clone, Copy, Debug)]
 struct Audited {
     told: Told,
-    category: Category,
+    choice: Choice,
     was_counted: bool,
 }
 
@@ -217,8 +217,8 @@ async fn audit(
         let (share, client, progress) = (share.to_vec(), client.clone(), progress.clone());
         auditors.spawn(async move {
             let mut audited = Vec::with_capacity(share.len());
-            for Entry { id, category, told } in share {
-                let was_counted = match client.cast(id, category).await {
+            for Entry { id, choice, told } in share {
+                let was_counted = match client.cast(id, choice).await {
                     Outcome::Counted => false,
                     Outcome::AlreadyCounted => true,
                     Outcome::Refused(why) | Outcome::Unknown(why) => {
@@ -228,7 +228,7 @@ async fn audit(
                     }
                 };
                 progress.0.audited.fetch_add(1, Ordering::Relaxed);
-                audited.push(Audited { told, category, was_counted });
+                audited.push(Audited { told, choice, was_counted });
             }
             Ok(audited)
         });

@@ -1,10 +1,10 @@
 //! voting-analytics: what the votes add up to, as JSON.
 //!
-//! - [`config`]: the settings of the program.
+//! - [`cli`]: the settings of the program.
 //! - [`summary`]: how a release words the results.
 //! - [`routes`]: the HTTP routes; [`contract`]: the JSON that they answer.
 
-pub mod config;
+pub mod cli;
 pub mod contract;
 pub mod routes;
 pub mod summary;
@@ -13,14 +13,15 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use prometheus_client::registry::Registry;
-use voting_service::check::{Command, check};
-use voting_service::lifecycle::Lifecycle;
-use voting_service::observe::Observed;
-use voting_service::program::Program;
-use voting_service::release::{AnalyticsRelease, Released as _};
-use voting_storage::{Choices, Limits, StoreMetrics, StoreUrl, VoteStore, open_with};
+use voting_core::Choices;
+use voting_core::release::{AnalyticsRelease, Released as _};
+use voting_http::check::{Command, check};
+use voting_http::lifecycle::Lifecycle;
+use voting_http::observe::RequestObserver;
+use voting_http::program::Program;
+use voting_storage::{StoreMetrics, StoreUrl, Timeouts, VoteStore, open_with};
 
-use crate::config::{Config, READ_LIMITS};
+use crate::cli::{Cli, READ_TIMEOUT};
 
 /// What the routes need.
 #[derive(Clone)]
@@ -32,7 +33,7 @@ pub struct Analytics {
     /// The votes.
     pub store: Arc<dyn VoteStore>,
     /// Its requests.
-    pub observed: Observed,
+    pub observed: RequestObserver,
 }
 
 impl Analytics {
@@ -45,10 +46,11 @@ impl Analytics {
         choices: Choices,
         url: &StoreUrl,
     ) -> anyhow::Result<(Self, Registry)> {
-        let (observed, mut registry) = Observed::register(AnalyticsRelease::COMPONENT, release.version);
+        let (observed, mut registry) =
+            RequestObserver::register(AnalyticsRelease::COMPONENT, release.version);
         let metrics = StoreMetrics::register(&mut registry);
-        let limits = Limits { deadline: READ_LIMITS, attempt: READ_LIMITS, ..Limits::default() };
-        let store = open_with(url, &choices, limits, metrics).with_context(|| url.to_string())?;
+        let timeouts = Timeouts { deadline: READ_TIMEOUT, attempt: READ_TIMEOUT, ..Timeouts::default() };
+        let store = open_with(url, &choices, timeouts, metrics).with_context(|| url.to_string())?;
         Ok((Self { release, choices, store, observed }, registry))
     }
 }
@@ -57,13 +59,13 @@ impl Analytics {
 ///
 /// # Errors
 /// One line for the operator: a setting or a port that can't be used, or what `check` found.
-pub async fn run(config: Config) -> anyhow::Result<()> {
-    if let Some(Command::Check) = config.command {
-        return check(&config.serve).await;
+pub async fn run(cli: Cli) -> anyhow::Result<()> {
+    if let Some(Command::Check) = cli.command {
+        return check(&cli.serve).await;
     }
-    let release = config.release.0;
-    let url = config.store.url(release.storage.kind)?;
-    let (analytics, registry) = Analytics::open(release, config.poll.choices()?, &url)?;
+    let release = cli.release.0;
+    let url = cli.store.url(release.storage.kind)?;
+    let (analytics, registry) = Analytics::open(release, cli.poll.choices()?, &url)?;
     let program = Program {
         name: AnalyticsRelease::COMPONENT,
         release: release.version,
@@ -74,5 +76,5 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         api: routes::api(),
         routes: routes::routes(analytics),
     };
-    program.run(&config.serve).await
+    program.run(&cli.serve).await
 }

@@ -7,9 +7,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let done = match voting_storage::config::parse() {
-        Ok(config) => voting_analytics::run(config).await,
+    let done = match voting_config::parse() {
+        Ok(cli) => voting_analytics::run(cli).await,
         Err(error) => Err(error.into()),
     };
-    voting_service::program::exit_code("voting-analytics", done)
+    voting_http::program::exit_code("voting-analytics", done)
 }

@@ -8,9 +8,9 @@ use utoipa::OpenApi as _;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use voting_service::guard::Guard;
-use voting_service::headers::{VOTING_PATH, voting_path};
-use voting_storage::Category;
+use voting_core::Choice;
+use voting_http::common::CommonLayer;
+use voting_http::headers::{VOTING_PATH, voting_path};
 
 use crate::Analytics;
 use crate::contract::{CategoryResult, Problem, Results};
@@ -30,7 +30,7 @@ pub fn routes(analytics: Analytics) -> Router {
             problem(StatusCode::NOT_FOUND, "there is nothing here; allowed: GET /analytics")
         })
         .with_state(analytics)
-        .layer(Guard::new(observed, headers, |_| None))
+        .layer(CommonLayer::new(observed, headers, |_| None))
 }
 
 /// What it answers, in OpenAPI.
@@ -69,11 +69,10 @@ async fn results(State(analytics): State<Analytics>) -> Response {
             return (retry, problem).into_response();
         }
     };
-    let result =
-        |category| CategoryResult { name: choices.name(category).to_string(), count: tally[category] };
+    let result = |choice| CategoryResult { name: choices.name(choice).to_string(), count: tally[choice] };
     Json(Results {
-        category1: result(Category::First),
-        category2: result(Category::Second),
+        category1: result(Choice::First),
+        category2: result(Choice::Second),
         text: summary::text(release.summary, &choices, tally),
     })
     .into_response()

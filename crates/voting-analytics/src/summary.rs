@@ -1,28 +1,28 @@
 //! How a release words the results.
 
-use voting_service::release::Summary;
-use voting_storage::{Category, Choices, Tally};
+use voting_core::release::Summary;
+use voting_core::{Choice, Choices, Tally};
 
 /// The results in words: `Cats: 2 | Dogs: 4`, or `Cats: 2/6 (33%) | Dogs: 4/6 (67%)`.
 pub fn text(summary: Summary, choices: &Choices, tally: Tally) -> String {
     let percentages = percentages(tally);
-    let part = |category: Category| {
-        let (name, count) = (choices.name(category), tally[category]);
+    let part = |choice: Choice| {
+        let (name, count) = (choices.name(choice), tally[choice]);
         match summary {
             Summary::Counts => format!("{name}: {count}"),
             Summary::Percentages => {
-                format!("{name}: {count}/{} ({}%)", tally.total(), percentages[category.index()])
+                format!("{name}: {count}/{} ({}%)", tally.total(), percentages[choice.index()])
             }
         }
     };
-    format!("{} | {}", part(Category::First), part(Category::Second))
+    format!("{} | {}", part(Choice::First), part(Choice::Second))
 }
 
 /// The shares of both categories in whole percents, in order. They add up to 100; both are 0 where nothing was cast.
 ///
 /// The first is rounded to the nearest, half upwards, and the second is the rest: two roundings could add up to 101.
 pub fn percentages(tally: Tally) -> [u8; 2] {
-    let (count, total) = (u128::from(tally[Category::First]), u128::from(tally.total()));
+    let (count, total) = (u128::from(tally[Choice::First]), u128::from(tally.total()));
     if total == 0 {
         return [0, 0];
     }

@@ -13,9 +13,9 @@ use reqwest::{Client, Url, redirect};
 use serde::Deserialize;
 use tokio::time::Instant;
 use tracing::{Span, field};
-use voting_service::headers::VOTING_PATH;
-use voting_service::trace;
-use voting_storage::lane::{Lane, Worker};
+use voting_batch::{BatchHandler, Batcher};
+use voting_http::headers::VOTING_PATH;
+use voting_http::trace;
 
 use crate::metrics::AnalyticsMetrics;
 
@@ -74,19 +74,19 @@ impl Results {
 /// What of the answer's JSON the page needs.
 #[derive(Deserialize)]
 struct Answer {
-    category1: Category,
-    category2: Category,
+    category1: ChoiceCount,
+    category2: ChoiceCount,
     text: String,
 }
 
 #[derive(Deserialize)]
-struct Category {
+struct ChoiceCount {
     count: u64,
 }
 
 /// Calls voting-analytics; clones share the calls.
 #[derive(Clone)]
-pub struct AnalyticsClient(Lane<Caller>);
+pub struct AnalyticsClient(Batcher<Caller>);
 
 impl AnalyticsClient {
     /// A client of this URL. Must be called on a Tokio runtime.
@@ -96,14 +96,14 @@ impl AnalyticsClient {
     pub fn new(url: AnalyticsUrl, metrics: AnalyticsMetrics) -> Result<Self, reqwest::Error> {
         let client =
             Client::builder().no_proxy().redirect(redirect::Policy::none()).timeout(TIMEOUT).build()?;
-        let lane = metrics.lane.clone();
-        Ok(Self(Lane::start([Caller { client, url, metrics }], lane)))
+        let batch = metrics.batch.clone();
+        Ok(Self(Batcher::start([Caller { client, url, metrics }], batch)))
     }
 
     /// The results at a moment that is not before the call; `None` if they don't come in time or can't be used.
     /// The trace headers among `headers` go along.
     pub async fn results(&self, headers: &HeaderMap) -> Option<Arc<Results>> {
-        self.0.ask(trace::carried(headers), Instant::now() + TIMEOUT).await.ok().flatten()
+        self.0.submit(trace::carried(headers), Instant::now() + TIMEOUT).await.ok().flatten()
     }
 }
 
@@ -113,11 +113,11 @@ struct Caller {
     metrics: AnalyticsMetrics,
 }
 
-impl Worker for Caller {
+impl BatchHandler for Caller {
     /// The trace of a page view. A shared call carries that of the first.
     type Request = HeaderMap;
     type Answer = Option<Arc<Results>>;
-    const MAX_GROUP: usize = 4096;
+    const MAX_BATCH: usize = 4096;
 
     fn span(&self, parent: &Span) -> Span {
         tracing::debug_span!(
@@ -131,8 +131,8 @@ impl Worker for Caller {
         )
     }
 
-    async fn serve(&mut self, group: &[HeaderMap], until: Instant) -> Vec<Self::Answer> {
-        let trace = trace::outgoing(group.first().cloned().unwrap_or_default());
+    async fn handle(&mut self, batch: &[HeaderMap], until: Instant) -> Vec<Self::Answer> {
+        let trace = trace::outgoing(batch.first().cloned().unwrap_or_default());
         let start = Instant::now();
         let answer = tokio::time::timeout_at(until, self.call(trace)).await.unwrap_or(Err(CallError::Late));
         let outcome = match &answer {
@@ -146,7 +146,7 @@ impl Worker for Caller {
             Span::current().record("otel.status_code", "ERROR");
             tracing::warn!(%error, url = %self.url, "voting-analytics gives no results.");
         }
-        vec![answer.ok().map(Arc::new); group.len()]
+        vec![answer.ok().map(Arc::new); batch.len()]
     }
 }
 

@@ -2,9 +2,10 @@
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use voting_service::guard::MAX_COOKIES;
-use voting_service::server::MAX_BODY;
-use voting_storage::{Ballot, Category, StoreError};
+use voting_core::{Ballot, Choice};
+use voting_http::common::MAX_COOKIE_BYTES;
+use voting_http::server::MAX_BODY_BYTES;
+use voting_storage::StoreError;
 
 use crate::App;
 use crate::form::InvalidForm;
@@ -25,11 +26,11 @@ pub enum AppError {
     ResetForbidden,
     /// The form was sent by another site.
     CrossSite,
-    /// The body is larger than [`MAX_BODY`].
+    /// The body is larger than [`MAX_BODY_BYTES`].
     BodyTooLarge,
     /// The body did not come in time.
     BodyTooSlow,
-    /// The cookies are more than [`MAX_COOKIES`].
+    /// The cookies are more than [`MAX_COOKIE_BYTES`].
     TooManyCookies,
     /// There is no such page.
     NotFound,
@@ -80,7 +81,7 @@ impl AppError {
             outcome: Some(Outcome::Invalid),
             ..told(status, title, text)
         };
-        let choices = Category::ALL.map(|category| app.choices.name(category).to_string());
+        let choices = Choice::ALL.map(|choice| app.choices.name(choice).to_string());
         let allowed = format!("Allowed: {} or {}.", choices[0], choices[1]);
         match self {
             Self::Form(InvalidForm::ContentType) => invalid(
@@ -104,7 +105,7 @@ impl AppError {
                 "A ballot is taken for a day after the page was loaded. Go back to the page for a new one.".to_owned(),
             ),
             Self::Vote(ballot, error) => {
-                let name = app.choices.name(ballot.category);
+                let name = app.choices.name(ballot.choice);
                 let outcome = Outcome::from(&error);
                 let (title, text) = if outcome == Outcome::Unconfirmed {
                     (
@@ -130,12 +131,12 @@ impl AppError {
             }
             Self::ResetForbidden => told(StatusCode::FORBIDDEN, "Resetting is switched off", format!("This poll can\u{2019}t be reset from the page. {allowed}")),
             Self::CrossSite => invalid(StatusCode::FORBIDDEN, "This form came from another site", "Only forms of this page are taken.".to_owned()),
-            Self::BodyTooLarge => invalid(StatusCode::PAYLOAD_TOO_LARGE, "This form is too large", format!("A form may have {MAX_BODY} bytes. {allowed}")),
+            Self::BodyTooLarge => invalid(StatusCode::PAYLOAD_TOO_LARGE, "This form is too large", format!("A form may have {MAX_BODY_BYTES} bytes. {allowed}")),
             Self::BodyTooSlow => invalid(StatusCode::REQUEST_TIMEOUT, "The form did not arrive", "Its end did not come in time.".to_owned()),
             Self::TooManyCookies => invalid(
                 StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
                 "These are too many cookies",
-                format!("All cookies together may have {MAX_COOKIES} bytes. Delete those of this site."),
+                format!("All cookies together may have {MAX_COOKIE_BYTES} bytes. Delete those of this site."),
             ),
             Self::NotFound => told(StatusCode::NOT_FOUND, "There is no such page", "The poll is on the start page.".to_owned()),
             Self::UnknownFlagAction => told(

@@ -4,8 +4,8 @@ use std::time::SystemTime;
 
 use axum::http::{HeaderMap, header};
 use url::form_urlencoded;
-use voting_storage::ballot::InvalidBallotId;
-use voting_storage::{Ballot, BallotId, Choices};
+use voting_core::ballot::InvalidBallotId;
+use voting_core::{Ballot, BallotId, Choices};
 
 /// A form of the page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +57,7 @@ impl Form {
         if vote == "reset" {
             return Ok(Self::Reset);
         }
-        let category = choices.find(vote).ok_or(InvalidForm::Vote)?;
+        let choice = choices.find(vote).ok_or(InvalidForm::Vote)?;
         let id = match field("ballot").map_err(|()| InvalidForm::Ballot)? {
             None => BallotId::new(),
             Some(text) => BallotId::parse_at(text, now).map_err(|error| match error {
@@ -65,7 +65,7 @@ impl Form {
                 InvalidBallotId::Expired | InvalidBallotId::Future => InvalidForm::Stale,
             })?,
         };
-        Ok(Self::Vote(Ballot { id, category }))
+        Ok(Self::Vote(Ballot { id, choice }))
     }
 }
 
@@ -80,7 +80,7 @@ fn is_form(headers: &HeaderMap) -> bool {
 mod tests {
     use axum::http::HeaderValue;
     use proptest::prelude::*;
-    use voting_storage::Category;
+    use voting_core::Choice;
 
     use super::*;
 
@@ -98,7 +98,7 @@ mod tests {
     fn a_vote_with_its_ballot_is_read() {
         let id = BallotId::new();
         let form = parse(format!("vote=Dogs&ballot={id}").as_bytes());
-        assert_eq!(form, Ok(Form::Vote(Ballot { id, category: Category::Second })));
+        assert_eq!(form, Ok(Form::Vote(Ballot { id, choice: Choice::Second })));
         assert_eq!(parse(b"vote=reset"), Ok(Form::Reset));
         assert!(parse_as("Application/X-WWW-Form-URLencoded; charset=utf-8", b"vote=Cats").is_ok());
     }

@@ -1,6 +1,6 @@
 //! voting-app: the page with the two buttons.
 //!
-//! - [`config`]: the settings of the program.
+//! - [`cli`]: the settings of the program.
 //! - [`form`]: what a vote form may hold, parsed once.
 //! - [`analytics`]: the client of voting-analytics; concurrent page views share its calls.
 //! - [`live`]: the results as they change, for all viewers of a pod.
@@ -10,7 +10,7 @@
 //! - [`routes`]: the HTTP routes, a file each.
 
 pub mod analytics;
-pub mod config;
+pub mod cli;
 pub mod cookie;
 pub mod error;
 pub mod form;
@@ -24,15 +24,16 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use prometheus_client::registry::Registry;
-use voting_service::check::{Command, check};
-use voting_service::lifecycle::Lifecycle;
-use voting_service::observe::Observed;
-use voting_service::program::Program;
-use voting_service::release::{AppRelease, Released as _};
-use voting_storage::{Choices, Limits, StoreMetrics, StoreUrl, VoteStore, open_with};
+use voting_core::Choices;
+use voting_core::release::{AppRelease, Released as _};
+use voting_http::check::{Command, check};
+use voting_http::lifecycle::Lifecycle;
+use voting_http::observe::RequestObserver;
+use voting_http::program::Program;
+use voting_storage::{StoreMetrics, StoreUrl, Timeouts, VoteStore, open_with};
 
 use crate::analytics::{AnalyticsClient, AnalyticsUrl};
-use crate::config::{Config, Features};
+use crate::cli::{Cli, Features};
 use crate::live::Live;
 use crate::metrics::AppMetrics;
 
@@ -59,7 +60,7 @@ pub struct Parts {
     /// The numbers for the operator.
     pub metrics: AppMetrics,
     /// Its requests.
-    pub observed: Observed,
+    pub observed: RequestObserver,
 }
 
 impl std::ops::Deref for App {
@@ -83,11 +84,11 @@ impl App {
         analytics: AnalyticsUrl,
         lifecycle: Lifecycle,
     ) -> anyhow::Result<(Self, Registry)> {
-        let (observed, mut registry) = Observed::register(AppRelease::COMPONENT, release.version);
+        let (observed, mut registry) = RequestObserver::register(AppRelease::COMPONENT, release.version);
         let metrics = AppMetrics::register(&choices, &mut registry);
         let store_metrics = StoreMetrics::register(&mut registry);
 
-        let store = open_with(store, &choices, Limits::default(), store_metrics)
+        let store = open_with(store, &choices, Timeouts::default(), store_metrics)
             .with_context(|| store.to_string())?;
         let analytics = AnalyticsClient::new(analytics, metrics.analytics.clone())?;
         let app = Self(Arc::new(Parts {
@@ -109,16 +110,16 @@ impl App {
 ///
 /// # Errors
 /// One line for the operator: a setting or a port that can't be used, or what `check` found.
-pub async fn run(config: Config) -> anyhow::Result<()> {
-    if let Some(Command::Check) = config.command {
-        return check(&config.serve).await;
+pub async fn run(cli: Cli) -> anyhow::Result<()> {
+    if let Some(Command::Check) = cli.command {
+        return check(&cli.serve).await;
     }
-    let release = config.release.0;
-    let url = config.store.url(release.storage.kind)?;
-    let analytics = config.analytics_url()?;
+    let release = cli.release.0;
+    let url = cli.store.url(release.storage.kind)?;
+    let analytics = cli.analytics_url()?;
     let lifecycle = Lifecycle::new();
     let (app, registry) =
-        App::open(release, config.poll.choices()?, config.features, &url, analytics, lifecycle.clone())?;
+        App::open(release, cli.poll.choices()?, cli.features, &url, analytics, lifecycle.clone())?;
     let program = Program {
         name: AppRelease::COMPONENT,
         release: release.version,
@@ -129,5 +130,5 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         api: routes::api(),
         routes: routes::routes(app),
     };
-    program.run(&config.serve).await
+    program.run(&cli.serve).await
 }

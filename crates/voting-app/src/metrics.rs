@@ -8,8 +8,10 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
-use voting_storage::metrics::{CALL_SECONDS, LaneMetrics};
-use voting_storage::{Cast, Category, Choices, StoreError};
+use voting_batch::BatchMetrics;
+use voting_core::{Cast, Choice, Choices};
+use voting_storage::CALL_SECONDS;
+use voting_storage::StoreError;
 
 /// What became of a vote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,7 +76,7 @@ impl From<&StoreError> for Outcome {
 /// The numbers; clones share them.
 #[derive(Clone, Debug)]
 pub struct AppMetrics {
-    /// By category and outcome, found once: to look them up by their labels for each vote takes as long as to count.
+    /// By choice and outcome, found once: to look them up by their labels for each vote takes as long as to count.
     votes: [[Counter; Outcome::OF_BALLOTS.len()]; 2],
     invalid: Counter,
     /// Browsers that follow the results as they change.
@@ -98,8 +100,8 @@ impl AppMetrics {
             votes.get_or_create_owned(&VoteLabels { choice: choice.to_owned(), outcome: outcome.label() })
         };
         let metrics = Self {
-            votes: Category::ALL.map(|category| {
-                let choice = choices.name(category).as_str();
+            votes: Choice::ALL.map(|choice| {
+                let choice = choices.name(choice).as_str();
                 Outcome::OF_BALLOTS.map(|outcome| counter(choice, outcome))
             }),
             invalid: counter("", Outcome::Invalid),
@@ -116,8 +118,8 @@ impl AppMetrics {
     }
 
     /// A vote that is on its way to the store.
-    pub fn open_vote(&self, category: Category) -> OpenVote<'_> {
-        OpenVote { metrics: self, category, outcome: Outcome::Abandoned }
+    pub fn start_vote(&self, choice: Choice) -> VoteGuard<'_> {
+        VoteGuard { metrics: self, choice, outcome: Outcome::Abandoned }
     }
 
     /// Counts what was no vote of this poll.
@@ -129,24 +131,24 @@ impl AppMetrics {
 /// A vote that is counted when this is dropped: as [`Outcome::Abandoned`] if nobody has waited for its outcome, for it may
 /// be stored all the same.
 #[derive(Debug)]
-pub struct OpenVote<'a> {
+pub struct VoteGuard<'a> {
     metrics: &'a AppMetrics,
-    category: Category,
+    choice: Choice,
     outcome: Outcome,
 }
 
-impl OpenVote<'_> {
+impl VoteGuard<'_> {
     /// The store has said what became of it.
-    pub fn is(mut self, outcome: Outcome) {
+    pub fn record(mut self, outcome: Outcome) {
         self.outcome = outcome;
     }
 }
 
-impl Drop for OpenVote<'_> {
+impl Drop for VoteGuard<'_> {
     fn drop(&mut self) {
-        let of_category = &self.metrics.votes[self.category.index()];
+        let of_choice = &self.metrics.votes[self.choice.index()];
         let place = Outcome::OF_BALLOTS.iter().position(|outcome| *outcome == self.outcome);
-        place.map_or(&self.metrics.invalid, |place| &of_category[place]).inc();
+        place.map_or(&self.metrics.invalid, |place| &of_choice[place]).inc();
     }
 }
 
@@ -155,7 +157,7 @@ impl Drop for OpenVote<'_> {
 pub struct AnalyticsMetrics {
     calls: Family<CallLabels, Histogram>,
     /// How page views share the calls.
-    pub lane: LaneMetrics,
+    pub batch: BatchMetrics,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -167,7 +169,7 @@ impl AnalyticsMetrics {
     fn register(registry: &mut Registry) -> Self {
         let metrics = Self {
             calls: Family::new_with_constructor(|| Histogram::new(CALL_SECONDS)),
-            lane: LaneMetrics::default(),
+            batch: BatchMetrics::default(),
         };
         registry.register_with_unit(
             "voting_analytics_call_duration",
@@ -175,7 +177,7 @@ impl AnalyticsMetrics {
             Unit::Seconds,
             metrics.calls.clone(),
         );
-        metrics.lane.register("voting_analytics", registry);
+        metrics.batch.register("voting_analytics", registry);
         metrics
     }
 

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use axum::http::HeaderMap;
 use axum::response::Response;
 use axum_extra::extract::CookieJar;
-use voting_storage::{Category, Choices};
+use voting_core::{Choice, Choices};
 
 use crate::cookie::SetCookie;
 
@@ -22,7 +22,7 @@ static TAKEN: LazyLock<SetCookie> = LazyLock::new(|| SetCookie::new(COOKIE, "", 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Notice {
     /// The vote was counted.
-    Counted(Category),
+    Counted(Choice),
     /// The ballot had been counted before, so nothing changed.
     AlreadyCounted,
     /// All votes were taken away.
@@ -31,12 +31,12 @@ pub enum Notice {
 
 impl Notice {
     const ALL: [Self; 4] =
-        [Self::Counted(Category::First), Self::Counted(Category::Second), Self::AlreadyCounted, Self::Reset];
+        [Self::Counted(Choice::First), Self::Counted(Choice::Second), Self::AlreadyCounted, Self::Reset];
 
     fn value(self) -> &'static str {
         match self {
-            Self::Counted(Category::First) => "counted-1",
-            Self::Counted(Category::Second) => "counted-2",
+            Self::Counted(Choice::First) => "counted-1",
+            Self::Counted(Choice::Second) => "counted-2",
             Self::AlreadyCounted => "already-counted",
             Self::Reset => "reset",
         }
@@ -45,7 +45,7 @@ impl Notice {
     /// In words.
     pub fn text(self, choices: &Choices) -> String {
         match self {
-            Self::Counted(category) => format!("Your vote for {} is counted.", choices.name(category)),
+            Self::Counted(choice) => format!("Your vote for {} is counted.", choices.name(choice)),
             Self::AlreadyCounted => {
                 "That ballot was counted before. It counts once, however often it is sent.".to_owned()
             }

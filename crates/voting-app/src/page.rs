@@ -5,7 +5,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
-use voting_storage::{BallotId, Category};
+use voting_core::{BallotId, Choice};
 
 use crate::App;
 use crate::analytics::Results;
@@ -61,8 +61,8 @@ pub struct PollPage<'a> {
 }
 
 impl PollPage<'_> {
-    fn count(&self, category: &Category) -> Option<u64> {
-        self.shown.counts.map(|counts| counts[category.index()])
+    fn count(&self, choice: &Choice) -> Option<u64> {
+        self.shown.counts.map(|counts| counts[choice.index()])
     }
 
     /// The length of a bar that is full; never 0, which no bar can have.

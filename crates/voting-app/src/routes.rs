@@ -15,8 +15,8 @@ use utoipa::OpenApi as _;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use voting_service::guard::{Guard, has_too_many_cookies};
-use voting_service::headers::{VOTING_PATH, voting_path};
+use voting_http::common::{CommonLayer, has_too_many_cookies};
+use voting_http::headers::{VOTING_PATH, voting_path};
 
 use crate::App;
 use crate::error::AppError;
@@ -45,7 +45,7 @@ pub fn routes(app: App) -> Router {
         .fallback(async |State(app): State<App>| AppError::NotFound.into_page(&app))
         .layer(
             ServiceBuilder::new()
-                .layer(Guard::new(observed, headers, too_many_cookies))
+                .layer(CommonLayer::new(observed, headers, too_many_cookies))
                 .layer(CsrfLayer::new().with_rejection_response(cross_site)),
         )
         .with_state(app)

@@ -7,7 +7,7 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use tower::ServiceExt as _;
-use voting_service::feature_flag;
+use voting_http::feature_flag;
 
 /// How requests are routed.
 #[derive(Clone)]

@@ -3,7 +3,7 @@
 //! The routers are those of the deployed services. Each app calls its analytics over HTTP on loopback, as in the
 //! cluster; [`gateway`] stands in for the mesh; [`step`] says what runs in which step.
 
-pub mod config;
+pub mod cli;
 pub mod gateway;
 pub mod step;
 
@@ -17,46 +17,47 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use voting_analytics::Analytics;
 use voting_app::App;
-use voting_app::config::Features;
-use voting_service::config::Shutdown;
-use voting_service::lifecycle::Lifecycle;
-use voting_service::release::{AnalyticsRelease, AppRelease, Release};
-use voting_service::server::{ClientLimits, allow_many_connections, listen, serve};
-use voting_service::telemetry::{self, QUIET_LOG};
+use voting_app::cli::Features;
+use voting_core::Choices;
+use voting_core::release::{AnalyticsRelease, AppRelease, Release};
+use voting_http::lifecycle::Lifecycle;
+use voting_http::lifecycle::ShutdownTimeouts;
+use voting_http::server::{ClientTimeouts, allow_many_connections, listen, serve};
+use voting_http::telemetry::{self, QUIET_LOG};
 use voting_storage::transfer::transfer;
-use voting_storage::{Choices, StoreUrl, open};
+use voting_storage::{StoreUrl, open};
 
-use crate::config::Config;
+use crate::cli::Cli;
 use crate::gateway::{Routing, gateway};
 use crate::step::Step;
 
 /// How the process leaves: nobody routes to it, so nobody has to notice first.
-const SHUTDOWN: Shutdown = Shutdown { wait: Duration::ZERO, deadline: Duration::from_secs(5) };
+const SHUTDOWN: ShutdownTimeouts =
+    ShutdownTimeouts { wait: Duration::ZERO, deadline: Duration::from_secs(5) };
 
 /// Runs a step until the process is asked to leave.
 ///
 /// # Errors
 /// One line: a setting, the port or the data directory can't be used.
-pub async fn run(config: Config) -> anyhow::Result<()> {
+pub async fn run(cli: Cli) -> anyhow::Result<()> {
     allow_many_connections();
-    let step = config.step()?;
-    let poll = config.poll.choices()?;
-    prepare_directory(&config.data_dir)?;
-    let address = SocketAddr::new(config.listen_address, config.port);
+    let step = cli.step()?;
+    let poll = cli.poll.choices()?;
+    prepare_directory(&cli.data_dir)?;
+    let address = SocketAddr::new(cli.listen_address, cli.port);
     let listener = listen(address).await?;
-    let telemetry =
-        telemetry::start("voting-local", env!("CARGO_PKG_VERSION"), config.log_format, QUIET_LOG)?;
+    let telemetry = telemetry::start("voting-local", env!("CARGO_PKG_VERSION"), cli.log_format, QUIET_LOG)?;
 
     let lifecycle = Lifecycle::new();
     lifecycle.close_on_signals(SHUTDOWN)?;
-    let mut town =
-        Town { poll, title: config.title, data_dir: config.data_dir, lifecycle, tasks: JoinSet::new() };
-    let routes = town.build(step).await?;
+    let mut environment =
+        Environment { poll, title: cli.title, data_dir: cli.data_dir, lifecycle, tasks: JoinSet::new() };
+    let routes = environment.build(step).await?;
     let address = listener.local_addr()?;
-    println!("{}", step.welcome(&format!("http://localhost:{}", address.port())));
+    println!("{}", step.banner(&format!("http://localhost:{}", address.port())));
 
-    serve(listener, routes, &town.lifecycle, SHUTDOWN.deadline, ClientLimits::default()).await;
-    town.tasks.join_all().await;
+    serve(listener, routes, &environment.lifecycle, SHUTDOWN.deadline, ClientTimeouts::default()).await;
+    environment.tasks.join_all().await;
     telemetry.finish();
     Ok(())
 }
@@ -73,7 +74,7 @@ fn prepare_directory(directory: &Path) -> anyhow::Result<()> {
 }
 
 /// What runs: the services, each on the release table's terms, and where their votes are.
-struct Town {
+struct Environment {
     poll: Choices,
     title: String,
     data_dir: PathBuf,
@@ -81,7 +82,7 @@ struct Town {
     tasks: JoinSet<()>,
 }
 
-impl Town {
+impl Environment {
     /// The gateway of a step, with everything behind it started.
     async fn build(&mut self, step: Step) -> anyhow::Result<Router> {
         Ok(match step {
@@ -95,7 +96,7 @@ impl Town {
                 on: self.app("2.0", &["2.0"], true).await?,
             }),
             Step::Finalize => {
-                self.bring_votes_over().await?;
+                self.transfer_votes().await?;
                 gateway(Routing::One(self.app("2.0", &["2.0"], false).await?))
             }
         })
@@ -116,7 +117,7 @@ impl Town {
         let lifecycle = self.lifecycle.clone();
         self.tasks.spawn(async move {
             let routes = gateway(Routing::InTurn(upstream));
-            serve(listener, routes, &lifecycle, SHUTDOWN.deadline, ClientLimits::default()).await;
+            serve(listener, routes, &lifecycle, SHUTDOWN.deadline, ClientTimeouts::default()).await;
         });
         let features = Features { title: self.title.clone(), featureflag: has_toggle, ..Features::default() };
         let url = self.store_url(release.0.storage.version)?;
@@ -139,7 +140,7 @@ impl Town {
     }
 
     /// The votes of 1.0 go into the store of 2.0, as the tutorial's last step does.
-    async fn bring_votes_over(&self) -> anyhow::Result<()> {
+    async fn transfer_votes(&self) -> anyhow::Result<()> {
         let from = open(&self.store_url("1.0")?, &self.poll)?;
         let to = open(&self.store_url("2.0")?, &self.poll)?;
         transfer(from.as_ref(), to.as_ref()).await.context("the votes of 1.0 could not be brought over")?;

@@ -4,9 +4,9 @@ use std::process::ExitCode;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let done = match voting_storage::config::parse() {
-        Ok(config) => voting_local::run(config).await,
+    let done = match voting_config::parse() {
+        Ok(cli) => voting_local::run(cli).await,
         Err(error) => Err(error.into()),
     };
-    voting_service::program::exit_code("voting-local", done)
+    voting_http::program::exit_code("voting-local", done)
 }

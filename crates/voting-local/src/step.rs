@@ -18,7 +18,7 @@ pub enum Step {
 
 impl Step {
     /// What a new user sees: the address, and what to try.
-    pub fn welcome(self, address: &str) -> String {
+    pub fn banner(self, address: &str) -> String {
         let (name, what) = match self {
             Self::Deploy => ("1, deploy", "Release 1.0: the summary has plain counts."),
             Self::Update { locked: false } => (

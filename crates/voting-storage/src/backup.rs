@@ -1,12 +1,11 @@
 //! A store's counters as a file of JSON lines, for backup.
 //!
-//! The first line names the format; each other line is a counter. Reading a file in merges it, so it may be read in
-//! any number of times, and into a store that has taken votes since.
+//! The first line names the format; every other line is a counter. An import merges the file, so it may be repeated, and
+//! the store may have taken votes since.
 
 use serde::{Deserialize, Serialize};
-
-use crate::poll::{Category, Choices};
-use crate::tally::{Counter, Origin, Snapshot};
+use voting_core::tally::{Counter, Origin};
+use voting_core::{Choice, Choices, Snapshot};
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -26,16 +25,16 @@ struct Line {
 const FORMAT: &str = "voting-storage";
 const VERSION: u32 = 1;
 
-/// Why a file can't be read in. Nothing of it was.
+/// Why a file can't be imported. Nothing of it was.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidBackup {
-    /// The first line is not that of a backup.
+    /// The first line is not the header of a backup.
     #[error("line 1: not a backup; allowed: what `voting-storage export` of version {VERSION} writes")]
     Format,
     /// A line is not a counter.
     #[error("line {0}: not a counter: {1}")]
     Counter(usize, serde_json::Error),
-    /// A counter can't be: it has more votes taken away than cast.
+    /// A counter has more votes reset than cast.
     #[error("line {0}: \"reset\" is more than \"votes\"")]
     Negative(usize),
     /// A choice is not on the poll.
@@ -45,16 +44,16 @@ pub enum InvalidBackup {
     Choice(usize, String, String, String),
 }
 
-/// The counters as text.
+/// Serializes the counters.
 ///
 /// # Errors
-/// None in practice: every part of a snapshot can be written as JSON.
+/// None in practice: every part of a snapshot has a JSON form.
 pub fn write(snapshot: &Snapshot, choices: &Choices) -> Result<String, serde_json::Error> {
     let mut text = serde_json::to_string(&Header { format: FORMAT.to_owned(), version: VERSION })?;
     text.push('\n');
-    for category in Category::ALL {
-        for (&origin, &counter) in snapshot.counters(category) {
-            let choice = choices.name(category).to_string();
+    for choice in Choice::ALL {
+        for (&origin, &counter) in snapshot.counters(choice) {
+            let choice = choices.name(choice).to_string();
             text += &serde_json::to_string(&Line { choice, origin, counter })?;
             text.push('\n');
         }
@@ -62,7 +61,7 @@ pub fn write(snapshot: &Snapshot, choices: &Choices) -> Result<String, serde_jso
     Ok(text)
 }
 
-/// The counters of a text that [`write()`] made.
+/// Parses a text that [`write()`] made.
 ///
 /// # Errors
 /// [`InvalidBackup`] names the line.
@@ -75,14 +74,14 @@ pub fn read(text: &str, choices: &Choices) -> Result<Snapshot, InvalidBackup> {
     let mut snapshot = Snapshot::default();
     for (number, line) in lines.filter(|(_, line)| !line.trim().is_empty()) {
         let line: Line = serde_json::from_str(line).map_err(|error| InvalidBackup::Counter(number, error))?;
-        if line.counter.reset > line.counter.votes {
+        if line.counter.reset_votes > line.counter.votes {
             return Err(InvalidBackup::Negative(number));
         }
-        let Some(category) = choices.find(&line.choice) else {
-            let [first, second] = Category::ALL.map(|category| choices.name(category).to_string());
+        let Some(choice) = choices.find(&line.choice) else {
+            let [first, second] = Choice::ALL.map(|choice| choices.name(choice).to_string());
             return Err(InvalidBackup::Choice(number, line.choice, first, second));
         };
-        snapshot.insert(category, line.origin, line.counter);
+        snapshot.merge_counter(choice, line.origin, line.counter);
     }
     Ok(snapshot)
 }
@@ -95,9 +94,9 @@ mod tests {
     fn what_is_written_reads_back() {
         let choices = Choices::default();
         let mut snapshot = Snapshot::default();
-        snapshot.insert(Category::First, Origin::new(), Counter { votes: 7, reset: 2 });
-        snapshot.insert(Category::First, Origin::new(), Counter { votes: 1, reset: 0 });
-        snapshot.insert(Category::Second, Origin::AZUREVOTE, Counter { votes: 9, reset: 9 });
+        snapshot.merge_counter(Choice::First, Origin::new(), Counter { votes: 7, reset_votes: 2 });
+        snapshot.merge_counter(Choice::First, Origin::new(), Counter { votes: 1, reset_votes: 0 });
+        snapshot.merge_counter(Choice::Second, Origin::AZUREVOTE, Counter { votes: 9, reset_votes: 9 });
         let text = write(&snapshot, &choices).unwrap();
         assert_eq!(read(&text, &choices).unwrap(), snapshot);
         assert_eq!(text.lines().count(), 4);

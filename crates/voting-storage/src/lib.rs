@@ -1,34 +1,34 @@
-//! What a vote is and where it is kept. No HTTP here.
+//! Stores of votes. No HTTP and no command line here.
 //!
-//! - [`poll`]: the two choices, parsed from configuration; nothing else can be voted for.
-//! - [`ballot`]: one vote with the id that makes it count exactly once.
-//! - [`tally`]: what was counted, and the mergeable form in which stores exchange it.
-//! - [`store`]: the trait [`VoteStore`] and its errors; [`open`] picks the backend by URL.
-//! - [`transfer`]: bringing one store's votes into another, any number of times.
-//! - [`lane`]: concurrent requests served as one group; used by every backend, and by voting-app for its reads.
-//! - [`metrics`]: what a store's work is measured by.
-//! - [`backup`]: a store as a file.
-//! - [`config`]: the settings that name the poll and the store, and one-line errors for all settings.
+//! - [`VoteStore`]: the trait that services count votes through, its errors and timeouts. [`open()`] picks the backend.
+//! - [`StoreUrl`]: the address of a store.
+//! - [`transfer`]: merges one store's votes into another, any number of times.
+//! - [`backup`]: a store's counters as a file.
+//! - [`StoreMetrics`]: metrics of a store's work.
+//!
+//! Inside: a backend (`redis`, `mysql`, `sqlite`) implements the traits in `backend`; `batched` makes a [`VoteStore`]
+//! of it, with a few connections (`connection`) and retries (`retry`); `sharded` makes one store of several.
 
+mod backend;
 pub mod backup;
-pub mod ballot;
-pub mod config;
-mod grouped;
-pub mod lane;
-pub mod metrics;
+mod batched;
+mod connection;
+mod metrics;
+mod migrations;
+#[cfg(feature = "mysql")]
 mod mysql;
-pub mod poll;
+mod open;
+mod purge;
+#[cfg(feature = "redis")]
 mod redis;
-mod split;
+mod retry;
+mod sharded;
 mod sqlite;
-pub mod store;
-pub mod tally;
+mod store;
 pub mod transfer;
 mod url;
 
-pub use ballot::{Ballot, BallotId, Cast};
-pub use metrics::StoreMetrics;
-pub use poll::{Category, Choice, Choices};
-pub use store::{Limits, StoreError, StoreKind, VoteStore, open, open_with};
-pub use tally::{Snapshot, Tally};
+pub use metrics::{CALL_SECONDS, StoreMetrics};
+pub use open::{open, open_with};
+pub use store::{StoreError, Timeouts, VoteStore};
 pub use url::{InvalidStoreUrl, StoreUrl};

@@ -1,11 +1,11 @@
 //! Votes in MySQL, MariaDB or a database that speaks their protocol.
 //!
-//! A group of ballots is one transaction, sent in one message: their ids, the counts, the commit. Statements are
-//! plain text because their length varies with the group; everything that is written into one is a number or a
-//! hexadecimal literal of bytes that were parsed before, so nothing needs escaping.
+//! A batch of ballots is one transaction, sent in one message: their ids, the counts, the commit. Statements are plain
+//! text because their length varies with the batch. They contain only numbers and hexadecimal literals of parsed bytes,
+//! so nothing needs escaping.
 
 mod azurevote;
-
+mod error;
 mod schema;
 
 use std::collections::HashSet;
@@ -13,41 +13,42 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlDatabaseError, MySqlRow};
+use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlRow};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, Row, raw_sql};
 use tokio::time::Instant;
+use voting_core::tally::{Counter, Origin};
+use voting_core::{Ballot, BallotId, Cast, Choice, Choices, Snapshot, StoreKind, Tally};
 
-use crate::ballot::{Ballot, BallotId, Cast};
-use crate::grouped;
-use crate::poll::{Category, Choices};
-use crate::store::{StoreError, StoreKind};
-use crate::tally::{Counter, Origin, Snapshot, Tally};
-use crate::url::StoreUrl;
+use self::error::{CONTENTION, DUPLICATE, answering, connecting, error_number};
+use crate::backend;
+use crate::store::StoreError;
+use crate::url::StoreAddress;
 
-/// How to reach a database, and the poll in it.
+/// A database, and the poll in it.
 pub(crate) struct Backend {
     options: MySqlConnectOptions,
     choices: Choices,
 }
 
 impl Backend {
-    pub(crate) fn new(url: &StoreUrl, choices: &Choices) -> Result<Self, StoreError> {
-        // The driver's error may repeat the URL, and with it the password.
-        let options: MySqlConnectOptions = url
+    pub(crate) fn new(address: &StoreAddress, choices: &Choices) -> Result<Self, StoreError> {
+        // The driver's error may repeat the URL with its password.
+        let options: MySqlConnectOptions = address
             .expose()
             .parse()
-            .map_err(|_| StoreError::unusable("its URL has a part that the driver of MySQL does not know"))?;
+            .map_err(|_| StoreError::unusable("the MySQL driver does not know a part of the URL"))?;
         Ok(Self { options: options.disable_statement_logging(), choices: choices.clone() })
     }
 }
 
 #[async_trait]
-impl grouped::Backend for Backend {
+impl backend::Backend for Backend {
     type Session = Session;
 
     const KIND: StoreKind = StoreKind::MySql;
-    // All groups want the rows of the choices, until their commit.
-    const CASTERS: u8 = 1;
+    // Every batch locks the rows of the choices until its commit.
+    const CAST_CONNECTIONS: u8 = 1;
+    const PARALLEL_BELOW: usize = 1;
 
     async fn connect(&self) -> Result<Session, StoreError> {
         let mut connection = self.options.connect().await.map_err(connecting)?;
@@ -55,7 +56,7 @@ impl grouped::Backend for Backend {
             Some(origin) => origin,
             None => schema::prepare(self.options.clone()).await?,
         };
-        let names = Category::ALL.map(|category| hex(self.choices.name(category).as_str().as_bytes()));
+        let names = Choice::ALL.map(|choice| hex(self.choices.name(choice).as_str().as_bytes()));
         Ok(Session { connection, origin: hex(origin.as_bytes()), names })
     }
 }
@@ -63,14 +64,14 @@ impl grouped::Backend for Backend {
 /// One connection to a database whose schema is ready.
 pub(crate) struct Session {
     connection: MySqlConnection,
-    /// This database's origin, as a literal.
+    /// The database's origin, as a literal.
     origin: String,
     /// The names of the choices, as literals.
     names: [String; 2],
 }
 
 impl Session {
-    /// Runs statements that end with a commit, in one message.
+    /// Sends statements that end with a commit in one message.
     async fn commit(&mut self, statements: String) -> Result<(), sqlx::Error> {
         let done = self.connection.execute(raw_sql(AssertSqlSafe(statements))).await;
         if let Err(sqlx::Error::Database(_)) = done {
@@ -84,7 +85,7 @@ impl Session {
         self.connection.fetch_all(raw_sql(AssertSqlSafe(query))).await.map_err(answering)
     }
 
-    /// Which of these ids are known.
+    /// Returns those of the ids that are known.
     async fn known(&mut self, ballots: &[Ballot]) -> Result<HashSet<Vec<u8>>, StoreError> {
         let ids = list(ballots.iter().map(|ballot| hex(ballot.id.as_bytes())));
         let rows = self.rows(format!("SELECT id FROM ballots WHERE id IN ({ids})")).await?;
@@ -94,7 +95,7 @@ impl Session {
     fn cast_statements(&self, ballots: &[&Ballot]) -> String {
         let mut votes = [0_u64; 2];
         for ballot in ballots {
-            votes[ballot.category.index()] += 1;
+            votes[ballot.choice.index()] += 1;
         }
         let ids = list(ballots.iter().map(|ballot| format!("({})", hex(ballot.id.as_bytes()))));
         let counts = list(
@@ -104,7 +105,7 @@ impl Session {
                 .filter(|(_, votes)| *votes > 0)
                 .map(|(name, votes)| format!("({name},{},{votes},0)", self.origin)),
         );
-        // The counts come last: their rows are shared by all replicas and stay locked until the commit.
+        // The counts come last: all replicas share their rows, which stay locked until the commit.
         format!(
             "START TRANSACTION;\
              INSERT INTO ballots (id) VALUES {ids};\
@@ -116,10 +117,10 @@ impl Session {
 }
 
 #[async_trait]
-impl grouped::Session for Session {
+impl backend::Session for Session {
     async fn cast(&mut self, ballots: &[Ballot], _until: Instant) -> Result<Vec<Cast>, StoreError> {
         let mut known = HashSet::new();
-        // Usually all are new and the first attempt is the only one.
+        // Usually all ids are new and the first attempt succeeds.
         for _ in 0..5 {
             let is_new = |ballot: &&Ballot| !known.contains(ballot.id.as_bytes().as_slice());
             let new: Vec<_> = ballots.iter().filter(is_new).collect();
@@ -134,7 +135,7 @@ impl grouped::Session for Session {
                 Err(error) => return Err(answering(error)),
             }
         }
-        Err(StoreError::unavailable("too many others write the same ballots"))
+        Err(StoreError::unavailable("too much contention on the same ballots"))
     }
 
     async fn is_alive(&mut self) -> bool {
@@ -151,8 +152,8 @@ impl grouped::Session for Session {
             .await?;
         let mut tally = [0; 2];
         for row in &rows {
-            let category = self.category(row)?;
-            tally[category.index()] = number(row, 1)?;
+            let choice = self.choice(row)?;
+            tally[choice.index()] = number(row, 1)?;
         }
         Ok(Tally::new(tally[0], tally[1]))
     }
@@ -173,21 +174,21 @@ impl grouped::Session for Session {
         let mut snapshot = Snapshot::default();
         for row in &rows {
             let origin: Vec<u8> = row.try_get(1).map_err(answering)?;
-            let origin =
-                Origin::from_slice(&origin).ok_or_else(|| StoreError::unusable("an origin is not ours"))?;
-            let counter = Counter { votes: number(row, 2)?, reset: number(row, 3)? };
-            snapshot.insert(self.category(row)?, origin, counter);
+            let origin = Origin::from_slice(&origin)
+                .ok_or_else(|| StoreError::unusable("an origin has the wrong length"))?;
+            let counter = Counter { votes: number(row, 2)?, reset_votes: number(row, 3)? };
+            snapshot.merge_counter(self.choice(row)?, origin, counter);
         }
         Ok(snapshot)
     }
 
     async fn merge(&mut self, snapshot: &Snapshot) -> Result<(), StoreError> {
         let mut rows = Vec::new();
-        for category in Category::ALL {
-            for (origin, counter) in snapshot.counters(category) {
-                let name = &self.names[category.index()];
-                let Counter { votes, reset } = counter;
-                rows.push(format!("({name},{},{votes},{reset})", hex(origin.as_bytes())));
+        for choice in Choice::ALL {
+            for (origin, counter) in snapshot.counters(choice) {
+                let name = &self.names[choice.index()];
+                let Counter { votes, reset_votes } = counter;
+                rows.push(format!("({name},{},{votes},{reset_votes})", hex(origin.as_bytes())));
             }
         }
         if rows.is_empty() {
@@ -201,24 +202,24 @@ impl grouped::Session for Session {
         self.commit(merge).await.map_err(answering)
     }
 
-    async fn forget(&mut self, made_before: Duration) -> Result<bool, StoreError> {
-        const AT_ONCE: u64 = 2000;
-        let first_kept = hex(&BallotId::first_of(made_before));
-        let delete = format!("DELETE FROM ballots WHERE id < {first_kept} LIMIT {AT_ONCE}");
+    async fn purge_expired(&mut self, created_before: Duration) -> Result<bool, StoreError> {
+        const LIMIT: u64 = 2000;
+        let first_kept = hex(&BallotId::min_id_at(created_before));
+        let delete = format!("DELETE FROM ballots WHERE id < {first_kept} LIMIT {LIMIT}");
         let done = self.connection.execute(raw_sql(AssertSqlSafe(delete))).await.map_err(answering)?;
-        Ok(done.rows_affected() == AT_ONCE)
+        Ok(done.rows_affected() == LIMIT)
     }
 }
 
 impl Session {
-    /// The category whose name a row's first column holds.
-    fn category(&self, row: &MySqlRow) -> Result<Category, StoreError> {
+    /// The choice named in the first column.
+    fn choice(&self, row: &MySqlRow) -> Result<Choice, StoreError> {
         let name: Vec<u8> = row.try_get(0).map_err(answering)?;
         let name = hex(&name);
-        Category::ALL
+        Choice::ALL
             .into_iter()
-            .find(|category| self.names[category.index()] == name)
-            .ok_or_else(|| StoreError::unusable("a tally of another choice than was asked for"))
+            .find(|choice| self.names[choice.index()] == name)
+            .ok_or_else(|| StoreError::unusable("the tally of an unknown choice"))
     }
 }
 
@@ -227,7 +228,7 @@ fn number(row: &MySqlRow, column: usize) -> Result<u64, StoreError> {
     Ok(u64::try_from(number).unwrap_or_default())
 }
 
-/// Bytes as a literal of SQL.
+/// Bytes as an SQL literal.
 fn hex(bytes: &[u8]) -> String {
     let mut literal = String::with_capacity(2 * bytes.len() + 3);
     literal.push_str("x'");
@@ -247,37 +248,4 @@ fn list(items: impl IntoIterator<Item = impl AsRef<str>>) -> String {
         list.push_str(item.as_ref());
     }
     list
-}
-
-/// `ER_DUP_ENTRY`: a ballot of the group is known.
-const DUPLICATE: u16 = 1062;
-/// `ER_LOCK_WAIT_TIMEOUT`, `ER_LOCK_DEADLOCK`: the transaction was rolled back for another's sake.
-const CONTENTION: [u16; 2] = [1205, 1213];
-
-fn error_number(error: &sqlx::Error) -> Option<u16> {
-    error.as_database_error()?.try_downcast_ref::<MySqlDatabaseError>().map(MySqlDatabaseError::number)
-}
-
-/// What an error means before anything was asked.
-fn connecting(error: sqlx::Error) -> StoreError {
-    match answering(error) {
-        StoreError::Unconfirmed(cause) => StoreError::Unavailable(cause),
-        other => other,
-    }
-}
-
-/// What an error means as the answer to a transaction.
-fn answering(error: sqlx::Error) -> StoreError {
-    match error_number(&error) {
-        None if matches!(error, sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_)) => {
-            StoreError::unconfirmed(error)
-        }
-        None => StoreError::unusable(error),
-        // The server went away, or the error may be that of the commit itself: shutdown, a killed query or
-        // connection, ER_ERROR_DURING_COMMIT, group replication, Galera.
-        Some(1053 | 1317 | 1927 | 1180 | 3100 | 1047) => StoreError::unconfirmed(error),
-        // Too many connections, a full disk or table, locks, a server that is read-only for now.
-        Some(1040 | 1203 | 1226 | 1021 | 1114 | 1205 | 1213 | 1290 | 1836) => StoreError::unavailable(error),
-        Some(_) => StoreError::unusable(error),
-    }
 }

@@ -1,13 +1,13 @@
-//! Votes in Redis, with the original's keys: the name of a choice holds its count, so an original's Redis can be
-//! taken over in place, and the original's tools read it.
+//! Votes in Redis, with the keys of the Azure Voting App (azure-vote): the name of a choice holds its count. So a Redis
+//! of azure-vote can be taken over in place, and its tools can read ours.
 //!
-//! Beside the counts lie, in hash slots of choices, `voting:{CHOICE}:counters`, the counters of a transfer, and
-//! `voting:{CHOICE}:ballots:MINUTE`, the ids of the ballots that were made in that minute, with an expiry. All ids
-//! lie with the choice whose name sorts first, whatever they are for: one id counts for one choice only. What must
-//! happen together happens in one script.
+//! Besides the counts there are, in the hash slots of the choices, `voting:{CHOICE}:counters` with the counters of a
+//! transfer, and `voting:{CHOICE}:ballots:MINUTE` with the ids of the ballots created in that minute, which expire. All
+//! ids are stored with the choice whose name sorts first, whichever choice they are for: an id counts for one choice
+//! only. Each operation is one atomic script.
 //!
-//! In a Redis Cluster all keys of a script must lie in one hash slot. There the poll is split over parts
-//! ([`crate::split`]), each with all its keys in a slot of its own: `voting:{PART}:…`.
+//! In a Redis Cluster all keys of a script must be in one hash slot. There the poll is sharded ([`crate::sharded`]), and
+//! each shard has all its keys in one slot: `voting:{SHARD}:…`.
 
 mod connection;
 
@@ -16,16 +16,15 @@ use std::time::Duration;
 use async_trait::async_trait;
 use redis::{ErrorKind, RedisError, Script, ServerErrorKind};
 use tokio::time::Instant;
+use voting_core::tally::{Counter, Origin};
+use voting_core::{Ballot, BallotId, Cast, Choice, Choices, Snapshot, StoreKind, Tally};
 
-use crate::ballot::{Ballot, BallotId, Cast};
-use crate::grouped;
-use crate::poll::{Category, Choices};
-use crate::store::{Limits, StoreError, StoreKind};
-use crate::tally::{Counter, Origin, Snapshot, Tally};
-use crate::url::StoreUrl;
-use connection::{Connection, Connector};
+use self::connection::{Connection, Connector};
+use crate::backend;
+use crate::store::{StoreError, Timeouts};
+use crate::url::StoreAddress;
 
-/// How to reach a Redis, and the keys of the poll in it.
+/// A Redis, and the keys of the poll in it.
 pub(crate) struct Backend {
     connector: Connector,
     keys: Keys,
@@ -39,18 +38,18 @@ struct Keys {
 }
 
 impl Keys {
-    /// Those of a part in a cluster.
-    fn of_part(part: u16, choices: &Choices) -> Self {
-        let names = Category::ALL.map(|category| choices.name(category).to_string());
+    /// The keys of a shard in a cluster.
+    fn of_shard(shard: u16, choices: &Choices) -> Self {
+        let names = Choice::ALL.map(|choice| choices.name(choice).to_string());
         Self {
-            counts: names.each_ref().map(|name| format!("voting:{{{part}}}:count:{name}")),
-            counters: names.each_ref().map(|name| format!("voting:{{{part}}}:counters:{name}")),
-            ballots: format!("voting:{{{part}}}:ballots:"),
+            counts: names.each_ref().map(|name| format!("voting:{{{shard}}}:count:{name}")),
+            counters: names.each_ref().map(|name| format!("voting:{{{shard}}}:counters:{name}")),
+            ballots: format!("voting:{{{shard}}}:ballots:"),
         }
     }
 
     fn new(choices: &Choices) -> Self {
-        let names = Category::ALL.map(|category| choices.name(category).to_string());
+        let names = Choice::ALL.map(|choice| choices.name(choice).to_string());
         let home = names.iter().min().map(String::as_str).unwrap_or_default();
         Self {
             ballots: format!("voting:{{{home}}}:ballots:"),
@@ -61,33 +60,39 @@ impl Keys {
 }
 
 impl Backend {
-    pub(crate) fn new(url: &StoreUrl, choices: &Choices, limits: Limits) -> Result<Self, StoreError> {
-        Ok(Self { connector: Connector::new(url, limits)?, keys: Keys::new(choices) })
+    pub(crate) fn new(
+        address: &StoreAddress,
+        choices: &Choices,
+        timeouts: Timeouts,
+    ) -> Result<Self, StoreError> {
+        Ok(Self { connector: Connector::single(address, timeouts)?, keys: Keys::new(choices) })
     }
 
-    /// One of the parts of a poll in a cluster.
-    pub(crate) fn part(
-        url: &StoreUrl,
-        part: u16,
+    /// A shard of a poll in a Redis Cluster.
+    pub(crate) fn cluster_shard(
+        address: &StoreAddress,
+        shard: u16,
         choices: &Choices,
-        limits: Limits,
+        timeouts: Timeouts,
     ) -> Result<Self, StoreError> {
-        Ok(Self { connector: Connector::new(url, limits)?, keys: Keys::of_part(part, choices) })
+        Ok(Self { connector: Connector::cluster(address, timeouts)?, keys: Keys::of_shard(shard, choices) })
     }
 }
 
 #[async_trait]
-impl grouped::Backend for Backend {
+impl backend::Backend for Backend {
     type Session = Session;
 
     const KIND: StoreKind = StoreKind::Redis;
-    // While one is being written to the disk, the next is on its way. A third gave nothing (docs/benchmarks.md).
-    const CASTERS: u8 = 2;
+    // While Redis writes one batch to the disk, the next one is in flight. A third gained nothing (docs/benchmarks.md).
+    const CAST_CONNECTIONS: u8 = 2;
+    // With 32 voters two batches are faster, with 256 one large batch is (docs/benchmarks.md).
+    const PARALLEL_BELOW: usize = 24;
 
     async fn connect(&self) -> Result<Session, StoreError> {
         let mut connection = self.connector.connect().await.map_err(connecting)?;
-        let asked = Instant::now();
-        // A script, because in a cluster a key says which server's clock is meant.
+        let start = Instant::now();
+        // A script, because in a cluster a key selects the server whose clock is read.
         let (seconds, micros): (u64, u64) = Script::new("return redis.call('TIME')")
             .key(&self.keys.counts[0])
             .invoke_async(&mut connection)
@@ -97,7 +102,7 @@ impl grouped::Backend for Backend {
         Ok(Session {
             connection,
             keys: self.keys.clone(),
-            clock: (asked + asked.elapsed() / 2, server_time),
+            clock: (start + start.elapsed() / 2, server_time),
             cast: Script::new(include_str!("redis/cast.lua")),
             counters: Script::new(include_str!("redis/counters.lua")),
         })
@@ -108,67 +113,70 @@ impl grouped::Backend for Backend {
 pub(crate) struct Session {
     connection: Connection,
     keys: Keys,
-    /// A moment of ours and the server's time (since the Unix epoch) at that moment.
+    /// A local instant and the server's time (since the Unix epoch) at that instant.
     clock: (Instant, Duration),
     cast: Script,
     counters: Script,
 }
 
 impl Session {
-    /// A moment by the server's clock, in milliseconds since the Unix epoch. A server that was frozen and finds a
-    /// request in its socket later must not carry it out: the voter has been told that it failed.
-    fn server_millis(&self, moment: Instant) -> u64 {
+    /// An instant by the server's clock, in milliseconds since the Unix epoch. A server that was frozen must not execute a
+    /// request that it finds in its socket later: the voter has been told that it failed.
+    fn server_millis(&self, instant: Instant) -> u64 {
         let (at, server_time) = self.clock;
-        u64::try_from((server_time + moment.saturating_duration_since(at)).as_millis()).unwrap_or(u64::MAX)
+        u64::try_from((server_time + instant.saturating_duration_since(at)).as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// Merges counters in, then takes away every vote or keeps them (`action`), and gives all counters.
+    /// Merges counters, then resets the votes or keeps them (`action`), and returns all counters.
     async fn counters(&mut self, action: &str, merge: &Snapshot) -> Result<Snapshot, StoreError> {
         let mut call = self.counters.prepare_invoke();
         call.key(&self.keys.counts).key(&self.keys.counters).arg(Origin::new().to_string()).arg(action);
-        for category in Category::ALL {
-            for (origin, counter) in merge.counters(category) {
-                call.arg(category.index() + 1).arg(origin.to_string()).arg(counter.votes).arg(counter.reset);
+        for choice in Choice::ALL {
+            for (origin, counter) in merge.counters(choice) {
+                call.arg(choice.index() + 1)
+                    .arg(origin.to_string())
+                    .arg(counter.votes)
+                    .arg(counter.reset_votes);
             }
         }
         let answer: Vec<String> = call.invoke_async(&mut self.connection).await.map_err(answering)?;
         let mut snapshot = Snapshot::default();
         for counter in answer.chunks_exact(4) {
-            let category = if counter[0] == "1" { Category::First } else { Category::Second };
-            let (Some(origin), Ok(votes), Ok(reset)) =
+            let choice = if counter[0] == "1" { Choice::First } else { Choice::Second };
+            let (Some(origin), Ok(votes), Ok(reset_votes)) =
                 (Origin::parse(&counter[1]), counter[2].parse(), counter[3].parse())
             else {
-                return Err(StoreError::unusable("it holds counters that are not ours"));
+                return Err(StoreError::unusable("its counters are malformed"));
             };
-            snapshot.insert(category, origin, Counter { votes, reset });
+            snapshot.merge_counter(choice, origin, Counter { votes, reset_votes });
         }
         Ok(snapshot)
     }
 }
 
 #[async_trait]
-impl grouped::Session for Session {
+impl backend::Session for Session {
     async fn cast(&mut self, ballots: &[Ballot], until: Instant) -> Result<Vec<Cast>, StoreError> {
-        let minute = |ballot: &Ballot| ballot.id.made().as_secs() / 60;
+        let minute = |ballot: &Ballot| ballot.id.created_at().as_secs() / 60;
         let mut call = self.cast.prepare_invoke();
         call.key(&self.keys.counts).arg(self.server_millis(until));
-        // In the order of their ids they are in that of their minutes.
-        for made_together in ballots.chunk_by(|a, b| minute(a) == minute(b)) {
-            let minute = minute(&made_together[0]);
+        // Sorted by id, ballots are sorted by minute.
+        for same_minute in ballots.chunk_by(|a, b| minute(a) == minute(b)) {
+            let minute = minute(&same_minute[0]);
             call.key(format!("{}{minute}", self.keys.ballots));
-            call.arg((minute + 1) * 60 + BallotId::REMEMBERED.as_secs());
-            let digit = |ballot: &Ballot| [b'1', b'2'][ballot.category.index()];
-            call.arg(made_together.iter().map(digit).collect::<Vec<_>>());
-            for ballot in made_together {
+            call.arg((minute + 1) * 60 + BallotId::RETENTION.as_secs());
+            let digit = |ballot: &Ballot| [b'1', b'2'][ballot.choice.index()];
+            call.arg(same_minute.iter().map(digit).collect::<Vec<_>>());
+            for ballot in same_minute {
                 call.arg(ballot.id.as_bytes());
             }
         }
         let already: Vec<usize> = call.invoke_async(&mut self.connection).await.map_err(answering)?;
         let mut casts = vec![Cast::Counted; ballots.len()];
         for place in already {
-            // It counts from one.
+            // Lua counts from one.
             let Some(cast) = place.checked_sub(1).and_then(|place| casts.get_mut(place)) else {
-                return Err(StoreError::unconfirmed("an answer that does not fit the question"));
+                return Err(StoreError::unconfirmed("the answer does not match the request"));
             };
             *cast = Cast::AlreadyCounted;
         }
@@ -200,13 +208,13 @@ impl grouped::Session for Session {
         self.counters("keep", snapshot).await.map(drop)
     }
 
-    async fn forget(&mut self, _made_before: Duration) -> Result<bool, StoreError> {
-        // The sets of ids expire.
+    async fn purge_expired(&mut self, _created_before: Duration) -> Result<bool, StoreError> {
+        // The keys expire.
         Ok(false)
     }
 }
 
-/// What an error means while a connection is made: nothing was asked yet.
+/// An error before the first request.
 fn connecting(error: RedisError) -> StoreError {
     match error.kind() {
         ErrorKind::AuthenticationFailed | ErrorKind::InvalidClientConfig => {
@@ -216,12 +224,12 @@ fn connecting(error: RedisError) -> StoreError {
     }
 }
 
-/// What an error means as the answer to a request.
+/// An error in answer to a request.
 fn answering(error: RedisError) -> StoreError {
     use ServerErrorKind::{Ask, BusyLoading, ClusterDown, MasterDown, Moved, ReadOnly, TryAgain};
     match (error.kind(), error.code()) {
         (ErrorKind::Io, _) => StoreError::unconfirmed(error),
-        // The slot has moved, or nobody has it: the next connection learns where it is.
+        // The slot has moved or is not served: the next connection learns its place.
         (ErrorKind::Server(Ask | Moved), _)
         | (ErrorKind::ClusterConnectionNotFound, _)
         | (ErrorKind::Server(BusyLoading | ClusterDown | MasterDown | ReadOnly | TryAgain), _)

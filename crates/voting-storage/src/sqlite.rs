@@ -1,25 +1,24 @@
 //! Votes in a file: the embedded store, for one machine.
 //!
-//! The schema is MySQL's. Several processes may open the file at once; a commit waits for the disk
+//! The schema is that of MySQL. Several processes may open the file at once; a commit waits for the disk
 //! (`synchronous=FULL`).
 
 use std::collections::HashSet;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteRow, SqliteSynchronous};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row, query};
 use tokio::time::Instant;
+use voting_core::tally::{Counter, Origin};
+use voting_core::{Ballot, BallotId, Cast, Choice, Choices, Snapshot, StoreKind, Tally};
 
-use crate::ballot::{Ballot, BallotId, Cast};
-use crate::grouped;
-use crate::poll::{Category, Choices};
-use crate::store::{Limits, StoreError, StoreKind};
-use crate::tally::{Counter, Origin, Snapshot, Tally};
-use crate::url::StoreUrl;
+use crate::backend;
+use crate::migrations::{Migrations, migrator, newest};
+use crate::store::{StoreError, Timeouts};
+use crate::url::StoreAddress;
 
-static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
+const MIGRATIONS: &Migrations = &[("create", include_str!("../migrations/sqlite/0001_create.sql"))];
 
 /// The file, and the poll in it.
 pub(crate) struct Backend {
@@ -28,25 +27,30 @@ pub(crate) struct Backend {
 }
 
 impl Backend {
-    pub(crate) fn new(url: &StoreUrl, choices: &Choices, limits: Limits) -> Result<Self, StoreError> {
-        let options: SqliteConnectOptions = url.expose().parse().map_err(StoreError::unusable)?;
+    pub(crate) fn new(
+        address: &StoreAddress,
+        choices: &Choices,
+        timeouts: Timeouts,
+    ) -> Result<Self, StoreError> {
+        let options: SqliteConnectOptions = address.expose().parse().map_err(StoreError::unusable)?;
         let options = options
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
-            .busy_timeout(limits.connect)
+            .busy_timeout(timeouts.connect)
             .disable_statement_logging();
         Ok(Self { options, choices: choices.clone() })
     }
 }
 
 #[async_trait]
-impl grouped::Backend for Backend {
+impl backend::Backend for Backend {
     type Session = Session;
 
     const KIND: StoreKind = StoreKind::Sqlite;
     // A database has one writer.
-    const CASTERS: u8 = 1;
+    const CAST_CONNECTIONS: u8 = 1;
+    const PARALLEL_BELOW: usize = 1;
 
     async fn connect(&self) -> Result<Session, StoreError> {
         let mut connection = self.options.connect().await.map_err(connecting)?;
@@ -58,24 +62,21 @@ impl grouped::Backend for Backend {
     }
 }
 
-/// The origin that this file has, if its schema is what this release expects. Takes no lock that a writer holds.
+/// The origin of the file, if its schema is up to date. Takes no lock that a writer holds.
 async fn own_origin(connection: &mut SqliteConnection) -> Option<Origin> {
-    let newest = MIGRATIONS.iter().map(|migration| migration.version).max();
     let own = query(
         "SELECT origin FROM own_origin WHERE id = 1 \
          AND EXISTS (SELECT 1 FROM _sqlx_migrations WHERE version = ? AND success)",
     );
-    // An error is most likely a table that is not there; `prepare` meets any other one again.
-    let row = own.bind(newest).fetch_optional(connection).await.ok().flatten()?;
+    // An error most likely means a missing table; `prepare` meets any other one again.
+    let row = own.bind(newest(MIGRATIONS)).fetch_optional(connection).await.ok().flatten()?;
     origin(&row, 0).ok()
 }
 
-/// Makes the schema or brings it up to date; processes that start at once take turns by the file's write lock.
+/// Creates or updates the schema. The file's write lock serializes processes that start at the same time.
 async fn prepare(connection: &mut SqliteConnection) -> Result<Origin, StoreError> {
-    let mut migrations = Migrator::with_migrations(MIGRATIONS.iter().cloned().collect());
-    migrations.set_ignore_missing(true);
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await.map_err(connecting)?;
-    migrations.run_direct(None, &mut *transaction, false).await.map_err(StoreError::unusable)?;
+    migrator(MIGRATIONS).run_direct(None, &mut *transaction, false).await.map_err(StoreError::unusable)?;
     let own = query("INSERT INTO own_origin (id, origin) VALUES (1, ?) ON CONFLICT (id) DO NOTHING");
     own.bind(Origin::new().as_bytes().as_slice()).execute(&mut *transaction).await.map_err(connecting)?;
     let own = own_origin(&mut transaction).await;
@@ -91,21 +92,21 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    fn name(&self, category: Category) -> &str {
-        self.choices.name(category).as_str()
+    fn name(&self, choice: Choice) -> &str {
+        self.choices.name(choice).as_str()
     }
 }
 
 #[async_trait]
-impl grouped::Session for Session {
+impl backend::Session for Session {
     async fn cast(&mut self, ballots: &[Ballot], _until: Instant) -> Result<Vec<Cast>, StoreError> {
-        let names = Category::ALL.map(|category| self.name(category).to_owned());
+        let names = Choice::ALL.map(|choice| self.name(choice).to_owned());
         let mut transaction = self.connection.begin_with("BEGIN IMMEDIATE").await.map_err(answering)?;
 
         let places = vec!["(?)"; ballots.len()].join(",");
         let insert =
             format!("INSERT INTO ballots (id) VALUES {places} ON CONFLICT (id) DO NOTHING RETURNING id");
-        // Not kept as a prepared statement: its text varies with the size of the group.
+        // Not kept as a prepared statement: its text varies with the size of the batch.
         let mut insert = query(AssertSqlSafe(insert)).persistent(false);
         for ballot in ballots {
             insert = insert.bind(ballot.id.as_bytes().as_slice());
@@ -115,15 +116,15 @@ impl grouped::Session for Session {
             rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>().map_err(answering)?;
         let is_new = |ballot: &Ballot| new.contains(ballot.id.as_bytes().as_slice());
 
-        for category in Category::ALL {
-            let votes = ballots.iter().filter(|ballot| ballot.category == category && is_new(ballot)).count();
+        for choice in Choice::ALL {
+            let votes = ballots.iter().filter(|ballot| ballot.choice == choice && is_new(ballot)).count();
             if votes > 0 {
                 let count = query(
                     "INSERT INTO tallies (choice, origin, votes, reset_votes) VALUES (?, ?, ?, 0) \
                      ON CONFLICT (choice, origin) DO UPDATE SET votes = votes + excluded.votes",
                 );
                 count
-                    .bind(names[category.index()].as_str())
+                    .bind(names[choice.index()].as_str())
                     .bind(self.origin.as_bytes().as_slice())
                     .bind(i64::try_from(votes).unwrap_or(i64::MAX))
                     .execute(&mut *transaction)
@@ -146,8 +147,8 @@ impl grouped::Session for Session {
                     (SELECT COALESCE(SUM(votes - reset_votes), 0) FROM tallies WHERE choice = ?)",
         );
         let row = count
-            .bind(self.choices.name(Category::First).as_str())
-            .bind(self.choices.name(Category::Second).as_str())
+            .bind(self.choices.name(Choice::First).as_str())
+            .bind(self.choices.name(Choice::Second).as_str())
             .fetch_one(&mut self.connection)
             .await
             .map_err(answering)?;
@@ -156,8 +157,8 @@ impl grouped::Session for Session {
 
     async fn reset(&mut self) -> Result<(), StoreError> {
         query("UPDATE tallies SET reset_votes = votes WHERE choice IN (?, ?)")
-            .bind(self.choices.name(Category::First).as_str())
-            .bind(self.choices.name(Category::Second).as_str())
+            .bind(self.choices.name(Choice::First).as_str())
+            .bind(self.choices.name(Choice::Second).as_str())
             .execute(&mut self.connection)
             .await
             .map_err(committing)?;
@@ -166,17 +167,17 @@ impl grouped::Session for Session {
 
     async fn snapshot(&mut self) -> Result<Snapshot, StoreError> {
         let rows = query("SELECT choice, origin, votes, reset_votes FROM tallies WHERE choice IN (?, ?)")
-            .bind(self.choices.name(Category::First).as_str())
-            .bind(self.choices.name(Category::Second).as_str())
+            .bind(self.choices.name(Choice::First).as_str())
+            .bind(self.choices.name(Choice::Second).as_str())
             .fetch_all(&mut self.connection)
             .await
             .map_err(answering)?;
         let mut snapshot = Snapshot::default();
         for row in &rows {
             let name: String = row.try_get(0).map_err(answering)?;
-            if let Some(category) = self.choices.find(&name) {
-                let counter = Counter { votes: number(row, 2)?, reset: number(row, 3)? };
-                snapshot.insert(category, origin(row, 1)?, counter);
+            if let Some(choice) = self.choices.find(&name) {
+                let counter = Counter { votes: number(row, 2)?, reset_votes: number(row, 3)? };
+                snapshot.merge_counter(choice, origin(row, 1)?, counter);
             }
         }
         Ok(snapshot)
@@ -184,18 +185,18 @@ impl grouped::Session for Session {
 
     async fn merge(&mut self, snapshot: &Snapshot) -> Result<(), StoreError> {
         let mut transaction = self.connection.begin_with("BEGIN IMMEDIATE").await.map_err(answering)?;
-        for category in Category::ALL {
-            for (origin, counter) in snapshot.counters(category) {
+        for choice in Choice::ALL {
+            for (origin, counter) in snapshot.counters(choice) {
                 let merge = query(
                     "INSERT INTO tallies (choice, origin, votes, reset_votes) VALUES (?, ?, ?, ?) \
                      ON CONFLICT (choice, origin) DO UPDATE SET votes = MAX(votes, excluded.votes), \
                      reset_votes = MAX(reset_votes, excluded.reset_votes)",
                 );
                 merge
-                    .bind(self.choices.name(category).as_str())
+                    .bind(self.choices.name(choice).as_str())
                     .bind(origin.as_bytes().as_slice())
                     .bind(i64::try_from(counter.votes).unwrap_or(i64::MAX))
-                    .bind(i64::try_from(counter.reset).unwrap_or(i64::MAX))
+                    .bind(i64::try_from(counter.reset_votes).unwrap_or(i64::MAX))
                     .execute(&mut *transaction)
                     .await
                     .map_err(answering)?;
@@ -204,15 +205,19 @@ impl grouped::Session for Session {
         transaction.commit().await.map_err(committing)
     }
 
-    async fn forget(&mut self, made_before: Duration) -> Result<bool, StoreError> {
-        const AT_ONCE: u64 = 2000;
+    async fn purge_expired(&mut self, created_before: Duration) -> Result<bool, StoreError> {
+        const LIMIT: u32 = 2000;
         let delete = query(
-            "DELETE FROM ballots WHERE id IN (SELECT id FROM ballots WHERE id < ? ORDER BY id LIMIT 2000)",
+            "DELETE FROM ballots WHERE id IN (SELECT id FROM ballots WHERE id < ? ORDER BY id LIMIT ?)",
         );
-        let first_kept = BallotId::first_of(made_before);
-        let done =
-            delete.bind(first_kept.as_slice()).execute(&mut self.connection).await.map_err(answering)?;
-        Ok(done.rows_affected() == AT_ONCE)
+        let first_kept = BallotId::min_id_at(created_before);
+        let done = delete
+            .bind(first_kept.as_slice())
+            .bind(LIMIT)
+            .execute(&mut self.connection)
+            .await
+            .map_err(answering)?;
+        Ok(done.rows_affected() == u64::from(LIMIT))
     }
 }
 
@@ -223,18 +228,18 @@ fn number(row: &SqliteRow, column: usize) -> Result<u64, StoreError> {
 
 fn origin(row: &SqliteRow, column: usize) -> Result<Origin, StoreError> {
     let bytes: Vec<u8> = row.try_get(column).map_err(answering)?;
-    Origin::from_slice(&bytes).ok_or_else(|| StoreError::unusable("an origin is not ours"))
+    Origin::from_slice(&bytes).ok_or_else(|| StoreError::unusable("an origin has the wrong length"))
 }
 
-/// What an error means before anything was asked.
+/// An error before the first request.
 fn connecting(error: sqlx::Error) -> StoreError {
     StoreError::unavailable(error)
 }
 
-/// What an error means before the commit.
+/// An error before the commit.
 fn answering(error: sqlx::Error) -> StoreError {
     match &error {
-        // The worker thread of the connection is gone.
+        // The connection's worker thread ended.
         sqlx::Error::WorkerCrashed => StoreError::unavailable(error),
         // Busy, a full disk, an I/O error: the transaction is rolled back.
         sqlx::Error::Database(_) => StoreError::unavailable(error),
@@ -242,7 +247,7 @@ fn answering(error: sqlx::Error) -> StoreError {
     }
 }
 
-/// What an error means as the answer to a commit.
+/// An error in answer to a commit.
 fn committing(error: sqlx::Error) -> StoreError {
     StoreError::unconfirmed(error)
 }

@@ -1,30 +1,32 @@
-//! Bringing one store's votes into another.
+//! Transfers: merging one store's votes into another.
+
+use voting_core::Tally;
 
 use crate::store::{StoreError, VoteStore};
-use crate::tally::Tally;
 
-/// What a transfer did, or would do.
+/// The effect of a transfer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Transferred {
-    /// The votes of the store that was read.
+    /// Votes of the source.
     pub from: Tally,
-    /// The votes of the other store before.
+    /// Votes of the target before the transfer.
     pub before: Tally,
-    /// Its votes with the transfer.
+    /// Votes of the target after it.
     pub after: Tally,
 }
 
-/// Merges the votes of `from` into `to`. Safe at any moment and any number of times: see [`crate::tally`].
+/// Merges the votes of `from` into `to`. Safe at any time and any number of times: see
+/// [`voting_core::tally`].
 ///
 /// # Errors
-/// A store failed. What was merged until then stays; a transfer that is run again does the rest.
+/// A store failed. Votes merged until then stay; running the transfer again completes it.
 pub async fn transfer(from: &dyn VoteStore, to: &dyn VoteStore) -> Result<Transferred, StoreError> {
     let transferred = preview(from, to).await?;
     to.merge(&from.snapshot().await?).await?;
     Ok(Transferred { after: to.tally().await?, ..transferred })
 }
 
-/// What [`transfer`] would do now.
+/// Computes what [`transfer`] would do now.
 ///
 /// # Errors
 /// A store failed.

@@ -1,47 +1,66 @@
-//! The address of a store: which backend, and where.
+//! The address of a store.
 
 use std::fmt;
 use std::str::FromStr;
 
 use secrecy::{ExposeSecret, SecretString};
+use voting_core::StoreKind;
 
-use crate::store::StoreKind;
-
-/// A store's URL: `redis://`, `rediss://` (TLS), each with `+cluster` after the scheme for a Redis Cluster and `?parts=N`
-/// for the number of hash slots that share the poll, `mysql://` or `sqlite:`; or several of one kind with blanks between
-/// them, over which the poll is split.
-///
-/// It may hold a password, so neither `Debug` nor `Display` prints more than the backend and the place.
+/// The URL of a store. It may hold a password, so neither `Debug` nor `Display` prints more than the backend and the
+/// location.
 #[derive(Clone)]
-pub struct StoreUrl {
+pub enum StoreUrl {
+    /// One database: `redis://`, `rediss://` (TLS), `mysql://` or `sqlite:`.
+    Single(StoreAddress),
+    /// A Redis Cluster: `redis+cluster://` or `rediss+cluster://`.
+    Cluster {
+        /// One of its servers.
+        seed: StoreAddress,
+        /// Hash slots that share the poll: `?parts=N`.
+        shards: u16,
+    },
+    /// Several stores of one kind, over which the poll is sharded: their URLs, separated by spaces.
+    Sharded(Vec<StoreUrl>),
+}
+
+/// The address of one database.
+#[derive(Clone)]
+pub struct StoreAddress {
     kind: StoreKind,
-    text: SecretString,
-    place: String,
-    /// Empty for one store.
-    parts: Vec<StoreUrl>,
-    /// The parts in a Redis Cluster.
-    cluster: Option<u16>,
+    url: SecretString,
+    /// Host, port and database, or the file.
+    location: String,
 }
 
 /// A text is not the URL of a store. The text is not repeated: it may hold a password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "is not the URL of a store; allowed: redis://HOST:PORT, rediss://HOST:PORT, redis+cluster://HOST:PORT?parts=N (1 to 64), mysql://USER:PASSWORD@HOST:PORT/DATABASE, sqlite:FILE; several of one kind, each another one, with blanks between them (not sqlite)"
+    "is not the URL of a store; allowed: redis://HOST:PORT, rediss://HOST:PORT, redis+cluster://HOST:PORT?parts=N (1 to 64), mysql://USER:PASSWORD@HOST:PORT/DATABASE, sqlite:FILE; several different ones of one kind, separated by spaces (not sqlite); a user or password with reserved characters must be percent-encoded"
 )]
 pub struct InvalidStoreUrl;
 
 impl StoreUrl {
-    /// The backend that it names.
+    /// The backend that the URL names.
     pub fn kind(&self) -> StoreKind {
-        self.kind
+        match self {
+            Self::Single(address) | Self::Cluster { seed: address, .. } => address.kind,
+            // The parser admits no empty list.
+            Self::Sharded(shards) => shards.first().map_or(StoreKind::Redis, Self::kind),
+        }
     }
 
-    /// A Redis at this host and port.
+    /// The URL of a Redis at this host and port.
+    ///
+    /// # Errors
+    /// [`InvalidStoreUrl`]: the host is neither a name nor an address.
     pub fn redis(host: &str, port: u16) -> Result<Self, InvalidStoreUrl> {
         format!("redis://{}:{port}", bracketed(host)).parse()
     }
 
-    /// A MySQL or MariaDB database.
+    /// The URL of a MySQL or MariaDB database.
+    ///
+    /// # Errors
+    /// [`InvalidStoreUrl`]: the host is neither a name nor an address.
     pub fn mysql(
         host: &str,
         port: u16,
@@ -57,70 +76,156 @@ impl StoreUrl {
         url.as_str().parse()
     }
 
-    /// The stores over which the poll is split, if there are several.
-    pub(crate) fn parts(&self) -> Option<&[Self]> {
-        if self.parts.is_empty() { None } else { Some(&self.parts) }
+    /// Whether this is a MySQL URL with a user and no password, or has such a shard.
+    pub fn lacks_password(&self) -> bool {
+        match self {
+            Self::Single(address) => address.lacks_password(),
+            Self::Cluster { .. } => false,
+            Self::Sharded(shards) => shards.iter().any(Self::lacks_password),
+        }
     }
 
-    /// Several stores as one. The order in which they are named does not matter.
-    fn split(mut parts: Vec<Self>) -> Result<Self, InvalidStoreUrl> {
-        parts.sort_by(|a, b| a.place.cmp(&b.place));
-        let kind = parts.first().ok_or(InvalidStoreUrl)?.kind;
-        // The votes of one that is named twice would count twice.
-        let is_repeated = parts.windows(2).any(|pair| pair[0].place == pair[1].place);
-        if is_repeated || parts.iter().any(|part| part.kind != kind) {
+    /// The same URL with this password wherever one is missing.
+    #[must_use]
+    pub fn with_password(&self, password: &SecretString) -> Self {
+        match self {
+            Self::Single(address) => Self::Single(address.with_password(password)),
+            Self::Cluster { .. } => self.clone(),
+            Self::Sharded(shards) => {
+                Self::Sharded(shards.iter().map(|shard| shard.with_password(password)).collect())
+            }
+        }
+    }
+
+    /// The whole text, password included, for drivers and tests alone; `None` for a sharded poll.
+    pub fn expose(&self) -> Option<&str> {
+        match self {
+            Self::Single(address) | Self::Cluster { seed: address, .. } => Some(address.expose()),
+            Self::Sharded(_) => None,
+        }
+    }
+
+    /// Several stores as one. Their order does not matter.
+    fn sharded(mut shards: Vec<Self>) -> Result<Self, InvalidStoreUrl> {
+        shards.sort_by_cached_key(Self::location);
+        let kind = shards.first().ok_or(InvalidStoreUrl)?.kind();
+        // The votes of a store that is listed twice would count twice.
+        let is_repeated = shards.windows(2).any(|pair| pair[0].location() == pair[1].location());
+        if is_repeated || shards.iter().any(|shard| shard.kind() != kind) {
             return Err(InvalidStoreUrl);
         }
-        let place = parts.iter().map(|part| part.place.as_str()).collect::<Vec<_>>().join(", ");
-        Ok(Self { kind, text: SecretString::default(), place, parts, cluster: None })
+        Ok(Self::Sharded(shards))
     }
 
-    /// A Redis Cluster, with the URL of one of its servers.
-    fn cluster(text: &str) -> Result<Self, InvalidStoreUrl> {
-        const PARTS: u16 = 8;
-        let (server, query) = text.split_once('?').unwrap_or((text, ""));
-        let parts = match query.split_once('=') {
-            None if query.is_empty() => PARTS,
+    fn cluster(seed: &str) -> Result<Self, InvalidStoreUrl> {
+        const DEFAULT_SHARDS: u16 = 8;
+        let (seed, query) = seed.split_once('?').unwrap_or((seed, ""));
+        let shards = match query.split_once('=') {
+            None if query.is_empty() => DEFAULT_SHARDS,
             Some(("parts", number)) => number.parse().map_err(|_| InvalidStoreUrl)?,
             _ => return Err(InvalidStoreUrl),
         };
-        if !(1..=64).contains(&parts) {
+        if !(1..=64).contains(&shards) {
             return Err(InvalidStoreUrl);
         }
-        Ok(Self { cluster: Some(parts), ..server.parse()? })
+        Ok(Self::Cluster { seed: seed.parse()?, shards })
     }
 
-    /// Over how many parts the poll is split in a Redis Cluster, if it is one.
-    pub(crate) fn cluster_parts(&self) -> Option<u16> {
-        self.cluster
-    }
-
-    /// Whether it is a URL of MySQL that has a user and no password; or several of which one is.
-    pub(crate) fn lacks_password(&self) -> bool {
-        let url = url::Url::parse(self.expose());
-        self.parts.iter().any(Self::lacks_password)
-            || self.kind == StoreKind::MySql
-                && url.is_ok_and(|url| !url.username().is_empty() && url.password().is_none())
-    }
-
-    /// The same place with this password, where one is lacking.
-    pub(crate) fn with_password(&self, password: &SecretString) -> Self {
-        let mut changed = self.clone();
-        for part in &mut changed.parts {
-            *part = part.with_password(password);
+    fn location(&self) -> String {
+        match self {
+            Self::Single(address) | Self::Cluster { seed: address, .. } => address.location.clone(),
+            Self::Sharded(shards) => shards.iter().map(Self::location).collect::<Vec<_>>().join(", "),
         }
+    }
+}
+
+impl FromStr for StoreUrl {
+    type Err = InvalidStoreUrl;
+
+    fn from_str(text: &str) -> Result<Self, InvalidStoreUrl> {
+        // The name of a file may have spaces.
+        if text.trim().contains(char::is_whitespace) && !text.starts_with("sqlite:") {
+            return Self::sharded(text.split_whitespace().map(str::parse).collect::<Result<_, _>>()?);
+        }
+        let text = text.trim();
+        let (scheme, rest) = text.split_once(':').ok_or(InvalidStoreUrl)?;
+        match scheme.strip_suffix("+cluster") {
+            Some(scheme @ ("redis" | "rediss")) => Self::cluster(&format!("{scheme}:{rest}")),
+            _ => text.parse().map(Self::Single),
+        }
+    }
+}
+
+impl fmt::Display for StoreUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at {}", self.kind(), self.location())
+    }
+}
+
+impl fmt::Debug for StoreUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "StoreUrl({self})")
+    }
+}
+
+impl StoreAddress {
+    /// The backend.
+    pub fn kind(&self) -> StoreKind {
+        self.kind
+    }
+
+    /// The whole URL, password included, for the driver alone.
+    pub(crate) fn expose(&self) -> &str {
+        self.url.expose_secret()
+    }
+
+    fn lacks_password(&self) -> bool {
+        self.kind == StoreKind::MySql
+            && url::Url::parse(self.expose())
+                .is_ok_and(|url| !url.username().is_empty() && url.password().is_none())
+    }
+
+    fn with_password(&self, password: &SecretString) -> Self {
+        let mut changed = self.clone();
         if self.lacks_password()
             && let Ok(mut url) = url::Url::parse(self.expose())
             && url.set_password(Some(&escaped(password.expose_secret()))).is_ok()
         {
-            changed.text = url.as_str().into();
+            changed.url = url.as_str().into();
         }
         changed
     }
+}
 
-    /// The whole text, password included, for the driver alone.
-    pub(crate) fn expose(&self) -> &str {
-        self.text.expose_secret()
+impl FromStr for StoreAddress {
+    type Err = InvalidStoreUrl;
+
+    fn from_str(text: &str) -> Result<Self, InvalidStoreUrl> {
+        let (scheme, rest) = text.split_once(':').ok_or(InvalidStoreUrl)?;
+        let kind = match scheme {
+            "redis" | "rediss" => StoreKind::Redis,
+            "mysql" => StoreKind::MySql,
+            "sqlite" => StoreKind::Sqlite,
+            _ => return Err(InvalidStoreUrl),
+        };
+        let location = if kind == StoreKind::Sqlite {
+            rest.split('?').next().unwrap_or_default().trim_start_matches("//").to_owned()
+        } else {
+            let url = url::Url::parse(text).map_err(|_| InvalidStoreUrl)?;
+            let host = url.host_str().ok_or(InvalidStoreUrl)?;
+            let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+            format!("{host}{port}{}", url.path().trim_end_matches('/'))
+        };
+        if location.is_empty() {
+            return Err(InvalidStoreUrl);
+        }
+        Ok(Self { kind, url: text.into(), location })
+    }
+}
+
+impl fmt::Debug for StoreAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "StoreAddress({} at {})", self.kind, self.location)
     }
 }
 
@@ -132,52 +237,6 @@ fn escaped(text: &str) -> String {
 /// An IPv6 address stands in brackets in a URL.
 fn bracketed(host: &str) -> String {
     if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host.to_owned() }
-}
-
-impl FromStr for StoreUrl {
-    type Err = InvalidStoreUrl;
-
-    fn from_str(text: &str) -> Result<Self, InvalidStoreUrl> {
-        // The name of a file may have blanks.
-        if text.trim().contains(char::is_whitespace) && !text.starts_with("sqlite:") {
-            return Self::split(text.split_whitespace().map(str::parse).collect::<Result<_, _>>()?);
-        }
-        let text = text.trim();
-        let (scheme, rest) = text.split_once(':').ok_or(InvalidStoreUrl)?;
-        if let Some(scheme @ ("redis" | "rediss")) = scheme.strip_suffix("+cluster") {
-            return Self::cluster(&format!("{scheme}:{rest}"));
-        }
-        let kind = match scheme {
-            "redis" | "rediss" => StoreKind::Redis,
-            "mysql" => StoreKind::MySql,
-            "sqlite" => StoreKind::Sqlite,
-            _ => return Err(InvalidStoreUrl),
-        };
-        let place = if kind == StoreKind::Sqlite {
-            rest.split('?').next().unwrap_or_default().trim_start_matches("//").to_owned()
-        } else {
-            let url = url::Url::parse(text).map_err(|_| InvalidStoreUrl)?;
-            let host = url.host_str().ok_or(InvalidStoreUrl)?;
-            let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
-            format!("{host}{port}{}", url.path().trim_end_matches('/'))
-        };
-        if place.is_empty() {
-            return Err(InvalidStoreUrl);
-        }
-        Ok(Self { kind, text: text.into(), place, parts: Vec::new(), cluster: None })
-    }
-}
-
-impl fmt::Display for StoreUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} at {}", self.kind, self.place)
-    }
-}
-
-impl fmt::Debug for StoreUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "StoreUrl({self})")
-    }
 }
 
 #[cfg(test)]
@@ -222,7 +281,7 @@ mod tests {
     fn a_password_survives_the_url_and_is_never_shown() {
         let password = SecretString::from("p@ss/w:rd?#%");
         let url = StoreUrl::mysql("db", 3306, "voter", &password, "azurevote").unwrap();
-        let parsed = url::Url::parse(url.expose()).unwrap();
+        let parsed = url::Url::parse(url.expose().unwrap()).unwrap();
         assert_eq!(parsed.username(), "voter");
         assert_eq!(parsed.password(), Some("p%40ss%2Fw%3Ard%3F%23%25"));
         assert!(!format!("{url} {url:?}").contains("ss"), "{url:?}");

@@ -7,7 +7,7 @@ use reqwest::header::CONTENT_TYPE;
 use reqwest::redirect;
 use scraper::{Html, Selector};
 use serde_json::Value;
-use voting_storage::{BallotId, Category};
+use voting_core::{BallotId, Choice};
 
 use super::Plan;
 
@@ -52,8 +52,8 @@ impl Client {
     }
 
     /// One attempt to cast a ballot.
-    pub async fn cast(&self, id: BallotId, category: Category) -> Outcome {
-        let form = [("vote", self.choices[category.index()].as_str()), ("ballot", &id.to_string())];
+    pub async fn cast(&self, id: BallotId, choice: Choice) -> Outcome {
+        let form = [("vote", self.choices[choice.index()].as_str()), ("ballot", &id.to_string())];
         let body = reqwest::Url::parse_with_params("http://form", form)
             .map(|url| url.query().unwrap_or_default().to_owned());
         let request = self
@@ -89,7 +89,7 @@ impl Client {
             Some(url) => {
                 let text = self.get(&format!("{url}/analytics")).await?;
                 let results: Value = serde_json::from_str(&text)?;
-                let count = |category: &str| results[category]["count"].as_u64().context("no count");
+                let count = |choice: &str| results[choice]["count"].as_u64().context("no count");
                 Ok([count("category1")?, count("category2")?])
             }
             None => counts_of_page(&self.get(&format!("{}/", self.url)).await?),

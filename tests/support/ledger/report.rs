@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
-use voting_storage::Category;
+use voting_core::Choice;
 
 use super::{Audited, Counts, Told};
 
@@ -49,16 +49,16 @@ impl Report {
         };
         let mut lost = number(&|a| a.told == Told::Accepted && !a.was_counted);
         let mut doubled = 0;
-        for category in Category::ALL {
-            let choice = category.index();
-            let of_choice = number(&|a| a.category == category);
-            let known = number(&|a| a.category == category && a.was_counted);
+        for choice in Choice::ALL {
+            let index = choice.index();
+            let of_choice = number(&|a| a.choice == choice);
+            let known = number(&|a| a.choice == choice && a.was_counted);
             // An id that is known must be in the results, once.
-            let shown = counted[choice].saturating_sub(before[choice]);
+            let shown = counted[index].saturating_sub(before[index]);
             lost += known.saturating_sub(shown);
             doubled += shown.saturating_sub(known);
             // After the audit every ballot is counted, once.
-            let all = after[choice].saturating_sub(before[choice]);
+            let all = after[index].saturating_sub(before[index]);
             lost += of_choice.saturating_sub(all).saturating_sub(known.saturating_sub(shown));
             doubled += all.saturating_sub(of_choice).saturating_sub(shown.saturating_sub(known));
         }
@@ -132,7 +132,7 @@ mod tests {
     use super::*;
 
     fn ballot(told: Told, was_counted: bool) -> Audited {
-        Audited { told, category: Category::First, was_counted }
+        Audited { told, choice: Choice::First, was_counted }
     }
 
     fn report(audited: &[Audited], counted: u64, after: u64) -> Report {

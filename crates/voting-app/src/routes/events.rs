@@ -11,7 +11,7 @@ use axum::extract::State;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
-use voting_storage::metrics::Counted;
+use voting_batch::GaugeGuard;
 
 use crate::App;
 use crate::page::Shown;
@@ -27,7 +27,7 @@ use crate::page::Shown;
 )]
 pub(super) async fn stream(State(app): State<App>) -> Response {
     let viewer = app.live.watch();
-    let counted = Counted::new(&app.metrics.viewers);
+    let counted = GaugeGuard::new(&app.metrics.viewers);
     let events = stream::unfold((app, viewer, counted), async |(app, mut viewer, counted)| {
         let results = tokio::select! {
             results = viewer.change() => results?,

@@ -3,9 +3,9 @@
 use axum::extract::{Request, State};
 use axum::http::HeaderValue;
 use axum::response::Response;
-use voting_service::feature_flag;
-use voting_service::headers::VOTING_PATH;
-use voting_storage::BallotId;
+use voting_core::BallotId;
+use voting_http::feature_flag;
+use voting_http::headers::VOTING_PATH;
 
 use crate::App;
 use crate::notice::Notice;

@@ -10,8 +10,8 @@ use axum::response::{IntoResponse, Redirect, Response};
 use futures_util::StreamExt as _;
 use tokio::time::timeout;
 use utoipa::ToSchema;
-use voting_service::server::MAX_BODY;
-use voting_storage::{Ballot, Cast};
+use voting_core::{Ballot, Cast};
+use voting_http::server::MAX_BODY_BYTES;
 
 use crate::App;
 use crate::error::AppError;
@@ -99,22 +99,22 @@ async fn read(body: Body) -> Result<Vec<u8>, AppError> {
     while let Some(part) = parts.next().await {
         let part = part.map_err(|_| AppError::BodyTooSlow)?;
         length += part.len();
-        if length <= MAX_BODY {
+        if length <= MAX_BODY_BYTES {
             form.extend_from_slice(&part);
         } else if length > MAX_DISCARDED {
             break;
         }
     }
-    if length > MAX_BODY { Err(AppError::BodyTooLarge) } else { Ok(form) }
+    if length > MAX_BODY_BYTES { Err(AppError::BodyTooLarge) } else { Ok(form) }
 }
 
 async fn vote(app: &App, ballot: Ballot) -> Result<(Response, Notice), AppError> {
-    let open = app.metrics.open_vote(ballot.category);
+    let timer = app.metrics.start_vote(ballot.choice);
     let cast = app.store.cast(ballot).await;
     let outcome = cast.as_ref().map_or_else(Outcome::from, |cast| Outcome::from(*cast));
-    open.is(outcome);
+    timer.record(outcome);
     let notice = match cast {
-        Ok(Cast::Counted) => Notice::Counted(ballot.category),
+        Ok(Cast::Counted) => Notice::Counted(ballot.choice),
         Ok(Cast::AlreadyCounted) => Notice::AlreadyCounted,
         Err(error) => return Err(AppError::Vote(ballot, error)),
     };

@@ -1,32 +1,32 @@
-//! Taking over a database of the original: its table `azurevote` has a row a vote.
+//! Takes over a database of the Azure Voting App (azure-vote): its table `azurevote` has one row per vote.
 //!
-//! The table is renamed first, so no vote can be added to it unseen: an original that still runs fails instead. Its
-//! rows are then counted into the counters of an origin of their own, by maximum. So it does not matter how often,
-//! or where, this is cut off.
+//! The table is renamed first, so that no vote is added to it unnoticed: an azure-vote that still runs fails instead. Its
+//! rows are then counted into the counters of an origin of their own, by maximum. So the migration may be interrupted
+//! anywhere and repeated.
 
 use sqlx::mysql::MySqlConnection;
 use sqlx::{Executor, Row};
+use voting_core::tally::Origin;
 
-use super::schema::is_missing_table;
-use crate::tally::Origin;
+use super::error::is_missing_table;
 
-/// Takes the table over, if there is one. The caller holds the lock of the schema.
+/// Takes over the table, if it exists. The caller holds the schema lock.
 pub(super) async fn take_over(connection: &mut MySqlConnection) -> Result<(), sqlx::Error> {
-    // Asked first, because servers differ in what they say of a rename whose both ends are wrong.
-    let there = sqlx::query(
+    // Servers report different errors for renaming a missing table to an existing name, so look first.
+    let tables = sqlx::query(
         "SELECT COUNT(*) FROM information_schema.tables \
          WHERE table_schema = DATABASE() AND table_name = 'azurevote'",
     );
-    if there.fetch_one(&mut *connection).await?.try_get::<i64, _>(0)? > 0 {
+    if tables.fetch_one(&mut *connection).await?.try_get::<i64, _>(0)? > 0 {
         connection.execute("RENAME TABLE azurevote TO azurevote_taken_over").await?;
-        tracing::info!("The original's table azurevote is taken over; it is azurevote_taken_over now.");
+        tracing::info!("took over the table azurevote, renamed to azurevote_taken_over");
     }
     let origin = Origin::AZUREVOTE.as_bytes().as_slice();
     let counted = sqlx::query("SELECT COUNT(*) FROM tallies WHERE origin = ?");
     if counted.bind(origin).fetch_one(&mut *connection).await?.try_get::<i64, _>(0)? > 0 {
         return Ok(());
     }
-    // By the bytes of the name: the original's collation would merge `cats` and `CATS`.
+    // Grouped by bytes: the table's own collation would merge `cats` and `CATS`.
     let count = sqlx::query(
         "INSERT INTO tallies (choice, origin, votes, reset_votes) \
          SELECT name, ?, votes, 0 FROM (\

@@ -1,26 +1,27 @@
-//! The schema: made and brought up to date by whichever replica comes first.
+//! The schema, created and updated by the first replica to connect.
 
-use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::migrate::MigrateError;
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection};
 use sqlx::{ConnectOptions, Connection, Executor, Row};
+use voting_core::tally::Origin;
 
-use super::{azurevote, connecting};
+use super::azurevote;
+use super::error::{connecting, is_missing_table};
+use crate::migrations::{Migrations, migrator, newest};
 use crate::store::StoreError;
-use crate::tally::Origin;
 
-static MIGRATIONS: Migrator = sqlx::migrate!("migrations/mysql");
+const MIGRATIONS: &Migrations = &[("create", include_str!("../../migrations/mysql/0001_create.sql"))];
 
-/// For how long a replica waits for another one to finish, in seconds.
+/// How long a replica waits for another one to finish, in seconds.
 const LOCK_SECONDS: u32 = 1;
 
-/// The origin that this database has, if its schema is what this release expects.
+/// The origin of the database, if its schema is up to date.
 pub(super) async fn own_origin(connection: &mut MySqlConnection) -> Result<Option<Origin>, sqlx::Error> {
-    let newest = MIGRATIONS.iter().map(|migration| migration.version).max();
     let query = sqlx::query(
         "SELECT origin FROM own_origin WHERE id = 1 \
          AND EXISTS (SELECT 1 FROM _sqlx_migrations WHERE version = ? AND success)",
     );
-    match query.bind(newest).fetch_optional(connection).await {
+    match query.bind(newest(MIGRATIONS)).fetch_optional(connection).await {
         Ok(row) => Ok(row
             .map(|row| row.try_get::<Vec<u8>, _>(0))
             .transpose()?
@@ -30,24 +31,24 @@ pub(super) async fn own_origin(connection: &mut MySqlConnection) -> Result<Optio
     }
 }
 
-/// Makes the schema or brings it up to date, and gives the database's origin.
+/// Creates or updates the schema and returns the database's origin.
 ///
-/// A task of its own does it: taking over a large table of the original takes longer than a request may wait, so it
-/// goes on when the request is gone.
+/// Runs as a task of its own: taking over a large table of azure-vote takes longer than a request may wait, so the work
+/// continues after the request has timed out.
 pub(super) async fn prepare(options: MySqlConnectOptions) -> Result<Origin, StoreError> {
     let work = async move {
         let mut connection = options.connect().await.map_err(connecting)?;
         lock(&mut connection).await?;
         let origin = migrate(&mut connection).await.map_err(connecting);
-        // The end of the connection frees the lock.
+        // Closing the connection releases the lock.
         let _ = connection.close().await;
         origin
     };
     tokio::spawn(work).await.unwrap_or_else(|panic| Err(StoreError::unusable(panic)))
 }
 
-/// Makes replicas that start at once take turns. (The lock of `Migrator` asks for an endless wait by a negative
-/// number, which MariaDB refuses with a warning and no lock.)
+/// Serializes replicas that start at the same time. (`Migrator`'s own lock waits without end by a negative timeout, which
+/// MariaDB rejects with a warning and no lock.)
 async fn lock(connection: &mut MySqlConnection) -> Result<(), StoreError> {
     let query =
         sqlx::query_scalar("SELECT GET_LOCK(CONCAT('voting-schema-', LEFT(SHA2(DATABASE(), 256), 32)), ?)");
@@ -55,34 +56,26 @@ async fn lock(connection: &mut MySqlConnection) -> Result<(), StoreError> {
     if locked == Some(1) {
         Ok(())
     } else {
-        Err(StoreError::unavailable("another replica is changing the schema"))
+        Err(StoreError::unavailable("another replica is updating the schema"))
     }
 }
 
 async fn migrate(connection: &mut MySqlConnection) -> Result<Origin, sqlx::Error> {
-    // Nobody else migrates now, so a migration that is marked as begun was cut off. Each can be run again.
+    // This replica has the lock, so an unfinished migration was interrupted. Each one can be repeated.
     match connection.execute("DELETE FROM _sqlx_migrations WHERE success = FALSE").await {
         Err(error) if !is_missing_table(&error) => return Err(error),
         _ => {}
     }
-    let mut migrations = Migrator::with_migrations(MIGRATIONS.iter().cloned().collect());
-    // A release that is rolled back meets the schema of the newer one.
-    migrations.set_locking(false).set_ignore_missing(true);
-    migrations.run_direct(None, connection, false).await.map_err(|error| match error {
+    migrator(MIGRATIONS).run_direct(None, connection, false).await.map_err(|error| match error {
         MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => error,
         other => sqlx::Error::Configuration(other.into()),
     })?;
     azurevote::take_over(connection).await?;
-    // Last, because its row says that all of this is done.
+    // Last, because its row marks the schema as complete.
     sqlx::query("INSERT IGNORE INTO own_origin (id, origin) VALUES (1, ?)")
         .bind(Origin::new().as_bytes().as_slice())
         .execute(&mut *connection)
         .await?;
-    let made = own_origin(connection).await?;
-    made.ok_or_else(|| sqlx::Error::Configuration("the database has no origin of its own".into()))
-}
-
-/// `ER_NO_SUCH_TABLE`.
-pub(super) fn is_missing_table(error: &sqlx::Error) -> bool {
-    super::error_number(error) == Some(1146)
+    let origin = own_origin(connection).await?;
+    origin.ok_or_else(|| sqlx::Error::Configuration("the database has no origin of its own".into()))
 }

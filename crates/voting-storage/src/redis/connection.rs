@@ -1,37 +1,36 @@
-//! A connection to one Redis or to a cluster of them, without retries of the driver's own: they would hide which
-//! outcome is certain.
+//! A connection to one Redis or to a Redis Cluster, without the driver's retries: they would hide which outcome is
+//! certain.
 
 use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::cluster::ClusterClient;
 use redis::cluster_async::ClusterConnection;
 use redis::{AsyncConnectionConfig, Client, Cmd, Pipeline, RedisError, RedisFuture, Value};
 
-use crate::store::{Limits, StoreError};
-use crate::url::StoreUrl;
+use crate::store::{StoreError, Timeouts};
+use crate::url::StoreAddress;
 
-/// How to connect.
+/// Makes connections.
 pub(super) enum Connector {
     Single(Client, AsyncConnectionConfig),
     Cluster(ClusterClient),
 }
 
 impl Connector {
-    pub(super) fn new(url: &StoreUrl, limits: Limits) -> Result<Self, StoreError> {
-        // The driver's error may repeat the URL, and with it the password.
-        let unusable = |error: RedisError| StoreError::unusable(error.category());
-        if url.cluster_parts().is_some() {
-            let client = ClusterClient::builder([url.expose()])
-                .retries(0)
-                .connection_timeout(limits.connect)
-                // The response time-out is the caller's: it knows the deadline of the whole.
-                .response_timeout(limits.deadline)
-                .build();
-            return client.map(Self::Cluster).map_err(unusable);
-        }
+    pub(super) fn cluster(seed: &StoreAddress, timeouts: Timeouts) -> Result<Self, StoreError> {
+        let client = ClusterClient::builder([seed.expose()])
+            .retries(0)
+            .connection_timeout(timeouts.connect)
+            // The response timeout is the caller's, who knows the deadline of the request.
+            .response_timeout(timeouts.deadline)
+            .build();
+        client.map(Self::Cluster).map_err(unusable)
+    }
+
+    pub(super) fn single(address: &StoreAddress, timeouts: Timeouts) -> Result<Self, StoreError> {
         let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(limits.connect))
+            .set_connection_timeout(Some(timeouts.connect))
             .set_response_timeout(None);
-        Ok(Self::Single(Client::open(url.expose()).map_err(unusable)?, config))
+        Ok(Self::Single(Client::open(address.expose()).map_err(unusable)?, config))
     }
 
     pub(super) async fn connect(&self) -> Result<Connection, RedisError> {
@@ -42,6 +41,11 @@ impl Connector {
             Self::Cluster(client) => Connection::Cluster(client.get_async_connection().await?),
         })
     }
+}
+
+/// The driver's error may repeat the URL with its password, so only its category is kept.
+fn unusable(error: RedisError) -> StoreError {
+    StoreError::unusable(error.category())
 }
 
 /// A connection.

@@ -1,0 +1,232 @@
+//! The command line and its commands.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use clap::{Parser, Subcommand};
+
+use voting_config::{PollArgs, StoreArgs};
+use voting_core::{Choice, Choices, Tally};
+use voting_storage::transfer::{self, Transferred};
+use voting_storage::{StoreError, StoreUrl, VoteStore, backup, open};
+
+/// Manage stores of votes: schema, results, reset, transfer, backup.
+///
+/// The store is STORAGE_URL; without it, the Redis of REDIS_HOST or the MySQL of MYSQL_HOST, whichever is set.
+#[derive(Parser, Debug)]
+#[command(name = "voting-storage", version, about, long_about)]
+pub struct Cli {
+    #[command(flatten)]
+    poll: PollArgs,
+    #[command(flatten)]
+    store: StoreArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Create or update the schema of the store; takes over a table `azurevote` of the Azure Voting App.
+    Migrate {
+        /// Seconds to wait for the store and for the work.
+        #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+        wait: u64,
+    },
+    /// Print the votes of each choice.
+    Tally,
+    /// Delete all votes.
+    Reset {
+        /// Skip the confirmation.
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Exit with 0 if the store answers.
+    Check,
+    /// Merge the votes of one store into another; may be repeated at any time, in both directions.
+    Transfer {
+        /// URL of the source.
+        #[arg(long, value_name = "URL", env = "FROM_URL", hide_env_values = true)]
+        from: StoreUrl,
+        /// URL of the target.
+        #[arg(long, value_name = "URL", env = "TO_URL", hide_env_values = true)]
+        to: StoreUrl,
+        /// Show the effect without changing anything.
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Write the store's counters to the standard output as JSON lines.
+    Export,
+    /// Merge a file written by `export` into the store; may be repeated at any time.
+    Import {
+        /// File to read, or `-` for the standard input.
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+}
+
+/// Runs a command and prints its result.
+///
+/// # Errors
+/// One line for the operator.
+pub async fn run(cli: Cli) -> anyhow::Result<()> {
+    let tool = Tool { choices: cli.poll.choices()?, store: cli.store };
+    match cli.command {
+        Command::Migrate { wait } => tool.migrate(Duration::from_secs(wait)).await,
+        Command::Tally => tool.tally().await,
+        Command::Reset { yes } => tool.reset(yes).await,
+        Command::Check => tool.check().await,
+        Command::Transfer { from, to, dry_run } => tool.transfer(&from, &to, dry_run).await,
+        Command::Export => tool.export().await,
+        Command::Import { file } => tool.import(&file).await,
+    }
+}
+
+/// The commands.
+struct Tool {
+    choices: Choices,
+    store: StoreArgs,
+}
+
+/// A store with its URL, which explains every error.
+struct Target {
+    url: StoreUrl,
+    store: Arc<dyn VoteStore>,
+}
+
+impl Target {
+    /// Adds the URL to an error of the store.
+    fn named<T>(&self, result: Result<T, StoreError>) -> anyhow::Result<T> {
+        result.with_context(|| self.url.to_string())
+    }
+}
+
+impl Tool {
+    /// The store that the settings select.
+    fn selected(&self) -> anyhow::Result<Target> {
+        self.open(self.store.selected_url()?)
+    }
+
+    fn open(&self, url: StoreUrl) -> anyhow::Result<Target> {
+        let store = open(&url, &self.choices).with_context(|| url.to_string())?;
+        Ok(Target { url, store })
+    }
+
+    async fn migrate(&self, wait: Duration) -> anyhow::Result<()> {
+        let target = self.selected()?;
+        target.named(wait_until_ready(target.store.as_ref(), wait).await)?;
+        print(&format!("{} is ready.\n", target.url))
+    }
+
+    async fn tally(&self) -> anyhow::Result<()> {
+        let target = self.selected()?;
+        let tally = target.named(target.store.tally().await)?;
+        print(&table(&self.choices, &["votes"], &[tally]))
+    }
+
+    async fn reset(&self, yes: bool) -> anyhow::Result<()> {
+        let target = self.selected()?;
+        if !yes {
+            bail!("this deletes all votes of {}; pass --yes to confirm", target.url);
+        }
+        target.named(target.store.reset().await)?;
+        print(&format!("{} has no votes now.\n", target.url))
+    }
+
+    async fn check(&self) -> anyhow::Result<()> {
+        let target = self.selected()?;
+        target.named(target.store.ping().await)?;
+        print(&format!("{} answers.\n", target.url))
+    }
+
+    async fn transfer(&self, from: &StoreUrl, to: &StoreUrl, dry_run: bool) -> anyhow::Result<()> {
+        let [from, to] = [from, to].map(|url| self.open(self.store.with_password(url)?));
+        let (from, to) = (from?, to?);
+        let work = if dry_run {
+            transfer::preview(from.store.as_ref(), to.store.as_ref()).await
+        } else {
+            transfer::transfer(from.store.as_ref(), to.store.as_ref()).await
+        };
+        let names = format!("{} to {}", from.url, to.url);
+        let Transferred { from: votes, before, after } = work.with_context(|| format!("from {names}"))?;
+        let note = if dry_run { " (dry run, nothing was changed)" } else { "" };
+        print(&format!("From {names}{note}:\n{}", self.effect([votes, before, after])))
+    }
+
+    async fn export(&self) -> anyhow::Result<()> {
+        let target = self.selected()?;
+        let snapshot = target.named(target.store.snapshot().await)?;
+        print(&backup::write(&snapshot, &self.choices)?)
+    }
+
+    async fn import(&self, file: &Path) -> anyhow::Result<()> {
+        let target = self.selected()?;
+        let shown = file.display();
+        let text = if file.as_os_str() == "-" {
+            std::io::read_to_string(std::io::stdin())
+        } else {
+            std::fs::read_to_string(file)
+        };
+        let text = text.with_context(|| format!("can't read {shown}"))?;
+        let snapshot = backup::read(&text, &self.choices).with_context(|| shown.to_string())?;
+        let before = target.named(target.store.tally().await)?;
+        target.named(target.store.merge(&snapshot).await)?;
+        let after = target.named(target.store.tally().await)?;
+        let effect = self.effect([snapshot.tally(), before, after]);
+        print(&format!("From {shown} to {}:\n{effect}", target.url))
+    }
+
+    /// The effect of a transfer or an import, as a table.
+    fn effect(&self, tallies: [Tally; 3]) -> String {
+        table(&self.choices, &["from", "to before", "to after"], &tallies)
+    }
+}
+
+/// Prints to the standard output. A closed pipe is no error: its reader has all that it wanted.
+fn print(text: &str) -> anyhow::Result<()> {
+    let mut output = std::io::stdout().lock();
+    match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(error).context("can't write to the standard output")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Waits until the store is ready: connecting creates the schema, which may take longer than one call.
+async fn wait_until_ready(store: &dyn VoteStore, wait: Duration) -> Result<(), StoreError> {
+    let start = Instant::now();
+    loop {
+        match store.ping().await {
+            Err(StoreError::Unavailable(cause) | StoreError::Unconfirmed(cause))
+                if start.elapsed() < wait =>
+            {
+                eprintln!("{:>4} s: {cause}; waiting", start.elapsed().as_secs());
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            done => return done,
+        }
+    }
+}
+
+/// A table with a row per choice and a column per tally.
+fn table(choices: &Choices, columns: &[&str], tallies: &[Tally]) -> String {
+    let names = Choice::ALL.map(|choice| choices.name(choice).as_str());
+    let width = names.iter().map(|name| name.chars().count()).max().unwrap_or_default();
+    let mut table = String::new();
+    let mut row = |name: &str, cells: Vec<String>| {
+        let _ = write!(table, "{name:<width$}");
+        for cell in cells {
+            let _ = write!(table, "  {cell:>12}");
+        }
+        table.push('\n');
+    };
+    row("", columns.iter().map(ToString::to_string).collect());
+    for choice in Choice::ALL {
+        row(names[choice.index()], tallies.iter().map(|tally| tally[choice].to_string()).collect());
+    }
+    table
+}

@@ -1,0 +1,370 @@
+//! Request batching: concurrent requests that share one call.
+//!
+//! A [`Batcher`] has one [`BatchHandler`] or several. While one of them is busy, arriving requests queue up and form the
+//! next batch: there is no timer, and a batch is bounded. A lone request is handled at once, and a crowd shares one
+//! transaction or one read. With fewer requests in flight than [`BatchHandler::PARALLEL_BELOW`], the next batch starts
+//! at once on an idle handler (latency wins). Otherwise it waits: larger batches cost less work per request. A read is
+//! never older than any request of its batch.
+//!
+//! A request whose deadline passes while it queues is removed and never handled. One whose deadline passes while its
+//! batch is in flight ends with [`SubmitError::OutcomeUnknown`].
+
+mod metrics;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+use tracing::{Instrument as _, Span};
+
+pub use metrics::{BATCH_SIZE_HELP, BatchMetrics, GaugeGuard, WAITING_HELP, batch_size_histogram};
+
+/// Handles the batches of a [`Batcher`].
+pub trait BatchHandler: Send + 'static {
+    /// A request.
+    type Request: Send + Sync + 'static;
+    /// The answer to one request.
+    type Answer: Clone + Send + 'static;
+    /// The largest batch, in requests.
+    const MAX_BATCH: usize;
+    /// While fewer requests than this are in flight, a further batch may start on an idle handler.
+    const PARALLEL_BELOW: usize = 1;
+
+    /// Prepares for a batch, for instance by connecting, before the batch is closed: a request that is abandoned
+    /// meanwhile is not handled. An `Err` is the answer to every request of the batch.
+    fn prepare(&mut self) -> impl Future<Output = Result<(), Self::Answer>> + Send {
+        std::future::ready(Ok(()))
+    }
+
+    /// Whether the handler could start at once. Those that could not, because their last call failed for instance, are
+    /// used only when no other one is idle.
+    fn is_ready(&self) -> bool {
+        true
+    }
+
+    /// The span of a call: a child of the span in which the first request of the batch was submitted. It is linked to
+    /// the spans of the others.
+    fn span(&self, _parent: &Span) -> Span {
+        Span::none()
+    }
+
+    /// Handles a batch of at least one request; returns one answer per request, in order. The call must not take effect
+    /// after `until`, the earliest deadline in the batch, as far as the backend can guarantee it.
+    fn handle(
+        &mut self,
+        batch: &[Self::Request],
+        until: Instant,
+    ) -> impl Future<Output = Vec<Self::Answer>> + Send;
+}
+
+/// A handle to the queue of some handlers; clones share it.
+pub struct Batcher<H: BatchHandler> {
+    queue: mpsc::Sender<Pending<H>>,
+    metrics: BatchMetrics,
+}
+
+impl<H: BatchHandler> Clone for Batcher<H> {
+    fn clone(&self) -> Self {
+        Self { queue: self.queue.clone(), metrics: self.metrics.clone() }
+    }
+}
+
+/// Why a request has no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SubmitError {
+    /// The request was not started and never will be: the queue was full, or the deadline passed first.
+    NotStarted,
+    /// Its batch was in flight at the deadline: it may have taken effect, or may still do so.
+    OutcomeUnknown,
+}
+
+struct Pending<H: BatchHandler> {
+    request: H::Request,
+    deadline: Instant,
+    reply: oneshot::Sender<H::Answer>,
+    /// Set once, by the dispatcher (the request is handled) or by the requester (it is not).
+    decided: Arc<AtomicBool>,
+    /// The span in which the request was submitted.
+    span: Span,
+    _waiting: GaugeGuard,
+}
+
+impl<H: BatchHandler> Batcher<H> {
+    /// The longest queue, in requests. One more is rejected at once, so that an outage can't exhaust the memory.
+    const MAX_WAITING: usize = 8192;
+
+    /// Starts a task for the handlers, of which there must be at least one. It ends when the last handle is dropped.
+    pub fn start(handlers: impl IntoIterator<Item = H>, metrics: BatchMetrics) -> Self {
+        let (queue, pending) = mpsc::channel(Self::MAX_WAITING);
+        tokio::spawn(dispatch(handlers.into_iter().collect(), pending, metrics.clone()));
+        Self { queue, metrics }
+    }
+
+    /// Returns the handler's answer, if it arrives before the deadline.
+    ///
+    /// # Errors
+    /// [`SubmitError`] says whether the request may have taken effect.
+    pub async fn submit(&self, request: H::Request, deadline: Instant) -> Result<H::Answer, SubmitError> {
+        let (reply, answer) = oneshot::channel();
+        let decided = Arc::new(AtomicBool::new(false));
+        let waiting = GaugeGuard::new(&self.metrics.waiting);
+        let span = Span::current();
+        let pending = Pending { request, deadline, reply, decided: decided.clone(), span, _waiting: waiting };
+        self.queue.try_send(pending).map_err(|_| SubmitError::NotStarted)?;
+        match tokio::time::timeout_at(deadline, answer).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(_)) | Err(_) if decided.swap(true, Ordering::AcqRel) => Err(SubmitError::OutcomeUnknown),
+            Ok(Err(_)) | Err(_) => Err(SubmitError::NotStarted),
+        }
+    }
+}
+
+/// Gives batches to idle handlers. The one that was busy last comes first, so that no more connections than needed are
+/// used; handlers that are not ready come last, the one that failed first before the others.
+async fn dispatch<H: BatchHandler>(
+    mut idle: Vec<H>,
+    mut queue: mpsc::Receiver<Pending<H>>,
+    metrics: BatchMetrics,
+) {
+    let mut batches = FuturesUnordered::new();
+    let mut in_flight = 0;
+    loop {
+        let mut batch = Vec::new();
+        tokio::select! {
+            biased;
+            Some((handler, handled)) = batches.next() => {
+                in_flight -= handled;
+                let handler: H = handler;
+                let place = if handler.is_ready() { idle.len() } else { 0 };
+                idle.insert(place, handler);
+            }
+            received = queue.recv_many(&mut batch, H::MAX_BATCH), if !idle.is_empty() && in_flight < H::PARALLEL_BELOW => {
+                let Some(handler) = idle.pop().filter(|_| received > 0) else { break };
+                in_flight += received;
+                let metrics = metrics.clone();
+                batches.push(async move { (run(handler, batch, &metrics).await, received) });
+            }
+        }
+    }
+    while batches.next().await.is_some() {}
+}
+
+/// Runs one batch and returns the handler.
+async fn run<H: BatchHandler>(mut handler: H, mut batch: Vec<Pending<H>>, metrics: &BatchMetrics) -> H {
+    if let Err(answer) = handler.prepare().await {
+        // No request is marked as decided: one that was abandoned meanwhile has been told that it was not started.
+        batch.into_iter().for_each(|pending| drop(pending.reply.send(answer.clone())));
+        return handler;
+    }
+    batch.retain(|pending| !pending.decided.swap(true, Ordering::AcqRel));
+    let Some(until) = batch.iter().map(|pending| pending.deadline).min() else {
+        return handler;
+    };
+    let span = handler.span(&batch[0].span);
+    batch[1..].iter().for_each(|pending| {
+        span.follows_from(&pending.span);
+    });
+    let (requests, replies): (Vec<_>, Vec<_>) =
+        batch.into_iter().map(|pending| (pending.request, pending.reply)).unzip();
+    metrics.batch_size.observe(requests.len() as f64);
+    let answers = handler.handle(&requests, until).instrument(span).await;
+    debug_assert_eq!(answers.len(), requests.len());
+    for (reply, answer) in replies.into_iter().zip(answers) {
+        // The requester may have given up; it has been told so.
+        let _ = reply.send(answer);
+    }
+    handler
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::time::Duration;
+
+    use super::*;
+
+    type Handled = Arc<Mutex<Vec<Vec<u32>>>>;
+
+    /// Holds each batch until a permit arrives, then answers with its size.
+    struct Held<const MAX: usize> {
+        permits: mpsc::Receiver<()>,
+        handled: Handled,
+    }
+
+    impl<const MAX: usize> BatchHandler for Held<MAX> {
+        type Request = u32;
+        type Answer = usize;
+        const MAX_BATCH: usize = MAX;
+        const PARALLEL_BELOW: usize = 24;
+
+        async fn handle(&mut self, batch: &[u32], _until: Instant) -> Vec<usize> {
+            self.permits.recv().await;
+            self.handled.lock().unwrap().push(batch.to_vec());
+            vec![batch.len(); batch.len()]
+        }
+    }
+
+    fn held() -> (Batcher<Held<3>>, mpsc::Sender<()>, Handled) {
+        let (permit, permits) = mpsc::channel(10);
+        let handled = Handled::default();
+        (
+            Batcher::start([Held { permits, handled: handled.clone() }], BatchMetrics::default()),
+            permit,
+            handled,
+        )
+    }
+
+    fn after(millis: u64) -> Instant {
+        Instant::now() + Duration::from_millis(millis)
+    }
+
+    /// Lets every task run until it waits: the clock of these tests moves only when all of them do.
+    async fn settle() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn requests_that_arrive_meanwhile_form_the_next_bounded_batch() {
+        let (batcher, permit, handled) = held();
+        let submit = |n| {
+            let batcher = batcher.clone();
+            tokio::spawn(async move { batcher.submit(n, after(5000)).await })
+        };
+        let first = submit(0);
+        settle().await;
+        let rest: Vec<_> = (1..=4).map(submit).collect();
+        settle().await;
+        for _ in 0..3 {
+            permit.send(()).await.unwrap();
+        }
+        assert_eq!(first.await.unwrap(), Ok(1));
+        for task in rest {
+            assert!(task.await.unwrap().is_ok());
+        }
+        assert_eq!(handled.lock().unwrap().iter().map(Vec::len).collect::<Vec<_>>(), [1, 3, 1]);
+    }
+
+    /// Whether a second handler takes a request while the first one has a batch of this size in flight.
+    async fn runs_in_parallel_with(size: usize) -> bool {
+        let (_wait, never) = mpsc::channel(1);
+        let (permit, permits) = mpsc::channel(1);
+        let [first, second] =
+            [never, permits].map(|permits| Held::<100> { permits, handled: Handled::default() });
+        // The last idle handler is the first to be used.
+        let batcher = Batcher::start([second, first], BatchMetrics::default());
+        for _ in 0..size {
+            let batcher = batcher.clone();
+            tokio::spawn(async move { batcher.submit(0, after(5000)).await });
+        }
+        settle().await;
+        permit.send(()).await.unwrap();
+        batcher.submit(0, after(100)).await.is_ok()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_batch_starts_in_parallel_with_a_small_one_but_not_with_a_large_one() {
+        assert!(runs_in_parallel_with(Held::<100>::PARALLEL_BELOW - 1).await);
+        assert!(!runs_in_parallel_with(Held::<100>::PARALLEL_BELOW).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_abandoned_in_the_queue_is_never_handled() {
+        let (batcher, permit, handled) = held();
+        let running = tokio::spawn({
+            let batcher = batcher.clone();
+            async move { batcher.submit(1, after(50)).await }
+        });
+        settle().await;
+        assert_eq!(batcher.submit(2, after(50)).await, Err(SubmitError::NotStarted));
+        assert_eq!(running.await.unwrap(), Err(SubmitError::OutcomeUnknown));
+        let last = tokio::spawn(async move { batcher.submit(3, after(5000)).await });
+        permit.send(()).await.unwrap();
+        permit.send(()).await.unwrap();
+        assert_eq!(last.await.unwrap(), Ok(1));
+        assert_eq!(*handled.lock().unwrap(), [vec![1], vec![3]]);
+    }
+
+    /// Prepares when a permit arrives, and records what it handles.
+    struct Slow {
+        permits: mpsc::Receiver<()>,
+        handled: Arc<Mutex<Vec<u32>>>,
+    }
+
+    impl BatchHandler for Slow {
+        type Request = u32;
+        type Answer = Result<(), &'static str>;
+        const MAX_BATCH: usize = 3;
+
+        async fn prepare(&mut self) -> Result<(), Self::Answer> {
+            self.permits.recv().await.ok_or(Err("never ready"))
+        }
+
+        async fn handle(&mut self, batch: &[u32], _until: Instant) -> Vec<Self::Answer> {
+            self.handled.lock().unwrap().extend(batch);
+            vec![Ok(()); batch.len()]
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_abandoned_during_preparation_is_never_handled() {
+        let (permit, permits) = mpsc::channel(10);
+        let handled = Arc::default();
+        let batcher =
+            Batcher::start([Slow { permits, handled: Arc::clone(&handled) }], BatchMetrics::default());
+        assert_eq!(batcher.submit(1, after(30)).await, Err(SubmitError::NotStarted));
+        permit.send(()).await.unwrap();
+        permit.send(()).await.unwrap();
+        assert_eq!(batcher.submit(2, after(5000)).await, Ok(Ok(())));
+        assert_eq!(*handled.lock().unwrap(), [2]);
+        drop(permit);
+        assert_eq!(batcher.submit(3, after(5000)).await, Ok(Err("never ready")));
+    }
+
+    /// Fails always or never, and is ready unless its last batch failed.
+    struct Fragile {
+        name: &'static str,
+        fails: bool,
+        has_failed: bool,
+    }
+
+    impl BatchHandler for Fragile {
+        type Request = ();
+        type Answer = Result<&'static str, &'static str>;
+        const MAX_BATCH: usize = 10;
+
+        fn is_ready(&self) -> bool {
+            !self.has_failed
+        }
+
+        async fn handle(&mut self, batch: &[()], _until: Instant) -> Vec<Self::Answer> {
+            self.has_failed = self.fails;
+            vec![if self.fails { Err(self.name) } else { Ok(self.name) }; batch.len()]
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failed_handler_does_not_starve_a_healthy_one() {
+        let handler = |name, fails| Fragile { name, fails, has_failed: false };
+        let batcher =
+            Batcher::start([handler("healthy", false), handler("broken", true)], BatchMetrics::default());
+        assert_eq!(batcher.submit((), after(100)).await, Ok(Err("broken")));
+        for _ in 0..3 {
+            assert_eq!(batcher.submit((), after(100)).await, Ok(Ok("healthy")));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn failed_handlers_are_tried_in_turn() {
+        let handler = |name| Fragile { name, fails: true, has_failed: false };
+        let batcher = Batcher::start([handler("a"), handler("b")], BatchMetrics::default());
+        let mut tried = Vec::new();
+        for _ in 0..4 {
+            tried.push(batcher.submit((), after(100)).await.unwrap().unwrap_err());
+        }
+        assert_eq!(tried, ["b", "a", "b", "a"]);
+    }
+}

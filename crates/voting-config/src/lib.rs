@@ -1,0 +1,105 @@
+//! Settings: every one is an environment variable and a flag.
+//!
+//! A program declares its settings as a `clap` parser and reads them with [`parse`], so that an invalid value stops every
+//! program with the same one-line error.
+//!
+//! - [`PollArgs`]: the choices. [`StoreArgs`]: the store.
+//! - [`InvalidSetting`]: the one-line error. [`port`]: a port as a value.
+
+mod poll;
+mod setting;
+mod store;
+
+pub use poll::PollArgs;
+pub use setting::{InvalidSetting, parse, parse_from, port};
+pub use store::StoreArgs;
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use voting_core::StoreKind;
+
+    use super::*;
+
+    #[derive(Parser, Debug)]
+    struct Settings {
+        #[command(flatten)]
+        poll: PollArgs,
+        #[command(flatten)]
+        store: StoreArgs,
+    }
+
+    fn error(arguments: &[&str]) -> String {
+        let arguments = ["program"].iter().chain(arguments).copied();
+        parse_from::<Settings>(arguments).map(|settings| settings.poll.choices()).map_or_else(
+            |error| error.to_string(),
+            |choices| choices.expect_err("the settings are valid").to_string(),
+        )
+    }
+
+    #[test]
+    fn an_invalid_value_is_one_line_with_the_variable() {
+        assert_eq!(
+            error(&["--redis-port", "tcp://10.0.0.1:6379"]),
+            "REDIS_PORT: \"tcp://10.0.0.1:6379\" is not a port; allowed: a number from 0 to 65535",
+        );
+        assert_eq!(
+            error(&["--vote1value", "x", "--vote2value", "x"]),
+            "VOTE2VALUE: \"x\" equals VOTE1VALUE; allowed: two different names",
+        );
+        assert_eq!(error(&["--vote1value", " "]), "VOTE1VALUE: \" \" is empty; allowed: 1 to 100 characters");
+        assert_eq!(error(&["--nonsense"]), "unexpected argument '--nonsense' found; see --help");
+    }
+
+    #[test]
+    fn a_url_that_may_hold_a_password_is_not_repeated() {
+        let error = error(&["--storage-url", "mysqll://user:secret@db/votes"]);
+        assert!(
+            error.starts_with("STORAGE_URL: (not shown) is not the URL of a store; allowed: redis://"),
+            "{error}"
+        );
+        assert!(!error.contains("secret"));
+    }
+
+    fn url(arguments: &[&str]) -> Result<String, String> {
+        let arguments = ["program"].iter().chain(arguments).copied();
+        let store = parse_from::<Settings>(arguments).map_err(|error| error.to_string())?.store;
+        let url = store.url(StoreKind::MySql).map_err(|error| error.to_string())?;
+        Ok(url.expose().unwrap_or_default().to_owned())
+    }
+
+    #[test]
+    fn a_password_may_be_in_a_file_and_is_used_where_a_url_has_none() {
+        let file = std::env::temp_dir().join(format!("voting-password-{}", std::process::id()));
+        std::fs::write(&file, "p@ss%\n").unwrap();
+        let name = file.to_str().unwrap();
+        let default = url(&["--mysql-password-file", name]);
+        assert_eq!(default.unwrap(), "mysql://dbuser:p%40ss%25@localhost:3306/azurevote");
+        let bare = url(&["--storage-url", "mysql://u@h/d", "--mysql-password-file", name]);
+        assert_eq!(bare.unwrap(), "mysql://u:p%40ss%25@h/d");
+        let bare = url(&["--storage-url", "mysql://u@h/d?ssl-mode=REQUIRED", "--mysql-password", "x"]);
+        assert_eq!(bare.unwrap(), "mysql://u:x@h/d?ssl-mode=REQUIRED");
+        let full = url(&["--storage-url", "mysql://u:own@h/d", "--mysql-password-file", name]);
+        assert_eq!(full.unwrap(), "mysql://u:own@h/d");
+        let both = url(&["--mysql-password", "secret", "--mysql-password-file", name]).unwrap_err();
+        assert_eq!(
+            both,
+            format!("MYSQL_PASSWORD_FILE: {name:?} conflicts with MYSQL_PASSWORD; allowed: one of the two")
+        );
+        std::fs::remove_file(&file).unwrap();
+        let gone = url(&["--mysql-password-file", name]).unwrap_err();
+        assert_eq!(
+            gone,
+            format!(
+                "MYSQL_PASSWORD_FILE: {name:?} can't be read (No such file or directory (os error 2)); allowed: a file that holds the password"
+            )
+        );
+    }
+
+    #[test]
+    fn the_help_shows_no_secret() {
+        let mut command = <Settings as clap::CommandFactory>::command();
+        let help = command.render_long_help().to_string();
+        assert!(help.contains("MYSQL_PASSWORD") && !help.contains("MYSQL_PASSWORD="), "{help}");
+    }
+}

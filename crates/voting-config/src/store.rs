@@ -1,0 +1,140 @@
+//! The settings of the store.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use secrecy::{ExposeSecret as _, SecretString};
+use voting_core::StoreKind;
+use voting_storage::StoreUrl;
+
+use crate::setting::{InvalidSetting, port};
+
+/// The store of the votes.
+#[derive(Args, Clone, Debug)]
+pub struct StoreArgs {
+    /// URL of the store, instead of the settings below: redis://HOST:PORT, rediss://HOST:PORT (TLS),
+    /// redis+cluster://HOST:PORT?parts=N (a Redis Cluster, N of whose hash slots share the poll),
+    /// mysql://USER:PASSWORD@HOST:PORT/DATABASE (with ?ssl-mode=VERIFY_IDENTITY for TLS) or sqlite:FILE. Several URLs of
+    /// one kind, separated by spaces, shard the poll over these stores; list the same ones in every program.
+    #[arg(long, env = "STORAGE_URL", value_name = "URL", hide_env_values = true)]
+    pub storage_url: Option<StoreUrl>,
+
+    /// Host of Redis. [default: localhost]
+    #[arg(long, env = "REDIS_HOST", value_name = "HOST")]
+    pub redis_host: Option<String>,
+
+    /// Port of Redis.
+    #[arg(long, env = "REDIS_PORT", value_name = "PORT", default_value_t = 6379, value_parser = port())]
+    pub redis_port: u16,
+
+    /// Host of MySQL or MariaDB. [default: localhost]
+    #[arg(long, env = "MYSQL_HOST", value_name = "HOST")]
+    pub mysql_host: Option<String>,
+
+    /// Port of MySQL.
+    #[arg(long, env = "MYSQL_PORT", value_name = "PORT", default_value_t = 3306, value_parser = port())]
+    pub mysql_port: u16,
+
+    /// User of MySQL.
+    #[arg(long, env = "MYSQL_USER", value_name = "NAME", default_value = "dbuser")]
+    pub mysql_user: String,
+
+    /// Password of this user, and of the user in a mysql: URL without a password.
+    #[arg(
+        long,
+        env = "MYSQL_PASSWORD",
+        value_name = "PASSWORD",
+        hide_env_values = true,
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub mysql_password: SecretString,
+
+    /// File with this password, such as a mounted secret, instead of MYSQL_PASSWORD.
+    #[arg(long, env = "MYSQL_PASSWORD_FILE", value_name = "FILE")]
+    pub mysql_password_file: Option<PathBuf>,
+
+    /// MySQL database. Must exist; tables are created on first use.
+    #[arg(long, env = "MYSQL_DATABASE", value_name = "NAME", default_value = "azurevote")]
+    pub mysql_database: String,
+}
+
+/// Default of `REDIS_HOST` and `MYSQL_HOST`.
+const LOCALHOST: &str = "localhost";
+
+impl StoreArgs {
+    /// The URL of a service's store: `STORAGE_URL`, else the one that the settings of this kind of store describe.
+    ///
+    /// # Errors
+    /// [`InvalidSetting`]: an invalid host, an unreadable password file, or a kind without settings.
+    pub fn url(&self, kind: StoreKind) -> Result<StoreUrl, InvalidSetting> {
+        match &self.storage_url {
+            Some(url) => self.with_password(url),
+            None => self.url_of(kind),
+        }
+    }
+
+    /// The URL of a tool's store: `STORAGE_URL`, else the one whose host is set.
+    ///
+    /// # Errors
+    /// [`InvalidSetting`]: those of [`StoreArgs::url`], or the settings select no store or both.
+    pub fn selected_url(&self) -> Result<StoreUrl, InvalidSetting> {
+        match (&self.storage_url, &self.redis_host, &self.mysql_host) {
+            (Some(url), ..) => self.with_password(url),
+            (None, Some(_), None) => self.url_of(StoreKind::Redis),
+            (None, None, Some(_)) => self.url_of(StoreKind::MySql),
+            _ => Err(InvalidSetting::of(
+                "STORAGE_URL",
+                "",
+                "does not select a store; allowed: the URL of a store, or one of REDIS_HOST and MYSQL_HOST",
+            )),
+        }
+    }
+
+    /// This URL, with the password of these settings if it is a MySQL URL without one.
+    ///
+    /// # Errors
+    /// [`InvalidSetting`]: the password file is unreadable.
+    pub fn with_password(&self, url: &StoreUrl) -> Result<StoreUrl, InvalidSetting> {
+        if url.lacks_password() { Ok(url.with_password(&self.password()?)) } else { Ok(url.clone()) }
+    }
+
+    fn url_of(&self, kind: StoreKind) -> Result<StoreUrl, InvalidSetting> {
+        let host = |host: &Option<String>| host.clone().unwrap_or_else(|| LOCALHOST.to_owned());
+        let no_host = |variable: &str, host: &str| {
+            InvalidSetting::of(variable, host, "is not a host; allowed: a host name or an IP address")
+        };
+        match kind {
+            StoreKind::Redis => {
+                let host = host(&self.redis_host);
+                StoreUrl::redis(&host, self.redis_port).map_err(|_| no_host("REDIS_HOST", &host))
+            }
+            StoreKind::MySql => {
+                let (host, password) = (host(&self.mysql_host), self.password()?);
+                StoreUrl::mysql(&host, self.mysql_port, &self.mysql_user, &password, &self.mysql_database)
+                    .map_err(|_| no_host("MYSQL_HOST", &host))
+            }
+            StoreKind::Sqlite => {
+                Err(InvalidSetting::of("STORAGE_URL", "", "is not set; allowed: the URL of a store"))
+            }
+        }
+    }
+
+    /// The password of the MySQL user.
+    fn password(&self) -> Result<SecretString, InvalidSetting> {
+        let Some(file) = &self.mysql_password_file else {
+            return Ok(self.mysql_password.clone());
+        };
+        let invalid =
+            |reason: String| InvalidSetting::of("MYSQL_PASSWORD_FILE", &file.to_string_lossy(), reason);
+        if !self.mysql_password.expose_secret().is_empty() {
+            return Err(invalid("conflicts with MYSQL_PASSWORD; allowed: one of the two".to_owned()));
+        }
+        let text = std::fs::read_to_string(file).map_err(|error| {
+            invalid(format!("can't be read ({error}); allowed: a file that holds the password"))
+        })?;
+        // Some editors begin a file with a byte order mark; editors and `echo` end it with a line break. Neither is part
+        // of the password.
+        Ok(text.trim_start_matches('\u{feff}').trim_end_matches(['\r', '\n']).into())
+    }
+}

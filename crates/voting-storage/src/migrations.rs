@@ -1,0 +1,25 @@
+//! Schema migrations, embedded in the binary.
+//!
+//! Built at run time rather than by sqlx's macro, which would compile sqlx and its drivers a second time for the
+//! compiler's use.
+
+use sqlx::SqlStr;
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+
+/// The migrations of a store, oldest first: the description and the SQL of each. Versions count from 1.
+pub(crate) type Migrations = [(&'static str, &'static str)];
+
+/// A migrator that takes no lock of its own and accepts the schema of a newer release.
+pub(crate) fn migrator(migrations: &Migrations) -> Migrator {
+    let list = (1..).zip(migrations).map(|(version, &(description, sql))| {
+        Migration::new(version, description.into(), MigrationType::Simple, SqlStr::from_static(sql), false)
+    });
+    let mut migrator = Migrator::with_migrations(list.collect());
+    migrator.set_locking(false).set_ignore_missing(true);
+    migrator
+}
+
+/// The version of the newest migration.
+pub(crate) fn newest(migrations: &Migrations) -> i64 {
+    i64::try_from(migrations.len()).unwrap_or(i64::MAX)
+}

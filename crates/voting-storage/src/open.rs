@@ -1,0 +1,95 @@
+//! Opens a store: picks the backend by URL.
+
+use std::sync::Arc;
+
+use voting_core::{Choices, StoreKind};
+
+use crate::metrics::StoreMetrics;
+use crate::sharded::ShardedStore;
+use crate::store::{StoreError, Timeouts, VoteStore};
+use crate::url::{StoreAddress, StoreUrl};
+
+/// Opens the store at this URL for this poll, with the default timeouts. Must be called on a Tokio runtime.
+///
+/// No connection is made yet: a store that is down at start-up is used as soon as it is up. Its schema is created or
+/// updated whenever a connection is made.
+///
+/// # Errors
+/// [`StoreError::Unusable`]: the driver does not know a part of the URL, or this build lacks the backend.
+pub fn open(url: &StoreUrl, choices: &Choices) -> Result<Arc<dyn VoteStore>, StoreError> {
+    open_with(url, choices, Timeouts::default(), StoreMetrics::default())
+}
+
+/// [`open`] with given timeouts and metrics.
+///
+/// # Errors
+/// Those of [`open`].
+pub fn open_with(
+    url: &StoreUrl,
+    choices: &Choices,
+    timeouts: Timeouts,
+    metrics: StoreMetrics,
+) -> Result<Arc<dyn VoteStore>, StoreError> {
+    let opener = Opener { choices, timeouts, metrics };
+    opener.open(url)
+}
+
+struct Opener<'a> {
+    choices: &'a Choices,
+    timeouts: Timeouts,
+    metrics: StoreMetrics,
+}
+
+impl Opener<'_> {
+    fn open(&self, url: &StoreUrl) -> Result<Arc<dyn VoteStore>, StoreError> {
+        match url {
+            StoreUrl::Single(address) => self.open_single(address),
+            StoreUrl::Cluster { seed, shards } => {
+                shard((0..*shards).map(|shard| self.open_cluster_shard(seed, shard)))
+            }
+            StoreUrl::Sharded(shards) => shard(shards.iter().map(|url| self.open(url))),
+        }
+    }
+
+    fn open_single(&self, address: &StoreAddress) -> Result<Arc<dyn VoteStore>, StoreError> {
+        match address.kind() {
+            #[cfg(feature = "redis")]
+            StoreKind::Redis => {
+                Ok(self.start(crate::redis::Backend::new(address, self.choices, self.timeouts)?))
+            }
+            #[cfg(feature = "mysql")]
+            StoreKind::MySql => Ok(self.start(crate::mysql::Backend::new(address, self.choices)?)),
+            StoreKind::Sqlite => {
+                Ok(self.start(crate::sqlite::Backend::new(address, self.choices, self.timeouts)?))
+            }
+            #[cfg(not(all(feature = "redis", feature = "mysql")))]
+            kind => Err(not_built_in(kind)),
+        }
+    }
+
+    #[cfg(feature = "redis")]
+    fn open_cluster_shard(&self, seed: &StoreAddress, shard: u16) -> Result<Arc<dyn VoteStore>, StoreError> {
+        let backend = crate::redis::Backend::cluster_shard(seed, shard, self.choices, self.timeouts)?;
+        Ok(self.start(backend))
+    }
+
+    #[cfg(not(feature = "redis"))]
+    fn open_cluster_shard(&self, seed: &StoreAddress, _shard: u16) -> Result<Arc<dyn VoteStore>, StoreError> {
+        Err(not_built_in(seed.kind()))
+    }
+
+    fn start(&self, backend: impl crate::backend::Backend) -> Arc<dyn VoteStore> {
+        Arc::new(crate::batched::BatchedStore::start(backend, self.timeouts, self.metrics.clone()))
+    }
+}
+
+fn shard(
+    shards: impl Iterator<Item = Result<Arc<dyn VoteStore>, StoreError>>,
+) -> Result<Arc<dyn VoteStore>, StoreError> {
+    Ok(Arc::new(ShardedStore::new(shards.collect::<Result<_, _>>()?)))
+}
+
+#[cfg(not(all(feature = "redis", feature = "mysql")))]
+fn not_built_in(kind: StoreKind) -> StoreError {
+    StoreError::unusable(format!("this program was built without {kind}"))
+}

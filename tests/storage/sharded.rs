@@ -1,0 +1,86 @@
+//! A poll that is split over several stores: the contract, and where its votes lie.
+
+use voting_core::{Choice, Choices, Tally};
+use voting_storage::open;
+use voting_storage::transfer::transfer;
+use voting_tests::servers::{MySql, Redis};
+
+use crate::contract::{ballot, contract};
+
+async fn redis() -> (String, Vec<Redis>) {
+    let parts = Redis::databases(3).await;
+    (parts.iter().map(Redis::url).collect::<Vec<_>>().join(" "), parts)
+}
+
+async fn mysql() -> (String, Vec<MySql>) {
+    let parts = vec![MySql::database().await, MySql::database().await];
+    (parts.iter().map(MySql::url).collect::<Vec<_>>().join(" "), parts)
+}
+
+mod on_redis {
+    use super::*;
+
+    contract!(redis());
+}
+
+mod on_mysql {
+    use super::*;
+
+    contract!(mysql());
+}
+
+#[tokio::test]
+async fn each_part_takes_its_share() {
+    let (url, parts) = redis().await;
+    let store = open(&url.parse().unwrap(), &Choices::default()).unwrap();
+    for _ in 0..300 {
+        store.cast(ballot(Choice::First)).await.unwrap();
+    }
+    let mut shares = Vec::new();
+    for part in &parts {
+        shares.push(part.query::<u64>("GET", &["Cats"]).await);
+    }
+    assert_eq!(shares.iter().sum::<u64>(), 300);
+    // Of three equal shares; 40 is five standard deviations away.
+    assert!(shares.iter().all(|share| share.abs_diff(100) < 40), "{shares:?}");
+}
+
+#[tokio::test]
+async fn votes_move_between_one_store_and_several_and_back() {
+    let (url, _parts) = redis().await;
+    let single = MySql::database().await;
+    let open = |url: &str| open(&url.parse().unwrap(), &Choices::default()).unwrap();
+    let (split, single) = (open(&url), open(&single.url()));
+    for _ in 0..30 {
+        split.cast(ballot(Choice::First)).await.unwrap();
+        single.cast(ballot(Choice::Second)).await.unwrap();
+    }
+    for _ in 0..2 {
+        transfer(split.as_ref(), single.as_ref()).await.unwrap();
+        transfer(single.as_ref(), split.as_ref()).await.unwrap();
+        assert_eq!(split.tally().await.unwrap(), Tally::new(30, 30));
+        assert_eq!(single.tally().await.unwrap(), Tally::new(30, 30));
+    }
+    // What came from elsewhere is taken away with the rest.
+    split.reset().await.unwrap();
+    transfer(split.as_ref(), single.as_ref()).await.unwrap();
+    assert_eq!(single.tally().await.unwrap(), Tally::default());
+}
+
+#[tokio::test]
+async fn a_part_that_is_away_refuses_its_ballots_and_no_others() {
+    let (url, _parts) = redis().await;
+    let dead = format!("{url} redis://127.0.0.1:{}", voting_tests::free_port());
+    let store = open(&dead.parse().unwrap(), &Choices::default()).unwrap();
+    let casts = (0..40).map(|_| {
+        let store = store.clone();
+        tokio::spawn(async move { store.cast(ballot(Choice::First)).await.is_ok() })
+    });
+    let mut counted = 0;
+    for cast in casts.collect::<Vec<_>>() {
+        counted += u32::from(cast.await.unwrap());
+    }
+    assert!((15..40).contains(&counted), "{counted}");
+    // A sum that leaves a part out would be wrong, so there is none.
+    assert!(store.tally().await.is_err());
+}
