@@ -68,10 +68,10 @@ impl BallotId {
     pub fn parse_at(text: &str, now: SystemTime) -> Result<Self, InvalidBallotId> {
         let id = text.parse::<Self>()?;
         let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
-        let made = id.created_at();
-        if made + Self::LIFETIME < now {
+        let created = id.created_at();
+        if created + Self::LIFETIME < now {
             Err(InvalidBallotId::Expired)
-        } else if made > now + Self::CLOCK_SKEW {
+        } else if created > now + Self::CLOCK_SKEW {
             Err(InvalidBallotId::Future)
         } else {
             Ok(id)
@@ -129,8 +129,8 @@ mod tests {
         let now = SystemTime::now();
         let id = BallotId::new();
         assert_eq!(BallotId::parse_at(&id.to_string(), now), Ok(id));
-        let made = UNIX_EPOCH + id.created_at();
-        assert!(made <= now + Duration::from_secs(1) && made + Duration::from_secs(1) >= now);
+        let created = UNIX_EPOCH + id.created_at();
+        assert!(created <= now + Duration::from_secs(1) && created + Duration::from_secs(1) >= now);
         assert!(BallotId::min_id_at(id.created_at()) <= *id.as_bytes());
         assert!(BallotId::min_id_at(id.created_at() + Duration::from_millis(1)) > *id.as_bytes());
     }

@@ -1,23 +1,23 @@
--- Counts ballots; all of them or none.
--- KEYS: the count of each of the two choices, then the sets of ballot ids that are needed
--- ARGV: the latest time at which this may run (milliseconds of this server's clock), then for each of the sets when it
---       expires (seconds), the choices of its ballots (a digit each, 1 or 2), and their ids
--- Gives the places, in the order of the ids, of the ballots that had been counted before.
+-- Counts ballots: all of them or none.
+-- KEYS: the counts of the two choices, then the sets of ballot ids
+-- ARGV: the deadline (milliseconds of this server's clock), then for each set its expiry (seconds), the choices of its
+--       ballots (one digit each, 1 or 2) and their ids
+-- Returns the positions, in the order of the ids, of the ballots that were counted before.
 local time = redis.call('TIME')
 if time[1] * 1000 + math.floor(time[2] / 1000) > tonumber(ARGV[1]) then
-  -- Whoever asked has been told that it failed, so it must not happen now.
+  -- The caller has been told that the request failed, so it must have no effect.
   return redis.error_reply('LATE the request reached the store after its deadline')
 end
 for choice = 1, 2 do
-  -- Fails before anything is written if the key holds something other than a count.
+  -- Fails before anything is written if the key does not hold a count.
   redis.call('INCRBY', KEYS[choice], 0)
 end
 
--- One command for all ids of a set: commands for each would be most of the work.
+-- One command for all ids of a set: one command per id would dominate the cost.
 local function contains(set, ...)
   local answer = redis.pcall('SMISMEMBER', set, ...)
   if answer.err then
-    -- Redis before 6.2; another error comes again.
+    -- Redis before 6.2 lacks the command; any other error repeats here.
     for i, id in ipairs({...}) do
       answer[i] = redis.call('SISMEMBER', set, id)
     end
@@ -32,7 +32,7 @@ for set = 3, #KEYS do
   arg = last + 1
 end
 
--- From here on it writes.
+-- Writes start here.
 local already, votes, place = {}, {0, 0}, 0
 arg = 2
 for set = 3, #KEYS do

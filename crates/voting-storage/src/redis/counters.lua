@@ -1,12 +1,12 @@
--- Merges counters into the two choices, resets them, and gives their counters.
+-- Merges counters into the two choices, optionally resets them, and returns all counters.
 -- KEYS: the counts of the choices, then the hashes of their counters
--- ARGV: the origin that this store gets if it has none yet, 'reset' or 'keep', then place of the choice (1 or 2),
---       origin, votes and reset votes of each counter to merge
--- Gives place of the choice, origin, votes and reset votes of each counter, this store's own among them.
+-- ARGV: the origin for this store if it has none yet, 'reset' or 'keep', then the choice (1 or 2), origin, votes and reset
+--       votes of each counter to merge
+-- Returns the choice, origin, votes and reset votes of each counter, including this store's own.
 --
--- A hash holds the counters of other origins (fields <origin>:votes and <origin>:reset), the store's own origin
--- (own) and its own reset votes (own:reset). The store's own votes are not kept twice: they are the count less what
--- the others contribute, so casting a vote touches the count alone.
+-- A hash holds the counters of other origins (fields <origin>:votes and <origin>:reset), this store's own origin (own) and
+-- its own reset votes (own:reset). Its own votes are not stored twice: they are the count minus the contribution of the
+-- other origins, so casting a vote touches the count alone.
 
 local function read(count, hash)
   redis.call('INCRBY', count, 0)
