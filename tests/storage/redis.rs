@@ -37,7 +37,7 @@ async fn ids_expire_after_they_are_no_longer_taken() {
     let (url, redis) = empty().await;
     let store = open(&url.parse().unwrap(), &Choices::default()).unwrap();
     store.cast(ballot(Choice::Second)).await.unwrap();
-    let keys: Vec<String> = redis.query("KEYS", &["voting:*"]).await;
+    let keys: Vec<String> = redis.query("KEYS", &["voting:*:ballots:*"]).await;
     assert_eq!(keys.len(), 1, "{keys:?}");
     let seconds: u64 = redis.query("TTL", &[&keys[0]]).await;
     let remembered = BallotId::RETENTION.as_secs();

@@ -37,11 +37,14 @@ pub(crate) trait Session: Send + 'static {
 
     async fn tally(&mut self) -> Result<Tally, StoreError>;
 
-    async fn reset(&mut self) -> Result<(), StoreError>;
+    /// Resets both choices. The caller gives up at `until`, as in [`Session::cast`].
+    async fn reset(&mut self, until: Instant) -> Result<(), StoreError>;
 
+    /// Reads all counters, and writes nothing once the store has an origin.
     async fn snapshot(&mut self) -> Result<Snapshot, StoreError>;
 
-    async fn merge(&mut self, snapshot: &Snapshot) -> Result<(), StoreError>;
+    /// Merges counters. The caller gives up at `until`, as in [`Session::cast`].
+    async fn merge(&mut self, snapshot: &Snapshot, until: Instant) -> Result<(), StoreError>;
 
     /// Deletes a bounded number of ids that were created before this time since the Unix epoch. Returns whether more
     /// may be left. Stores that expire ids on their own do nothing.

@@ -87,7 +87,7 @@ impl<B: Backend> VoteStore for BatchedStore<B> {
 
     async fn reset(&self) -> Result<(), StoreError> {
         retry(self.timeouts.deadline, |deadline| async move {
-            self.connection().run("reset", deadline, async |session, _| session.reset().await).await
+            self.connection().run("reset", deadline, async |session, until| session.reset(until).await).await
         })
         .await
     }
@@ -101,7 +101,9 @@ impl<B: Backend> VoteStore for BatchedStore<B> {
 
     async fn merge(&self, snapshot: &Snapshot) -> Result<(), StoreError> {
         retry(self.timeouts.deadline, |deadline| async move {
-            self.connection().run("merge", deadline, async |session, _| session.merge(snapshot).await).await
+            self.connection()
+                .run("merge", deadline, async |session, until| session.merge(snapshot, until).await)
+                .await
         })
         .await
     }

@@ -7,6 +7,7 @@
 mod azurevote;
 mod error;
 mod schema;
+mod session;
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
@@ -52,12 +53,17 @@ impl backend::Backend for Backend {
 
     async fn connect(&self) -> Result<Session, StoreError> {
         let mut connection = self.options.connect().await.map_err(connecting)?;
+        session::configure(&mut connection).await.map_err(connecting)?;
+        let start = Instant::now();
+        let server_time = session::server_time(&mut connection).await.map_err(connecting)?;
+        let clock = (start + start.elapsed() / 2, server_time);
         let origin = match schema::own_origin(&mut connection).await.map_err(connecting)? {
             Some(origin) => origin,
             None => schema::prepare(self.options.clone()).await?,
         };
         let names = Choice::ALL.map(|choice| hex(self.choices.name(choice).as_str().as_bytes()));
-        Ok(Session { connection, origin: hex(origin.as_bytes()), names })
+        schema::check_engines(&mut connection).await?;
+        Ok(Session { connection, origin: hex(origin.as_bytes()), names, clock })
     }
 }
 
@@ -68,9 +74,17 @@ pub(crate) struct Session {
     origin: String,
     /// The names of the choices, as literals.
     names: [String; 2],
+    /// A local instant and the server's time (since the Unix epoch) at that instant.
+    clock: (Instant, Duration),
 }
 
 impl Session {
+    /// An instant by the server's clock, in seconds since the Unix epoch.
+    fn server_seconds(&self, instant: Instant) -> f64 {
+        let (at, server_time) = self.clock;
+        (server_time + instant.saturating_duration_since(at)).as_secs_f64()
+    }
+
     /// Sends statements that end with a commit in one message.
     async fn commit(&mut self, statements: String) -> Result<(), sqlx::Error> {
         let done = self.connection.execute(raw_sql(AssertSqlSafe(statements))).await;
@@ -158,9 +172,14 @@ impl backend::Session for Session {
         Ok(Tally::new(tally[0], tally[1]))
     }
 
-    async fn reset(&mut self) -> Result<(), StoreError> {
+    async fn reset(&mut self, until: Instant) -> Result<(), StoreError> {
         let names = list(&self.names);
-        let reset = format!("UPDATE tallies SET reset_votes = votes WHERE choice IN ({names})");
+        let deadline = self.server_seconds(until);
+        // A request that reaches the server late matches no row: the visitor has been told that nothing was reset.
+        let reset = format!(
+            "UPDATE tallies SET reset_votes = votes WHERE choice IN ({names}) \
+             AND UNIX_TIMESTAMP(NOW(3)) <= {deadline}"
+        );
         self.commit(reset).await.map_err(answering)
     }
 
@@ -182,7 +201,7 @@ impl backend::Session for Session {
         Ok(snapshot)
     }
 
-    async fn merge(&mut self, snapshot: &Snapshot) -> Result<(), StoreError> {
+    async fn merge(&mut self, snapshot: &Snapshot, _until: Instant) -> Result<(), StoreError> {
         let mut rows = Vec::new();
         for choice in Choice::ALL {
             for (origin, counter) in snapshot.counters(choice) {

@@ -103,6 +103,7 @@ impl backend::Backend for Backend {
             connection,
             keys: self.keys.clone(),
             clock: (start + start.elapsed() / 2, server_time),
+            is_adopted: false,
             cast: Script::new(include_str!("redis/cast.lua")),
             counters: Script::new(include_str!("redis/counters.lua")),
         })
@@ -115,6 +116,8 @@ pub(crate) struct Session {
     keys: Keys,
     /// A local instant and the server's time (since the Unix epoch) at that instant.
     clock: (Instant, Duration),
+    /// Whether the store is known to have an origin.
+    is_adopted: bool,
     cast: Script,
     counters: Script,
 }
@@ -127,10 +130,29 @@ impl Session {
         u64::try_from((server_time + instant.saturating_duration_since(at)).as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// Merges counters, then resets the votes or keeps them (`action`), and returns all counters.
-    async fn counters(&mut self, action: &str, merge: &Snapshot) -> Result<Snapshot, StoreError> {
+    /// Gives the store an origin, if it has none and accepts writes. Once per connection, before its first write: a store
+    /// that is full or read-only by the time it is exported has its origin by then.
+    async fn adopt(&mut self) {
+        const ADOPT: &str = "for i = 1, #KEYS do redis.pcall('HSETNX', KEYS[i], 'own', ARGV[1]) end";
+        if !self.is_adopted {
+            let script = Script::new(ADOPT);
+            let mut call = script.key(&self.keys.counters);
+            call.arg(Origin::new().to_string());
+            // A failure shows in the write that follows.
+            self.is_adopted = call.invoke_async::<()>(&mut self.connection).await.is_ok();
+        }
+    }
+
+    /// Reads all counters, after merging some or after a reset (`action`).
+    async fn counters(
+        &mut self,
+        action: &str,
+        merge: &Snapshot,
+        until: Instant,
+    ) -> Result<Snapshot, StoreError> {
+        let deadline = self.server_millis(until);
         let mut call = self.counters.prepare_invoke();
-        call.key(&self.keys.counts).key(&self.keys.counters).arg(Origin::new().to_string()).arg(action);
+        call.key(&self.keys.counts).key(&self.keys.counters).arg(deadline).arg(action);
         for choice in Choice::ALL {
             for (origin, counter) in merge.counters(choice) {
                 call.arg(choice.index() + 1)
@@ -157,6 +179,7 @@ impl Session {
 #[async_trait]
 impl backend::Session for Session {
     async fn cast(&mut self, ballots: &[Ballot], until: Instant) -> Result<Vec<Cast>, StoreError> {
+        self.adopt().await;
         let minute = |ballot: &Ballot| ballot.id.created_at().as_secs() / 60;
         let mut call = self.cast.prepare_invoke();
         call.key(&self.keys.counts).arg(self.server_millis(until));
@@ -188,24 +211,38 @@ impl backend::Session for Session {
     }
 
     async fn tally(&mut self) -> Result<Tally, StoreError> {
-        let [first, second]: [Option<u64>; 2] = redis::cmd("MGET")
+        let counts: [Option<i64>; 2] = redis::cmd("MGET")
             .arg(&self.keys.counts)
             .query_async(&mut self.connection)
             .await
-            .map_err(answering)?;
-        Ok(Tally::new(first.unwrap_or_default(), second.unwrap_or_default()))
+            .map_err(reading)?;
+        // Another client may have decremented a count below zero.
+        let [first, second] =
+            counts.map(|count| u64::try_from(count.unwrap_or_default()).unwrap_or_default());
+        Ok(Tally::new(first, second))
     }
 
-    async fn reset(&mut self) -> Result<(), StoreError> {
-        self.counters("reset", &Snapshot::default()).await.map(drop)
+    async fn reset(&mut self, until: Instant) -> Result<(), StoreError> {
+        self.adopt().await;
+        self.counters("reset", &Snapshot::default(), until).await.map(drop)
     }
 
     async fn snapshot(&mut self) -> Result<Snapshot, StoreError> {
-        self.counters("keep", &Snapshot::default()).await
+        const NO_LIMIT: Duration = Duration::from_secs(60);
+        let read = self.counters("read", &Snapshot::default(), Instant::now() + NO_LIMIT).await;
+        match read {
+            // Votes of azure-vote that were never exported: they need an origin before they can be merged elsewhere.
+            Err(StoreError::Unusable(cause)) if cause.contains("NOORIGIN") => {
+                self.adopt().await;
+                self.counters("read", &Snapshot::default(), Instant::now() + NO_LIMIT).await
+            }
+            read => read,
+        }
     }
 
-    async fn merge(&mut self, snapshot: &Snapshot) -> Result<(), StoreError> {
-        self.counters("keep", snapshot).await.map(drop)
+    async fn merge(&mut self, snapshot: &Snapshot, until: Instant) -> Result<(), StoreError> {
+        self.adopt().await;
+        self.counters("merge", snapshot, until).await.map(drop)
     }
 
     async fn purge_expired(&mut self, _created_before: Duration) -> Result<bool, StoreError> {
@@ -224,18 +261,31 @@ fn connecting(error: RedisError) -> StoreError {
     }
 }
 
-/// An error in answer to a request.
+/// An error in answer to a write. It had no effect only if the answer is known to say so: a proxy in front of the server
+/// may have passed the request on and lost the answer.
 fn answering(error: RedisError) -> StoreError {
-    use ServerErrorKind::{Ask, BusyLoading, ClusterDown, MasterDown, Moved, ReadOnly, TryAgain};
+    use ServerErrorKind::{
+        Ask, BusyLoading, ClusterDown, CrossSlot, MasterDown, Moved, NoPerm, NoScript, ReadOnly, TryAgain,
+    };
     match (error.kind(), error.code()) {
-        (ErrorKind::Io, _) => StoreError::unconfirmed(error),
         // The slot has moved or is not served: the next connection learns its place.
-        (ErrorKind::Server(Ask | Moved), _)
-        | (ErrorKind::ClusterConnectionNotFound, _)
-        | (ErrorKind::Server(BusyLoading | ClusterDown | MasterDown | ReadOnly | TryAgain), _)
-        | (ErrorKind::Extension, Some("LATE" | "OOM" | "MISCONF" | "NOREPLICAS")) => {
+        (ErrorKind::Server(Ask | Moved) | ErrorKind::ClusterConnectionNotFound, _)
+        | (ErrorKind::Server(BusyLoading | ClusterDown | MasterDown | NoScript | ReadOnly | TryAgain), _)
+        | (ErrorKind::Extension, Some("BUSY" | "LATE" | "OOM" | "MISCONF" | "NOREPLICAS")) => {
             StoreError::unavailable(error)
         }
-        _ => StoreError::unusable(error),
+        (ErrorKind::Server(CrossSlot | NoPerm), _)
+        | (ErrorKind::Extension, Some("INVALID" | "NOAUTH" | "NOORIGIN" | "TOOLARGE" | "WRONGTYPE")) => {
+            StoreError::unusable(error)
+        }
+        _ => StoreError::unconfirmed(error),
+    }
+}
+
+/// An error in answer to a read, which has no effect.
+fn reading(error: RedisError) -> StoreError {
+    match error.kind() {
+        ErrorKind::UnexpectedReturnType | ErrorKind::Parse => StoreError::unusable(error),
+        _ => answering(error),
     }
 }

@@ -31,7 +31,7 @@ impl ShardedStore {
     }
 
     /// Calls all shards concurrently and returns their answers in order. A failed shard does not stop the others.
-    async fn each<T, F>(&self, call: impl Fn(usize, Arc<dyn VoteStore>) -> F) -> Result<Vec<T>, StoreError>
+    async fn each<T, F>(&self, call: impl Fn(usize, Arc<dyn VoteStore>) -> F) -> Vec<Result<T, StoreError>>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, StoreError>> + Send + 'static,
@@ -44,6 +44,38 @@ impl ShardedStore {
         let mut answers = calls.join_all().await;
         answers.sort_by_key(|(place, _)| *place);
         answers.into_iter().map(|(_, answer)| answer).collect()
+    }
+
+    /// [`ShardedStore::each`] for reads: all succeed or none is used.
+    async fn each_read<T, F>(
+        &self,
+        call: impl Fn(usize, Arc<dyn VoteStore>) -> F,
+    ) -> Result<Vec<T>, StoreError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, StoreError>> + Send + 'static,
+    {
+        self.each(call).await.into_iter().collect()
+    }
+
+    /// [`ShardedStore::each`] for writes. If some shards succeed and others fail, the write is partly done, so the error
+    /// can't say that nothing happened.
+    async fn each_write<F>(&self, call: impl Fn(usize, Arc<dyn VoteStore>) -> F) -> Result<(), StoreError>
+    where
+        F: Future<Output = Result<(), StoreError>> + Send + 'static,
+    {
+        let answers = self.each(call).await;
+        let count = answers.len();
+        let errors: Vec<_> = answers.into_iter().filter_map(Result::err).collect();
+        let Some(first) = errors.first() else { return Ok(()) };
+        if errors.len() < count {
+            let failed = errors.len();
+            return Err(StoreError::unconfirmed(format!(
+                "partly done: {failed} of {count} shards failed: {first}"
+            )));
+        }
+        let unconfirmed = errors.iter().find(|error| matches!(error, StoreError::Unconfirmed(_)));
+        Err(unconfirmed.unwrap_or(first).clone())
     }
 }
 
@@ -58,29 +90,29 @@ impl VoteStore for ShardedStore {
     }
 
     async fn tally(&self) -> Result<Tally, StoreError> {
-        let tallies = self.each(|_, shard| async move { shard.tally().await }).await?;
+        let tallies = self.each_read(|_, shard| async move { shard.tally().await }).await?;
         let [first, second] = Choice::ALL.map(|choice| tallies.iter().map(|tally| tally[choice]).sum());
         Ok(Tally::new(first, second))
     }
 
     async fn reset(&self) -> Result<(), StoreError> {
-        self.each(|_, shard| async move { shard.reset().await }).await.map(drop)
+        self.each_write(|_, shard| async move { shard.reset().await }).await
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
-        self.each(|_, shard| async move { shard.ping().await }).await.map(drop)
+        self.each_read(|_, shard| async move { shard.ping().await }).await.map(drop)
     }
 
     async fn snapshot(&self) -> Result<Snapshot, StoreError> {
         let mut all = Snapshot::default();
-        for shard in self.each(|_, shard| async move { shard.snapshot().await }).await? {
+        for shard in self.each_read(|_, shard| async move { shard.snapshot().await }).await? {
             all.merge(&shard);
         }
         Ok(all)
     }
 
     async fn merge(&self, snapshot: &Snapshot) -> Result<(), StoreError> {
-        let snapshots = self.each(|_, shard| async move { shard.snapshot().await }).await?;
+        let snapshots = self.each_read(|_, shard| async move { shard.snapshot().await }).await?;
         let holder = |choice, origin: &Origin| {
             let has_counter = |shard: &Snapshot| shard.counters(choice).contains_key(origin);
             snapshots.iter().position(has_counter).unwrap_or_else(|| self.shard_of(origin.as_bytes()))
@@ -96,6 +128,6 @@ impl VoteStore for ShardedStore {
             let by_shard = by_shard.clone();
             async move { shard.merge(&by_shard[place]).await }
         };
-        self.each(merge).await.map(drop)
+        self.each_write(merge).await
     }
 }

@@ -155,7 +155,7 @@ impl backend::Session for Session {
         Ok(Tally::new(number(&row, 0)?, number(&row, 1)?))
     }
 
-    async fn reset(&mut self) -> Result<(), StoreError> {
+    async fn reset(&mut self, _until: Instant) -> Result<(), StoreError> {
         query("UPDATE tallies SET reset_votes = votes WHERE choice IN (?, ?)")
             .bind(self.choices.name(Choice::First).as_str())
             .bind(self.choices.name(Choice::Second).as_str())
@@ -183,7 +183,7 @@ impl backend::Session for Session {
         Ok(snapshot)
     }
 
-    async fn merge(&mut self, snapshot: &Snapshot) -> Result<(), StoreError> {
+    async fn merge(&mut self, snapshot: &Snapshot, _until: Instant) -> Result<(), StoreError> {
         let mut transaction = self.connection.begin_with("BEGIN IMMEDIATE").await.map_err(answering)?;
         for choice in Choice::ALL {
             for (origin, counter) in snapshot.counters(choice) {
@@ -249,5 +249,10 @@ fn answering(error: sqlx::Error) -> StoreError {
 
 /// An error in answer to a commit.
 fn committing(error: sqlx::Error) -> StoreError {
-    StoreError::unconfirmed(error)
+    // SQLITE_BUSY, SQLITE_LOCKED: another process writes, and the statement had no effect.
+    let is_busy = error
+        .as_database_error()
+        .and_then(|error| error.code())
+        .is_some_and(|code| code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 5 | 6)));
+    if is_busy { StoreError::unavailable(error) } else { StoreError::unconfirmed(error) }
 }

@@ -28,18 +28,27 @@ pub(super) fn connecting(error: sqlx::Error) -> StoreError {
     }
 }
 
-/// An error in answer to a transaction.
+/// An error in answer to a transaction. It had no effect only if the answer is known to say so: a proxy in front of the
+/// server may have passed the commit on and lost the answer.
 pub(super) fn answering(error: sqlx::Error) -> StoreError {
-    match error_number(&error) {
-        None if matches!(error, sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_)) => {
-            StoreError::unconfirmed(error)
+    let Some(number) = error_number(&error) else {
+        return match error {
+            sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) => {
+                StoreError::unconfirmed(error)
+            }
+            _ => StoreError::unusable(error),
+        };
+    };
+    match number {
+        // Too many connections, a full disk or table, locks, a server or transaction that is read-only for now.
+        1040 | 1203 | 1226 | 1021 | 1036 | 1114 | 1205 | 1213 | 1290 | 1792 | 1836 => {
+            StoreError::unavailable(error)
         }
-        None => StoreError::unusable(error),
-        // The server shut down, or the error may be that of the commit itself: a killed query or connection,
-        // ER_ERROR_DURING_COMMIT, group replication, Galera.
-        Some(1053 | 1317 | 1927 | 1180 | 3100 | 1047) => StoreError::unconfirmed(error),
-        // Too many connections, a full disk or table, locks, a server that is read-only for now.
-        Some(1040 | 1203 | 1226 | 1021 | 1114 | 1205 | 1213 | 1290 | 1836) => StoreError::unavailable(error),
-        Some(_) => StoreError::unusable(error),
+        // Access denied (user, database, table, column, privilege), unknown database, table or column, invalid SQL or data.
+        1044 | 1045 | 1049 | 1054 | 1064 | 1142 | 1143 | 1146 | 1227 | 1264 | 1364 | 1366 | 1406 | 1690
+        | 1698 | 3118 => StoreError::unusable(error),
+        // Anything else, among it a shutdown, a killed query or connection, and errors of the commit itself
+        // (ER_ERROR_DURING_COMMIT, group replication, Galera).
+        _ => StoreError::unconfirmed(error),
     }
 }

@@ -5,8 +5,8 @@ use sqlx::mysql::{MySqlConnectOptions, MySqlConnection};
 use sqlx::{ConnectOptions, Connection, Executor, Row};
 use voting_core::tally::Origin;
 
-use super::azurevote;
 use super::error::{connecting, is_missing_table};
+use super::{azurevote, session};
 use crate::migrations::{Migrations, migrator, newest};
 use crate::store::StoreError;
 
@@ -38,6 +38,7 @@ pub(super) async fn own_origin(connection: &mut MySqlConnection) -> Result<Optio
 pub(super) async fn prepare(options: MySqlConnectOptions) -> Result<Origin, StoreError> {
     let work = async move {
         let mut connection = options.connect().await.map_err(connecting)?;
+        session::configure(&mut connection).await.map_err(connecting)?;
         lock(&mut connection).await?;
         let origin = migrate(&mut connection).await.map_err(connecting);
         // Closing the connection releases the lock.
@@ -45,6 +46,25 @@ pub(super) async fn prepare(options: MySqlConnectOptions) -> Result<Origin, Stor
         origin
     };
     tokio::spawn(work).await.unwrap_or_else(|panic| Err(StoreError::unusable(panic)))
+}
+
+/// Rejects tables without transactions: with them, a batch that contains a known ballot would lose its new ones.
+pub(super) async fn check_engines(connection: &mut MySqlConnection) -> Result<(), StoreError> {
+    let query = sqlx::query(
+        "SELECT CONCAT(table_name, ' (', engine, ')') FROM information_schema.tables \
+         WHERE table_schema = DATABASE() AND table_name IN ('ballots', 'tallies', 'own_origin') \
+         AND engine IN ('MyISAM', 'Aria', 'MEMORY', 'CSV', 'ARCHIVE', 'BLACKHOLE', 'MRG_MyISAM')",
+    );
+    let tables = query.fetch_all(connection).await.map_err(connecting)?;
+    let names: Result<Vec<String>, _> = tables.iter().map(|row| row.try_get(0)).collect();
+    let names = names.map_err(connecting)?;
+    if names.is_empty() {
+        return Ok(());
+    }
+    Err(StoreError::unusable(format!(
+        "tables on an engine without transactions: {}; allowed: InnoDB (ALTER TABLE NAME ENGINE = InnoDB)",
+        names.join(", ")
+    )))
 }
 
 /// Serializes replicas that start at the same time. (`Migrator`'s own lock waits without end by a negative timeout, which

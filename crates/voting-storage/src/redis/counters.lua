@@ -1,16 +1,29 @@
 -- Merges counters into the two choices, optionally resets them, and returns all counters.
 -- KEYS: the counts of the choices, then the hashes of their counters
--- ARGV: the origin for this store if it has none yet, 'reset' or 'keep', then the choice (1 or 2), origin, votes and reset
---       votes of each counter to merge
+-- ARGV: the deadline (milliseconds of this server's clock), 'read', 'merge' or 'reset', then the choice (1 or 2), origin, votes
+--       and reset votes of each counter to merge
 -- Returns the choice, origin, votes and reset votes of each counter, including this store's own.
 --
 -- A hash holds the counters of other origins (fields <origin>:votes and <origin>:reset), this store's own origin (own) and
 -- its own reset votes (own:reset). Its own votes are not stored twice: they are the count minus the contribution of the
--- other origins, so casting a vote touches the count alone.
+-- other origins, so casting a vote touches the count alone. 'read' writes nothing, so it works on a full or read-only
+-- server.
+
+-- Doubles, Lua's only numbers, are exact up to here.
+local MAX_VOTES = 9007199254740991
+
+local time = redis.call('TIME')
+if time[1] * 1000 + math.floor(time[2] / 1000) > tonumber(ARGV[1]) then
+  -- The caller has been told that the request failed, so it must have no effect.
+  return redis.error_reply('LATE the request reached the store after its deadline')
+end
+local action = ARGV[2]
 
 local function read(count, hash)
-  redis.call('INCRBY', count, 0)
-  redis.call('HSETNX', hash, 'own', ARGV[1])
+  local total = redis.call('GET', count) or '0'
+  if not string.match(total, '^-?%d+$') then
+    return redis.error_reply('INVALID ' .. count .. ' does not hold a count')
+  end
   local fields, list = {}, redis.call('HGETALL', hash)
   for i = 1, #list, 2 do
     fields[list[i]] = list[i + 1]
@@ -24,17 +37,21 @@ local function read(count, hash)
     end
   end
   local reset = tonumber(fields['own:reset'] or 0)
-  local cast = math.max(tonumber(redis.call('GET', count)) - others, 0)
-  counters[fields.own] = {cast + reset, reset}
-  return counters, fields.own
+  local cast = math.max(math.min(tonumber(total), MAX_VOTES) - others, 0)
+  if fields.own and cast + reset > 0 then
+    counters[fields.own] = {cast + reset, reset}
+  elseif cast + reset > 0 then
+    return redis.error_reply('NOORIGIN ' .. hash .. ' has no origin yet, and the server does not accept writes')
+  end
+  return {counters = counters, own = fields.own}
 end
 
-local function write(count, hash, counters, own)
+local function write(count, hash, choice)
   local total = 0
-  for origin, counter in pairs(counters) do
+  for origin, counter in pairs(choice.counters) do
     total = total + counter[1] - counter[2]
     local votes, reset = string.format('%.0f', counter[1]), string.format('%.0f', counter[2])
-    if origin == own then
+    if origin == choice.own then
       redis.call('HSET', hash, 'own:reset', reset)
     else
       redis.call('HSET', hash, origin .. ':votes', votes, origin .. ':reset', reset)
@@ -43,26 +60,38 @@ local function write(count, hash, counters, own)
   redis.call('SET', count, string.format('%.0f', total))
 end
 
-local all, own = {}, {}
+local all = {}
 for choice = 1, 2 do
-  all[choice], own[choice] = read(KEYS[choice], KEYS[choice + 2])
+  all[choice] = read(KEYS[choice], KEYS[choice + 2])
+  if all[choice].err then
+    return all[choice]
+  end
 end
 for i = 3, #ARGV, 4 do
-  local counters, origin = all[tonumber(ARGV[i])], ARGV[i + 1]
+  local counters, origin = all[tonumber(ARGV[i])].counters, ARGV[i + 1]
   local counter = counters[origin] or {0, 0}
   counters[origin] = {math.max(counter[1], tonumber(ARGV[i + 2])), math.max(counter[2], tonumber(ARGV[i + 3]))}
 end
 local answer = {}
 for choice = 1, 2 do
-  for origin, counter in pairs(all[choice]) do
-    if ARGV[2] == 'reset' then
+  local total = 0
+  for origin, counter in pairs(all[choice].counters) do
+    if action == 'reset' then
       counter[2] = counter[1]
     end
+    total = total + counter[1]
     answer[#answer + 1] = tostring(choice)
     answer[#answer + 1] = origin
     answer[#answer + 1] = string.format('%.0f', counter[1])
     answer[#answer + 1] = string.format('%.0f', counter[2])
   end
-  write(KEYS[choice], KEYS[choice + 2], all[choice], own[choice])
+  if total > MAX_VOTES and action == 'merge' then
+    return redis.error_reply('TOOLARGE the counters add up to more than ' .. string.format('%.0f', MAX_VOTES) .. ' votes')
+  end
+end
+if action ~= 'read' then
+  for choice = 1, 2 do
+    write(KEYS[choice], KEYS[choice + 2], all[choice])
+  end
 end
 return answer

@@ -1,0 +1,34 @@
+//! The settings of a connection. Every session value that the backend relies on is set before the first statement: a
+//! server's defaults may be any.
+
+use std::time::Duration;
+
+use sqlx::mysql::MySqlConnection;
+use sqlx::{Executor, Row};
+
+/// Longest wait for a row or table lock, in seconds. Shorter than an attempt, so that an abandoned statement ends on the
+/// server too and holds no connection.
+const LOCK_WAIT_SECONDS: u32 = 1;
+
+/// Sets the session values.
+///
+/// - `autocommit`, `completion_type`: a lone statement commits, and a commit neither chains a transaction nor disconnects.
+/// - isolation: a read sees committed data only. (READ COMMITTED would fail with statement-based binary logs.)
+/// - `default_storage_engine`: new tables have transactions.
+/// - lock waits end before the attempt does.
+pub(super) async fn configure(connection: &mut MySqlConnection) -> Result<(), sqlx::Error> {
+    let settings = format!(
+        "SET SESSION autocommit = 1, completion_type = 0, default_storage_engine = InnoDB, \
+         innodb_lock_wait_timeout = {LOCK_WAIT_SECONDS}, lock_wait_timeout = {LOCK_WAIT_SECONDS}"
+    );
+    connection.execute(sqlx::raw_sql(sqlx::AssertSqlSafe(settings))).await?;
+    connection.execute("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ").await?;
+    Ok(())
+}
+
+/// The server's time since the Unix epoch.
+pub(super) async fn server_time(connection: &mut MySqlConnection) -> Result<Duration, sqlx::Error> {
+    let row =
+        sqlx::query("SELECT CAST(UNIX_TIMESTAMP(NOW(3)) * 1000 AS UNSIGNED)").fetch_one(connection).await?;
+    Ok(Duration::from_millis(row.try_get::<u64, _>(0)?))
+}
