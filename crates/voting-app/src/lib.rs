@@ -1,6 +1,6 @@
 //! voting-app: the page with the two buttons.
 //!
-//! - [`cli`]: settings.
+//! - [`cli`]: the settings.
 //! - [`routes`]: the HTTP routes, one file each, and the rendering of errors.
 //! - [`App`]: the state that the routes share.
 //!
