@@ -66,8 +66,8 @@ impl From<InvalidForm> for AppError {
 }
 
 impl IntoResponse for AppError {
-    /// Attaches the error to the response. The page needs the state of the app, so the routes' common layer renders it;
-    /// without that layer the response is an empty 500.
+    /// Attaches the error to the response. The layer around the routes renders the page, because it needs the state of
+    /// the app; without that layer the response is an empty 500.
     fn into_response(self) -> Response {
         let mut response = StatusCode::INTERNAL_SERVER_ERROR.into_response();
         response.extensions_mut().insert(Arc::new(self));
@@ -123,8 +123,8 @@ impl AppError {
                 StatusCode::SERVICE_UNAVAILABLE,
                 "Your vote is not confirmed",
                 format!(
-                    "No confirmation arrived in time, so your vote for {} may or may not be counted. Try again: the \
-                     same ballot is never counted twice.",
+                    "No confirmation arrived in time, so your vote for {} may or may not be counted. \
+                     Try again: the same ballot is never counted twice.",
                     name(ballot.choice),
                 ),
             ),
@@ -132,8 +132,8 @@ impl AppError {
                 StatusCode::SERVICE_UNAVAILABLE,
                 "Your vote was not counted",
                 format!(
-                    "Voting is unavailable right now. Your vote for {} was not counted and will not be counted later. \
-                     Try again:",
+                    "Voting is unavailable right now. Your vote for {} was not counted and will not be \
+                     counted later. Try again:",
                     name(ballot.choice),
                 ),
             ),

@@ -44,7 +44,7 @@ pub struct Viewer {
 }
 
 impl Viewer {
-    /// Waits for a change: `Some(None)` if the results became unavailable, `None` after the [`LiveResults`] was dropped.
+    /// Waits for a change: `Some(None)` if the results became unavailable, `None` after [`LiveResults`] was dropped.
     ///
     /// Skips reads that started before this viewer came: they could lack a vote that the viewer's page already shows.
     pub async fn change(&mut self) -> Option<Option<Arc<Results>>> {

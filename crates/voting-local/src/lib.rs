@@ -4,7 +4,8 @@
 //!
 //! - [`cli`]: the settings.
 //!
-//! Internal modules: `environment` starts the services of a step; `gateway` stands in for the mesh; `step` lists the steps.
+//! Internal modules: `environment` starts the services of a step; `gateway` stands in for the mesh; `step` lists the
+//! steps.
 
 pub mod cli;
 mod environment;

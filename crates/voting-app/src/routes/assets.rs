@@ -1,5 +1,5 @@
-//! `GET /assets/VERSION/NAME`: the page's own files. The version is derived from the content, so browsers may keep a file
-//! forever.
+//! `GET /assets/VERSION/NAME`: the page's own files. The version is derived from the content, so browsers may keep
+//! a file forever.
 
 use axum::extract::Path;
 use axum::http::{HeaderMap, header};

@@ -33,8 +33,8 @@ pub(super) struct VoteForm {
     /// A choice of the poll, or `reset` if that is allowed.
     #[schema(example = "Cats")]
     vote: String,
-    /// A UUID of version 7, up to a day old. A ballot counts once, however often it is sent; without it, every request is a
-    /// new vote.
+    /// A UUID of version 7, up to a day old. A ballot counts once, however often it is sent; without it, every request
+    /// is a new vote.
     #[schema(format = Uuid)]
     ballot: Option<String>,
 }
