@@ -1,4 +1,4 @@
-//! Builds the program anew when an asset changes: the macro that embeds them does not tell cargo.
+//! Rebuilds the crate when an asset changes: the macro that embeds them does not tell Cargo.
 
 fn main() {
     println!("cargo::rerun-if-changed=assets");

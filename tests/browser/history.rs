@@ -26,7 +26,7 @@ async fn back_and_reload_never_count_and_the_next_vote_does() {
 
     used.push(ballot(&browser).await);
     browser.follow(DOGS).await;
-    browser.wait_for(".notice", "Your vote for Dogs is counted.").await;
+    browser.wait_for(".notice", "Your vote for Dogs was counted.").await;
     assert_eq!(counted.results().await, "Cats: 1/2 (50%) | Dogs: 1/2 (50%)");
     assert!(!used.contains(&ballot(&browser).await));
     let mut expected = browser.console().await;
@@ -58,7 +58,7 @@ async fn a_ballot_that_is_sent_again_changes_nothing_and_says_so() {
         .script("document.querySelector('[name=ballot]').value = arguments[0]", serde_json::json!([used]))
         .await;
     browser.follow(DOGS).await;
-    browser.wait_for(".notice", "That ballot was counted before.").await;
+    browser.wait_for(".notice", "Your vote was already counted.").await;
     assert_eq!(Visitor::new(&local.url).results().await, "Cats: 1/1 (100%) | Dogs: 0/1 (0%)");
     browser.end().await;
 }

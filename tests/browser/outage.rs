@@ -23,7 +23,7 @@ async fn analytics_goes_and_comes_back_while_somebody_looks() {
     assert_eq!(browser.text("[data-release=analytics]").await, "unavailable");
     assert_eq!(browser.text("[data-count='0']").await, "–");
     browser.follow(DOGS).await;
-    assert_eq!(browser.text(".notice").await, "Your vote for Dogs is counted.");
+    assert_eq!(browser.text(".notice").await, "Your vote for Dogs was counted.");
     assert_eq!(browser.text("[data-release=analytics]").await, "unavailable");
 
     deployment.analytics.restart().await;
@@ -66,7 +66,7 @@ async fn a_refused_vote_is_offered_again_and_then_counted_once() {
     assert_eq!(browser.attribute("[name=ballot]", "value").await, ballot);
     proxy.set(Mode::Open);
     browser.follow(CATS).await;
-    browser.wait_for(".notice", "Your vote for Cats is counted.").await;
+    browser.wait_for(".notice", "Your vote for Cats was counted.").await;
     assert_eq!(deployment.visitor().results().await, "Cats: 1/1 (100%) | Dogs: 0/1 (0%)");
     browser.quit().await;
 }

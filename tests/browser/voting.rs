@@ -19,7 +19,7 @@ async fn a_vote_is_counted_and_told_and_seen_live_in_a_second_window() {
     other.wait_for("#connection", "Live").await;
 
     browser.follow(CATS).await;
-    assert_eq!(browser.text(".notice").await, "Your vote for Cats is counted.");
+    assert_eq!(browser.text(".notice").await, "Your vote for Cats was counted.");
     assert_eq!(browser.text("#results").await, "Cats: 1/1 (100%) | Dogs: 0/1 (0%)");
     assert_eq!(browser.text("[data-count='0']").await, "1");
 
@@ -50,7 +50,7 @@ async fn a_double_click_sends_one_vote_and_counts_once() {
     browser.script(twice, json!([DOGS])).await;
     tokio::time::sleep(Duration::from_millis(600)).await;
     proxy.set(Mode::Open);
-    browser.wait_for(".notice", "Your vote for Dogs is counted.").await;
+    browser.wait_for(".notice", "Your vote for Dogs was counted.").await;
     assert_eq!(deployment.visitor().results().await, "Cats: 1/2 (50%) | Dogs: 1/2 (50%)");
     browser.end().await;
 }
@@ -86,9 +86,9 @@ async fn a_keyboard_is_enough() {
     }
     browser.press(enter).await;
     browser.press(tab).await;
-    assert_eq!(focused(&browser).await, "Take all votes away");
+    assert_eq!(focused(&browser).await, "Delete all votes");
     browser.press(enter).await;
-    browser.wait_for(".notice", "All votes were taken away.").await;
+    browser.wait_for(".notice", "All votes were deleted.").await;
     assert_eq!(Visitor::new(&local.url).results().await, "Cats: 0/1 (0%) | Dogs: 1/1 (100%)");
     browser.end().await;
 }
@@ -101,7 +101,7 @@ async fn everything_works_without_scripts() {
     assert_eq!(browser.text("#connection").await, "", "scripts run");
 
     browser.follow(CATS).await;
-    browser.wait_for(".notice", "Your vote for Cats is counted.").await;
+    browser.wait_for(".notice", "Your vote for Cats was counted.").await;
     assert_eq!(browser.text("#results").await, "Cats: 1/1 (100%) | Dogs: 0/1 (0%)");
 
     browser.follow("[role=switch]").await;
@@ -111,7 +111,7 @@ async fn everything_works_without_scripts() {
 
     browser.click("summary").await;
     browser.follow("button[value=reset]").await;
-    browser.wait_for(".notice", "All votes were taken away.").await;
+    browser.wait_for(".notice", "All votes were deleted.").await;
     assert_eq!(browser.text("#results").await, "Cats: 0/0 (0%) | Dogs: 0/0 (0%)");
     browser.end().await;
 }

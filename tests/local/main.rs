@@ -139,7 +139,10 @@ async fn what_it_cannot_use_is_one_line() {
             vec!["--data-dir", directory, "--step", "5"],
             "STEP: \"5\" is not a step; allowed: 1, 2, 3, 4".to_owned(),
         ),
-        (vec!["--data-dir", directory, "--step", "3", "--locked"], "goes with step 2 only".to_owned()),
+        (
+            vec!["--data-dir", directory, "--step", "3", "--locked"],
+            "STEP: \"3\" conflicts with --locked; allowed: 2".to_owned(),
+        ),
         (
             vec!["--data-dir", directory, "--vote1value", "Dogs"],
             "VOTE2VALUE: \"Dogs\" equals VOTE1VALUE".to_owned(),

@@ -135,7 +135,7 @@ async fn what_became_of_a_vote_is_told_once_and_to_nobody_else() {
     assert_eq!((voted.status, voted.header("location")), (303, "/"));
     assert_eq!(voted.header("set-cookie"), "notice=counted-2; HttpOnly; SameSite=Lax; Path=/; Max-Age=60");
     let page = visitor.with_cookies("notice=counted-2").get("/").await;
-    assert_eq!(page.element(".notice").unwrap(), "Your vote for Dogs is counted.");
+    assert_eq!(page.element(".notice").unwrap(), "Your vote for Dogs was counted.");
     assert_eq!(page.header("set-cookie"), "notice=; HttpOnly; SameSite=Lax; Path=/; Max-Age=0");
     for cookies in ["notice=", "notice=counted-3", "notice=<b>hello</b>", "a=b"] {
         let page = visitor.with_cookies(cookies).get("/").await;

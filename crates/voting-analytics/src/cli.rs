@@ -1,4 +1,4 @@
-//! The settings of the program.
+//! Settings.
 
 use std::time::Duration;
 
@@ -8,30 +8,30 @@ use voting_core::release::{AnalyticsRelease, Release};
 use voting_http::check::Command;
 use voting_http::config::ServeArgs;
 
-/// How long a read may take, retries included. Shorter than voting-app waits for the answer.
-pub const READ_TIMEOUT: Duration = Duration::from_millis(1000);
+/// Deadline of a read, retries included. Shorter than the deadline of voting-app's request.
+pub(crate) const READ_TIMEOUT: Duration = Duration::from_millis(1000);
 
-/// Serves what the votes add up to: GET /analytics.
+/// Serve the results of the poll: GET /analytics.
 #[derive(Parser, Debug)]
 #[command(name = "voting-analytics", version, about)]
 pub struct Cli {
-    /// What it does instead.
+    /// Subcommand to run instead of serving.
     #[command(subcommand)]
     pub command: Option<Command>,
 
-    /// Release that is served: 1.0 (counts), 1.1 (totals and percentages) or 2.0 (the same, from MySQL).
+    /// Release to serve: 1.0 (counts), 1.1 (totals and percentages) or 2.0 (the same, from MySQL).
     #[arg(long, env = "RELEASE", value_name = "RELEASE", default_value = "1.0")]
     pub release: Release<AnalyticsRelease>,
 
-    /// Where it listens and how it leaves.
+    /// Listener and shutdown settings.
     #[command(flatten)]
     pub serve: ServeArgs,
 
-    /// What is voted for.
+    /// The choices of the poll.
     #[command(flatten)]
     pub poll: PollArgs,
 
-    /// Where the votes are.
+    /// The store of the votes.
     #[command(flatten)]
     pub store: StoreArgs,
 }

@@ -1,33 +1,33 @@
-//! The JSON of `GET /analytics`. Fields may be added, none removed: the original's clients read it.
+//! The JSON of `GET /analytics`. Clients of azure-vote read it: fields may be added, none removed.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// What the votes add up to.
+/// The results of the poll.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Results {
+pub struct AnalyticsResponse {
     /// The first choice.
     pub category1: CategoryResult,
     /// The second choice.
     pub category2: CategoryResult,
-    /// Both in words, as this release puts it.
+    /// Both in words. The wording depends on the release.
     #[schema(example = "Cats: 2/6 (33%) | Dogs: 4/6 (67%)")]
     pub text: String,
 }
 
-/// The votes of one choice.
+/// The result of one choice.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct CategoryResult {
-    /// The choice.
+    /// The name of the choice.
     #[schema(example = "Cats")]
     pub name: String,
-    /// Its votes.
+    /// The number of votes.
     pub count: u64,
 }
 
-/// Why there are no results; the body of every answer that is not 200.
+/// The body of every response other than 200.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Problem {
-    /// One sentence: what is wrong, and what is allowed.
+    /// One sentence: the problem, and what is allowed.
     pub error: String,
 }

@@ -1,64 +1,29 @@
-//! voting-analytics: what the votes add up to, as JSON.
+//! voting-analytics: the results of the poll as JSON.
 //!
-//! - [`cli`]: the settings of the program.
-//! - [`summary`]: how a release words the results.
-//! - [`routes`]: the HTTP routes; [`contract`]: the JSON that they answer.
+//! - [`cli`]: the settings.
+//! - [`routes`]: the HTTP routes; [`contract`]: their JSON.
+//! - [`Analytics`]: the state that the routes share.
+//!
+//! The internal module `summary` words the results.
 
+mod analytics;
 pub mod cli;
 pub mod contract;
 pub mod routes;
-pub mod summary;
+mod summary;
 
-use std::sync::Arc;
-
-use anyhow::Context as _;
-use prometheus_client::registry::Registry;
-use voting_core::Choices;
 use voting_core::release::{AnalyticsRelease, Released as _};
 use voting_http::check::{Command, check};
 use voting_http::lifecycle::Lifecycle;
-use voting_http::observe::RequestObserver;
 use voting_http::program::Program;
-use voting_storage::{StoreMetrics, StoreUrl, Timeouts, VoteStore, open_with};
 
-use crate::cli::{Cli, READ_TIMEOUT};
+pub use crate::analytics::Analytics;
+use crate::cli::Cli;
 
-/// What the routes need.
-#[derive(Clone)]
-pub struct Analytics {
-    /// The release that is served.
-    pub release: &'static AnalyticsRelease,
-    /// The poll.
-    pub choices: Choices,
-    /// The votes.
-    pub store: Arc<dyn VoteStore>,
-    /// Its requests.
-    pub observed: RequestObserver,
-}
-
-impl Analytics {
-    /// A release on the store at this URL, and what reads its numbers.
-    ///
-    /// # Errors
-    /// The URL has a part that the store's driver does not know.
-    pub fn open(
-        release: &'static AnalyticsRelease,
-        choices: Choices,
-        url: &StoreUrl,
-    ) -> anyhow::Result<(Self, Registry)> {
-        let (observed, mut registry) =
-            RequestObserver::register(AnalyticsRelease::COMPONENT, release.version);
-        let metrics = StoreMetrics::register(&mut registry);
-        let timeouts = Timeouts { deadline: READ_TIMEOUT, attempt: READ_TIMEOUT, ..Timeouts::default() };
-        let store = open_with(url, &choices, timeouts, metrics).with_context(|| url.to_string())?;
-        Ok((Self { release, choices, store, observed }, registry))
-    }
-}
-
-/// Runs the program until it is asked to leave, or does what its command says.
+/// Serves until the program is told to shut down, or runs the subcommand.
 ///
 /// # Errors
-/// One line for the operator: a setting or a port that can't be used, or what `check` found.
+/// One line for the operator: an invalid setting, a port that can't be listened on, or a failed `check`.
 pub async fn run(cli: Cli) -> anyhow::Result<()> {
     if let Some(Command::Check) = cli.command {
         return check(&cli.serve).await;

@@ -10,30 +10,30 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use voting_core::Choice;
 use voting_http::common::CommonLayer;
-use voting_http::headers::{VOTING_PATH, voting_path};
+use voting_http::serving_path::ServingPath;
 
-use crate::Analytics;
-use crate::contract::{CategoryResult, Problem, Results};
+use crate::analytics::Analytics;
+use crate::contract::{AnalyticsResponse, CategoryResult, Problem};
 use crate::summary;
 
-/// Everything that voting-analytics answers.
+/// The routes of voting-analytics.
 pub fn routes(analytics: Analytics) -> Router {
     let release = analytics.release;
-    let path = voting_path(&[("analytics", release.version), ("storage", release.storage.version)]);
+    let path = ServingPath::new(&[("analytics", release.version), ("storage", release.storage.version)]);
     let headers =
-        [(VOTING_PATH.clone(), path), (header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];
-    let observed = analytics.observed.clone();
+        [(ServingPath::HEADER, path.into()), (header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];
+    let observer = analytics.observer.clone();
     documented()
         .0
-        .method_not_allowed_fallback(|| async { problem(StatusCode::METHOD_NOT_ALLOWED, "allowed: GET") })
-        .fallback(|| async {
-            problem(StatusCode::NOT_FOUND, "there is nothing here; allowed: GET /analytics")
+        .method_not_allowed_fallback(|| async {
+            problem(StatusCode::METHOD_NOT_ALLOWED, "method not allowed; allowed: GET")
         })
+        .fallback(|| async { problem(StatusCode::NOT_FOUND, "not found; allowed: GET /analytics") })
         .with_state(analytics)
-        .layer(CommonLayer::new(observed, headers, |_| None))
+        .layer(CommonLayer::new(observer, headers, |_| None))
 }
 
-/// What it answers, in OpenAPI.
+/// The OpenAPI description of the routes.
 pub fn api() -> OpenApi {
     documented().1
 }
@@ -42,19 +42,19 @@ fn documented() -> (Router<Analytics>, OpenApi) {
     OpenApiRouter::with_openapi(Api::openapi()).routes(routes!(results)).split_for_parts()
 }
 
-/// voting-analytics: what the votes add up to.
+/// voting-analytics: the results of the poll.
 #[derive(utoipa::OpenApi)]
 struct Api;
 
-/// The results at this moment, never an older one.
+/// Reads the results, not older than the request.
 ///
-/// Every answer says in the header `x-voting-path` which releases served it.
+/// The header `x-voting-path` names the releases that served the response.
 #[utoipa::path(
     get,
     path = "/analytics",
     responses(
-        (status = OK, description = "What the votes add up to.", body = Results),
-        (status = SERVICE_UNAVAILABLE, description = "The store is away; Retry-After says when to try again.", body = Problem),
+        (status = OK, description = "The results of the poll.", body = AnalyticsResponse),
+        (status = SERVICE_UNAVAILABLE, description = "The store is unavailable; Retry-After says when to try again.", body = Problem),
     ),
 )]
 async fn results(State(analytics): State<Analytics>) -> Response {
@@ -62,15 +62,15 @@ async fn results(State(analytics): State<Analytics>) -> Response {
     let tally = match store.tally().await {
         Ok(tally) => tally,
         Err(error) => {
-            tracing::warn!(%error, "The results are unavailable.");
+            tracing::warn!(%error, "request answered with 503");
             let retry = [(header::RETRY_AFTER, "1")];
             let problem =
-                problem(StatusCode::SERVICE_UNAVAILABLE, "the store of the votes is away; try again soon");
+                problem(StatusCode::SERVICE_UNAVAILABLE, "the store is unavailable; try again later");
             return (retry, problem).into_response();
         }
     };
     let result = |choice| CategoryResult { name: choices.name(choice).to_string(), count: tally[choice] };
-    Json(Results {
+    Json(AnalyticsResponse {
         category1: result(Choice::First),
         category2: result(Choice::Second),
         text: summary::text(release.summary, &choices, tally),

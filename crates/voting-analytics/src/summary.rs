@@ -1,9 +1,9 @@
-//! How a release words the results.
+//! The wording of the results, which depends on the release.
 
 use voting_core::release::Summary;
 use voting_core::{Choice, Choices, Tally};
 
-/// The results in words: `Cats: 2 | Dogs: 4`, or `Cats: 2/6 (33%) | Dogs: 4/6 (67%)`.
+/// The results in words: `Cats: 2 | Dogs: 4` or `Cats: 2/6 (33%) | Dogs: 4/6 (67%)`.
 pub fn text(summary: Summary, choices: &Choices, tally: Tally) -> String {
     let percentages = percentages(tally);
     let part = |choice: Choice| {
@@ -18,10 +18,10 @@ pub fn text(summary: Summary, choices: &Choices, tally: Tally) -> String {
     format!("{} | {}", part(Choice::First), part(Choice::Second))
 }
 
-/// The shares of both categories in whole percents, in order. They add up to 100; both are 0 where nothing was cast.
+/// The shares of both choices in whole percent, which add up to 100; both are 0 without votes.
 ///
-/// The first is rounded to the nearest, half upwards, and the second is the rest: two roundings could add up to 101.
-pub fn percentages(tally: Tally) -> [u8; 2] {
+/// The first is rounded half up and the second is the remainder, because rounding both could add up to 101.
+fn percentages(tally: Tally) -> [u8; 2] {
     let (count, total) = (u128::from(tally[Choice::First]), u128::from(tally.total()));
     if total == 0 {
         return [0, 0];
@@ -41,7 +41,7 @@ mod tests {
     }
 
     #[test]
-    fn each_release_words_it_as_the_tutorial_shows() {
+    fn each_wording_is_the_tutorials() {
         assert_eq!(worded(Summary::Counts, 2, 4), "Cats: 2 | Dogs: 4");
         assert_eq!(worded(Summary::Percentages, 2, 4), "Cats: 2/6 (33%) | Dogs: 4/6 (67%)");
         assert_eq!(worded(Summary::Counts, 0, 0), "Cats: 0 | Dogs: 0");
@@ -49,7 +49,7 @@ mod tests {
     }
 
     #[test]
-    fn one_in_eight_does_not_make_101_percent() {
+    fn one_in_eight_adds_up_to_100_percent() {
         assert_eq!(percentages(Tally::new(1, 7)), [13, 87]);
         assert_eq!(percentages(Tally::new(7, 1)), [88, 12]);
         assert_eq!(percentages(Tally::new(1, 0)), [100, 0]);
@@ -67,7 +67,7 @@ mod tests {
         }
 
         #[test]
-        fn small_polls_too(first in 0_u64..300, second in 0_u64..300) {
+        fn percentages_of_small_polls_add_up_to_100(first in 0_u64..300, second in 0_u64..300) {
             prop_assume!(first + second > 0);
             let [a, b] = percentages(Tally::new(first, second));
             prop_assert_eq!(a + b, 100);

@@ -1,31 +1,31 @@
 //! The client of voting-analytics.
 //!
-//! Page views that wait at the same time share one call. A call serves only views that arrived before it began, so
-//! every voter sees their own vote.
+//! Concurrent page views share one call. A call serves only views that arrived before it started, so that voters always
+//! see their own votes.
 
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::http::{HeaderMap, HeaderValue};
+use axum::http::HeaderMap;
 use reqwest::{Client, Url, redirect};
 use serde::Deserialize;
 use tokio::time::Instant;
 use tracing::{Span, field};
 use voting_batch::{BatchHandler, Batcher};
-use voting_http::headers::VOTING_PATH;
+use voting_http::serving_path::ServingPath;
 use voting_http::trace;
 
 use crate::metrics::AnalyticsMetrics;
 
-/// How long a page view waits for the results; after that the page says that they are unavailable.
-pub const TIMEOUT: Duration = Duration::from_millis(1500);
+/// Deadline of a page view's results; past it, the page shows that they are unavailable.
+const TIMEOUT: Duration = Duration::from_millis(1500);
 
-/// The largest answer that is read, in bytes.
-const MAX_ANSWER: usize = 64 * 1024;
+/// The most bytes of a response body.
+const MAX_BODY_BYTES: usize = 64 * 1024;
 
-/// Where voting-analytics answers: the URL of its results.
+/// The URL of `GET /analytics`.
 #[derive(Clone, Debug)]
 pub struct AnalyticsUrl(Url);
 
@@ -52,69 +52,61 @@ impl fmt::Display for AnalyticsUrl {
     }
 }
 
-/// What the votes add up to, as voting-analytics says it.
+/// The results of the poll.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Results {
-    /// In words: the line of the page.
+    /// In words, on one line.
     pub text: String,
     /// The votes of each choice, in the order of the poll.
     pub counts: [u64; 2],
-    /// Which releases served them: `analytics=1.1, storage=1.0`.
-    pub path: Option<HeaderValue>,
+    /// The releases of voting-analytics and voting-storage that served them.
+    pub path: Option<ServingPath>,
 }
 
-impl Results {
-    /// The release of a component (`analytics`, `storage`) that served them, if they say it.
-    pub fn release(&self, component: &str) -> Option<&str> {
-        let path = self.path.as_ref()?.to_str().ok()?;
-        path.split(", ").find_map(|part| part.strip_prefix(component)?.strip_prefix('='))
-    }
-}
-
-/// What of the answer's JSON the page needs.
+/// The part of the response that the page needs.
 #[derive(Deserialize)]
-struct Answer {
-    category1: ChoiceCount,
-    category2: ChoiceCount,
+struct AnalyticsResponse {
+    category1: CategoryResult,
+    category2: CategoryResult,
     text: String,
 }
 
 #[derive(Deserialize)]
-struct ChoiceCount {
+struct CategoryResult {
     count: u64,
 }
 
-/// Calls voting-analytics; clones share the calls.
+/// A client of voting-analytics; clones share its calls.
 #[derive(Clone)]
-pub struct AnalyticsClient(Batcher<Caller>);
+pub struct AnalyticsClient(Batcher<Connection>);
 
 impl AnalyticsClient {
-    /// A client of this URL. Must be called on a Tokio runtime.
+    /// Starts a client of this URL. Must be called on a Tokio runtime.
     ///
     /// # Errors
-    /// The HTTP client can't be made.
+    /// The HTTP client can't be created.
     pub fn new(url: AnalyticsUrl, metrics: AnalyticsMetrics) -> Result<Self, reqwest::Error> {
-        let client =
-            Client::builder().no_proxy().redirect(redirect::Policy::none()).timeout(TIMEOUT).build()?;
+        // The deadline of the batch bounds a call.
+        let client = Client::builder().no_proxy().redirect(redirect::Policy::none()).build()?;
         let batch = metrics.batch.clone();
-        Ok(Self(Batcher::start([Caller { client, url, metrics }], batch)))
+        Ok(Self(Batcher::start([Connection { client, url, metrics }], batch)))
     }
 
-    /// The results at a moment that is not before the call; `None` if they don't come in time or can't be used.
-    /// The trace headers among `headers` go along.
+    /// Reads the results, not older than this call; `None` if they are unavailable. Forwards the trace headers among
+    /// `headers`.
     pub async fn results(&self, headers: &HeaderMap) -> Option<Arc<Results>> {
         self.0.submit(trace::carried(headers), Instant::now() + TIMEOUT).await.ok().flatten()
     }
 }
 
-struct Caller {
+struct Connection {
     client: Client,
     url: AnalyticsUrl,
     metrics: AnalyticsMetrics,
 }
 
-impl BatchHandler for Caller {
-    /// The trace of a page view. A shared call carries that of the first.
+impl BatchHandler for Connection {
+    /// The trace headers of a page view. A call forwards those of the first view in the batch.
     type Request = HeaderMap;
     type Answer = Option<Arc<Results>>;
     const MAX_BATCH: usize = 4096;
@@ -134,19 +126,20 @@ impl BatchHandler for Caller {
     async fn handle(&mut self, batch: &[HeaderMap], until: Instant) -> Vec<Self::Answer> {
         let trace = trace::outgoing(batch.first().cloned().unwrap_or_default());
         let start = Instant::now();
-        let answer = tokio::time::timeout_at(until, self.call(trace)).await.unwrap_or(Err(CallError::Late));
-        let outcome = match &answer {
+        let result =
+            tokio::time::timeout_at(until, self.call(trace)).await.unwrap_or(Err(CallError::Timeout));
+        let outcome = match &result {
             Ok(_) => "ok",
-            Err(CallError::Late) => "timeout",
+            Err(CallError::Timeout) => "timeout",
             Err(CallError::Http(_)) => "failed",
-            Err(CallError::TooLong | CallError::Garbled(_)) => "invalid",
+            Err(CallError::BodyTooLarge | CallError::InvalidBody(_)) => "invalid",
         };
         self.metrics.observe(outcome, start.elapsed());
-        if let Err(error) = &answer {
+        if let Err(error) = &result {
             Span::current().record("otel.status_code", "ERROR");
-            tracing::warn!(%error, url = %self.url, "voting-analytics gives no results.");
+            tracing::warn!(%error, url = %self.url, "request to voting-analytics failed");
         }
-        vec![answer.ok().map(Arc::new); batch.len()]
+        vec![result.ok().map(Arc::new); batch.len()]
     }
 }
 
@@ -154,15 +147,15 @@ impl BatchHandler for Caller {
 enum CallError {
     #[error("{}", chain(.0))]
     Http(#[from] reqwest::Error),
-    #[error("the answer has more than {MAX_ANSWER} bytes")]
-    TooLong,
-    #[error("no answer in time")]
-    Late,
-    #[error("the answer is not that of voting-analytics: {0}")]
-    Garbled(#[from] serde_json::Error),
+    #[error("no response in time")]
+    Timeout,
+    #[error("the response has more than {MAX_BODY_BYTES} bytes")]
+    BodyTooLarge,
+    #[error("invalid response: {0}")]
+    InvalidBody(#[from] serde_json::Error),
 }
 
-/// An error with its causes: reqwest's own text leaves them out.
+/// An error with its causes, which reqwest's own text omits.
 fn chain(error: &reqwest::Error) -> String {
     let mut text = error.to_string();
     let mut cause = std::error::Error::source(error);
@@ -173,19 +166,19 @@ fn chain(error: &reqwest::Error) -> String {
     text
 }
 
-impl Caller {
+impl Connection {
     async fn call(&self, trace: HeaderMap) -> Result<Results, CallError> {
-        let mut answer =
+        let mut response =
             self.client.get(self.url.0.clone()).headers(trace).send().await?.error_for_status()?;
-        let path = answer.headers().get(&VOTING_PATH).cloned();
+        let path = ServingPath::from_headers(response.headers());
         let mut body = Vec::new();
-        while let Some(part) = answer.chunk().await? {
-            body.extend_from_slice(&part);
-            if body.len() > MAX_ANSWER {
-                return Err(CallError::TooLong);
+        while let Some(chunk) = response.chunk().await? {
+            body.extend_from_slice(&chunk);
+            if body.len() > MAX_BODY_BYTES {
+                return Err(CallError::BodyTooLarge);
             }
         }
-        let Answer { category1, category2, text } = serde_json::from_slice(&body)?;
+        let AnalyticsResponse { category1, category2, text } = serde_json::from_slice(&body)?;
         Ok(Results {
             text: text.replace(['\r', '\n'], " "),
             counts: [category1.count, category2.count],

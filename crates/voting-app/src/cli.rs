@@ -1,4 +1,4 @@
-//! The settings of the program.
+//! Settings.
 
 use clap::builder::{StringValueParser, TypedValueParser};
 use clap::{Args, Parser};
@@ -9,29 +9,29 @@ use voting_http::config::ServeArgs;
 
 use crate::analytics::AnalyticsUrl;
 
-/// Serves the page on which people vote.
+/// Serve the page of the poll.
 #[derive(Parser, Debug)]
 #[command(name = "voting-app", version, about)]
 pub struct Cli {
-    /// What it does instead.
+    /// Subcommand to run instead of serving.
     #[command(subcommand)]
     pub command: Option<Command>,
 
-    /// Release that is served: 1.0 (votes in Redis) or 2.0 (votes in MySQL).
+    /// Release to serve: 1.0 (votes in Redis) or 2.0 (votes in MySQL).
     #[arg(long, env = "RELEASE", value_name = "RELEASE", default_value = "1.0")]
     pub release: Release<AppRelease>,
 
-    /// Where it listens and how it leaves.
+    /// Listener and shutdown settings.
     #[command(flatten)]
     pub serve: ServeArgs,
 
-    /// What is voted for.
+    /// The choices of the poll.
     #[command(flatten)]
     pub poll: PollArgs,
 
-    /// What the page shows and allows.
+    /// Content of the page.
     #[command(flatten)]
-    pub features: Features,
+    pub page: PageArgs,
 
     /// URL of voting-analytics, instead of the host and port below: http://HOST:PORT.
     #[arg(long, env = "ANALYTICS_URL", value_name = "URL")]
@@ -45,62 +45,68 @@ pub struct Cli {
     #[arg(long, env = "ANALYTICS_PORT", value_name = "PORT", default_value_t = 8080, value_parser = port())]
     pub analytics_port: u16,
 
-    /// Where the votes are cast.
+    /// The store of the votes.
     #[command(flatten)]
     pub store: StoreArgs,
 }
 
-/// What the page shows and allows.
+/// Default of `TITLE`.
+pub const DEFAULT_TITLE: &str = "Azure Voting App";
+
+/// Default of `HOSTNAME`, which Kubernetes and Docker set.
+const DEFAULT_HOSTNAME: &str = "this machine";
+
+/// Content of the page.
 #[derive(Args, Clone, Debug)]
-pub struct Features {
+pub struct PageArgs {
     /// Title of the page.
-    #[arg(long, env = "TITLE", value_name = "TEXT", default_value = "Azure Voting App")]
+    #[arg(long, env = "TITLE", value_name = "TEXT", default_value = DEFAULT_TITLE)]
     pub title: String,
 
-    /// Show the name of the pod at the foot of the page: true or false.
+    /// Show the name of the pod in the footer of the page: true or false.
     #[arg(long, env = "SHOWDETAILS", value_name = "BOOL", default_value_t = false, num_args = 0..=1, default_missing_value = "true", value_parser = switch())]
     pub showdetails: bool,
 
-    /// Show the toggle of the feature flag at the foot of the page: true or false.
+    /// Show the feature-flag toggle in the footer of the page: true or false.
     #[arg(long, env = "FEATUREFLAG", value_name = "BOOL", default_value_t = false, num_args = 0..=1, default_missing_value = "true", value_parser = switch())]
     pub featureflag: bool,
 
-    /// Allow visitors to reset both counts: true or false.
+    /// Allow visitors to reset the poll: true or false.
     #[arg(long, env = "ALLOW_RESET", value_name = "BOOL", default_value_t = true, num_args = 0..=1, default_missing_value = "true", value_parser = switch())]
     pub allow_reset: bool,
 
-    /// Name of the pod that the page shows with SHOWDETAILS.
-    #[arg(long, env = "HOSTNAME", value_name = "NAME", default_value = "this machine")]
+    /// Name of the pod, shown with SHOWDETAILS.
+    #[arg(long, env = "HOSTNAME", value_name = "NAME", default_value = DEFAULT_HOSTNAME)]
     pub hostname: String,
 }
 
-impl Default for Features {
-    /// What the program has without any setting.
+impl Default for PageArgs {
+    /// The defaults of the settings, whatever the environment holds.
     fn default() -> Self {
         Self {
-            title: "Azure Voting App".to_owned(),
+            title: DEFAULT_TITLE.to_owned(),
             showdetails: false,
             featureflag: false,
             allow_reset: true,
-            hostname: "this machine".to_owned(),
+            hostname: DEFAULT_HOSTNAME.to_owned(),
         }
     }
 }
 
-/// `true` or `false`; empty is false, as in the original.
+/// Parses a boolean; an empty value is false, as in azure-vote.
 fn switch() -> impl TypedValueParser<Value = bool> {
     StringValueParser::new().try_map(|text| match text.to_ascii_lowercase().as_str() {
         "true" | "1" | "yes" | "on" => Ok(true),
         "false" | "0" | "no" | "off" | "" => Ok(false),
-        _ => Err("is neither; allowed: true, false"),
+        _ => Err("is not a boolean; allowed: true, false"),
     })
 }
 
 impl Cli {
-    /// Where voting-analytics is.
+    /// The URL of voting-analytics: `ANALYTICS_URL`, otherwise host and port.
     ///
     /// # Errors
-    /// [`InvalidSetting`]: the host can't stand in a URL.
+    /// [`InvalidSetting`]: an invalid host.
     pub fn analytics_url(&self) -> Result<AnalyticsUrl, InvalidSetting> {
         if let Some(url) = &self.analytics_url {
             return Ok(url.clone());
@@ -125,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_originals_settings_are_read() {
+    fn the_settings_of_azure_vote_are_accepted() {
         let cli: Cli = parse_from([
             "voting-app",
             "--title",
@@ -140,19 +146,19 @@ mod tests {
             "8080",
         ])
         .unwrap();
-        assert_eq!(cli.features.title, "Pets & more");
-        assert!(cli.features.showdetails && cli.features.featureflag && cli.features.allow_reset);
+        assert_eq!(cli.page.title, "Pets & more");
+        assert!(cli.page.showdetails && cli.page.featureflag && cli.page.allow_reset);
         assert_eq!(cli.analytics_url().unwrap().to_string(), "http://voting-analytics:8080/analytics");
     }
 
     #[test]
-    fn what_cannot_be_used_is_named() {
+    fn an_invalid_value_is_an_error_with_its_variable() {
         let error = |arguments: [&str; 2]| {
             parse_from::<Cli>(["voting-app", arguments[0], arguments[1]]).unwrap_err().to_string()
         };
         assert_eq!(
             error(["--featureflag", "maybe"]),
-            "FEATUREFLAG: \"maybe\" is neither; allowed: true, false"
+            "FEATUREFLAG: \"maybe\" is not a boolean; allowed: true, false"
         );
         assert_eq!(
             error(["--release", "3.0"]),
@@ -166,7 +172,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_a_setting_holds_it_is_used_or_refused_in_one_line(
+        fn every_value_is_accepted_or_rejected_in_one_line(
             flag in prop::sample::select(vec![
                 "release", "port", "admin-port", "listen-address", "shutdown-wait", "log-format", "client-timeout",
                 "vote1value", "vote2value", "title", "showdetails", "featureflag", "allow-reset", "analytics-url",
@@ -180,16 +186,16 @@ mod tests {
                 any::<String>(),
             ],
         ) {
-            let refused = match parse_from::<Cli>(["voting-app".to_owned(), format!("--{flag}={value}")]) {
-                Err(refused) => refused.to_string(),
+            let error = match parse_from::<Cli>(["voting-app".to_owned(), format!("--{flag}={value}")]) {
+                Err(error) => error.to_string(),
                 Ok(cli) => {
                     let store = cli.store.url(cli.release.0.storage.kind);
                     let (analytics, choices) = (cli.analytics_url(), cli.poll.choices());
-                    let refused = [store.err(), analytics.err(), choices.err()];
-                    refused.into_iter().flatten().map(|refused| refused.to_string()).collect::<String>()
+                    let errors = [store.err(), analytics.err(), choices.err()];
+                    errors.into_iter().flatten().map(|error| error.to_string()).collect::<String>()
                 }
             };
-            prop_assert!(refused.lines().count() <= 1, "{}", refused);
+            prop_assert!(error.lines().count() <= 1, "{}", error);
         }
     }
 }

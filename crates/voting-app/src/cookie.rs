@@ -1,22 +1,22 @@
-//! The cookies that the page sets.
+//! How the page sets cookies.
 
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::Response;
 use axum_extra::extract::cookie::{Cookie, SameSite};
 
-/// A cookie of the whole site that no script sees, made once and set often.
+/// A `Set-Cookie` header for the whole site, hidden from scripts. Built once: building it takes longer than sending it.
 #[derive(Debug)]
 pub struct SetCookie {
     plain: HeaderValue,
-    /// Sent over TLS only.
+    /// For TLS only.
     secure: HeaderValue,
 }
 
 impl SetCookie {
-    /// A cookie that a browser keeps for so many seconds; 0 takes it away.
+    /// A cookie that the browser keeps for this many seconds; 0 deletes it.
     ///
     /// # Panics
-    /// If the value has a character that no header may have.
+    /// If the value holds a character that is invalid in a header.
     pub fn new(name: &'static str, value: &'static str, seconds: i64) -> Self {
         let header = |is_secure| {
             let cookie = Cookie::build((name, value))
@@ -25,14 +25,14 @@ impl SetCookie {
                 .http_only(true)
                 .secure(is_secure)
                 .max_age(time::Duration::seconds(seconds));
-            HeaderValue::from_str(&cookie.to_string()).expect("the value of a cookie of ours")
+            HeaderValue::from_str(&cookie.to_string()).expect("the cookie is a valid header")
         };
         Self { plain: header(false), secure: header(true) }
     }
 
-    /// Sets it. Behind TLS, as the `headers` of the request tell, it is secure.
+    /// Adds the cookie to the response to a request with these headers; it is `Secure` if the request came over TLS.
     pub fn set(&self, response: &mut Response, headers: &HeaderMap) {
-        // The proxy in front ends TLS and says so.
+        // The proxy in front terminates TLS.
         let is_secure = headers.get("x-forwarded-proto").is_some_and(|scheme| scheme.as_bytes() == b"https");
         let value = if is_secure { &self.secure } else { &self.plain };
         response.headers_mut().append(header::SET_COOKIE, value.clone());

@@ -1,150 +1,243 @@
-//! What a visitor is told when something is wrong: a status, and a page that says what is allowed.
+//! The error of every route: a status, and a page that says what is allowed.
 
-use axum::http::{HeaderValue, StatusCode, header};
+use std::sync::Arc;
+
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use voting_core::{Ballot, Choice};
+use voting_core::{Ballot, Choice, Choices};
 use voting_http::common::MAX_COOKIE_BYTES;
-use voting_http::server::MAX_BODY_BYTES;
 use voting_storage::StoreError;
 
-use crate::App;
 use crate::form::InvalidForm;
-use crate::metrics::Outcome;
-use crate::page::{ErrorPage, Retry, render};
-use crate::routes::vote::OUTCOME;
+use crate::outcome::Outcome;
 
-/// Everything that a visitor can be told.
+/// An error that a visitor sees.
 #[derive(Debug)]
 pub enum AppError {
-    /// The form can't be used; nothing was counted.
+    /// The form is invalid; nothing was counted.
     Form(InvalidForm),
-    /// The store is away or did not confirm in time; the page offers the same ballot again.
+    /// The store is unavailable or did not confirm in time; the page offers the same ballot again.
     Vote(Ballot, StoreError),
-    /// The reset was not done, or not confirmed.
+    /// The store did not reset the poll, or did not confirm it.
     Reset(StoreError),
-    /// Resetting is switched off.
+    /// `ALLOW_RESET` is false.
     ResetForbidden,
     /// The form was sent by another site.
     CrossSite,
-    /// The body is larger than [`MAX_BODY_BYTES`].
-    BodyTooLarge,
-    /// The body did not come in time.
+    /// The body has more than `max` bytes.
+    BodyTooLarge {
+        /// The most bytes of a body.
+        max: usize,
+    },
+    /// The body did not arrive in time.
     BodyTooSlow,
-    /// The cookies are more than [`MAX_COOKIE_BYTES`].
+    /// The cookies have more than [`MAX_COOKIE_BYTES`].
     TooManyCookies,
-    /// There is no such page.
+    /// No route has this path.
     NotFound,
-    /// There is no such action of the feature flag.
+    /// The feature flag has no such action.
     UnknownFlagAction,
-    /// The page is there, but not for this method.
+    /// The route does not take this method.
     MethodNotAllowed,
 }
 
-/// How a visitor is told.
-struct Told {
-    status: StatusCode,
-    title: &'static str,
-    text: String,
-    /// What became of the vote, for programs.
-    outcome: Option<Outcome>,
-    retry: Option<Retry>,
+/// The content of an error page.
+#[derive(Debug)]
+pub struct ErrorView {
+    pub status: StatusCode,
+    pub title: &'static str,
+    /// The consequence, and what is allowed.
+    pub text: String,
+    pub outcome: Option<Outcome>,
+    pub retry: Option<Retry>,
+}
+
+/// A vote that the visitor can send again.
+#[derive(Debug)]
+pub struct Retry {
+    pub vote: String,
+    pub ballot: String,
+}
+
+impl From<InvalidForm> for AppError {
+    fn from(error: InvalidForm) -> Self {
+        Self::Form(error)
+    }
+}
+
+impl IntoResponse for AppError {
+    /// Attaches the error to the response. The layer around the routes renders the page, because it needs the state of
+    /// the app; without that layer the response is an empty 500.
+    fn into_response(self) -> Response {
+        let mut response = StatusCode::INTERNAL_SERVER_ERROR.into_response();
+        response.extensions_mut().insert(Arc::new(self));
+        response
+    }
 }
 
 impl AppError {
-    /// The page that tells it. What went wrong inside is logged here, once, and never shown.
-    pub fn into_page(self, app: &App) -> Response {
-        let told = self.told(app);
-        let page = ErrorPage {
-            app,
-            status: told.status,
-            title: told.title,
-            text: &told.text,
-            retry: told.retry.as_ref(),
-        };
-        let mut response = (told.status, render(&page)).into_response();
-        let headers = response.headers_mut();
-        if let Some(outcome) = told.outcome {
-            headers.insert(OUTCOME.clone(), HeaderValue::from_static(outcome.header()));
-        }
-        if told.outcome == Some(Outcome::Invalid) {
-            app.metrics.count_invalid();
-        }
-        if told.status == StatusCode::SERVICE_UNAVAILABLE {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-        }
-        response
+    /// Removes the error that a handler attached to this response.
+    pub fn take_from(response: &mut Response) -> Option<Arc<Self>> {
+        response.extensions_mut().remove()
     }
 
-    fn told(self, app: &App) -> Told {
-        let told = |status, title, text: String| Told { status, title, text, outcome: None, retry: None };
-        let invalid = |status, title, text: String| Told {
-            outcome: Some(Outcome::Invalid),
-            ..told(status, title, text)
-        };
-        let choices = Choice::ALL.map(|choice| app.choices.name(choice).to_string());
-        let allowed = format!("Allowed: {} or {}.", choices[0], choices[1]);
+    /// Logs a failure of the store. The other errors are the client's and show up in the metrics.
+    pub fn log(&self) {
         match self {
-            Self::Form(InvalidForm::ContentType) => invalid(
+            Self::Vote(Ballot { id, .. }, error) => {
+                let outcome = Outcome::from(error).header();
+                tracing::error!(%error, ballot = %id, outcome, "vote answered with 503");
+            }
+            Self::Reset(error) => tracing::error!(%error, "reset answered with 503"),
+            _ => {}
+        }
+    }
+
+    /// The page of this error in a poll of these choices.
+    pub fn describe(&self, choices: &Choices) -> ErrorView {
+        let name = |choice| choices.name(choice).as_str();
+        let allowed = || format!("Allowed: {} or {}.", name(Choice::First), name(Choice::Second));
+        let (status, title, text) = match self {
+            Self::Form(InvalidForm::ContentType) => (
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 "This is not a form",
-                "A vote is a form of the type application/x-www-form-urlencoded.".to_owned(),
+                "Send the vote as application/x-www-form-urlencoded.".to_owned(),
             ),
-            Self::Form(InvalidForm::Vote) => invalid(
+            Self::Form(InvalidForm::Vote) => (
                 StatusCode::UNPROCESSABLE_ENTITY,
-                "This is not on the poll",
-                format!("The field \u{201c}vote\u{201d} must be there once. {allowed}"),
+                "This is not a valid vote",
+                format!("The field “vote” must occur once and name a choice. {}", allowed()),
             ),
-            Self::Form(InvalidForm::Ballot) => invalid(
+            Self::Form(InvalidForm::Ballot) => (
                 StatusCode::UNPROCESSABLE_ENTITY,
-                "This is not a ballot",
-                "The field \u{201c}ballot\u{201d} is made by the page (a UUID of version 7) and must be there once or not at all.".to_owned(),
+                "This is not a valid ballot",
+                "The field “ballot” may occur once and must be a UUID of version 7.".to_owned(),
             ),
-            Self::Form(InvalidForm::Stale) => invalid(
+            Self::Form(InvalidForm::Stale) => (
                 StatusCode::UNPROCESSABLE_ENTITY,
-                "This ballot is too old",
-                "A ballot is taken for a day after the page was loaded. Go back to the page for a new one.".to_owned(),
+                "This ballot can’t be used",
+                "A ballot is valid for a day after the page was loaded. Go back to the poll for a new one."
+                    .to_owned(),
             ),
-            Self::Vote(ballot, error) => {
-                let name = app.choices.name(ballot.choice);
-                let outcome = Outcome::from(&error);
-                let (title, text) = if outcome == Outcome::Unconfirmed {
-                    (
-                        "Your vote is not confirmed",
-                        format!("The answer did not come in time, so your vote for {name} may or may not be counted. Try again: this ballot counts once, however often it is sent."),
-                    )
-                } else {
-                    (
-                        "Your vote was not counted",
-                        format!("Votes can\u{2019}t be taken right now. Your vote for {name} was not counted and will not be later. Try again:"),
-                    )
-                };
-                tracing::error!(%error, ballot = %ballot.id, outcome = outcome.header(), "A vote was answered with 503.");
-                Told {
-                    outcome: Some(outcome),
-                    retry: Some(Retry { vote: name.to_string(), ballot: ballot.id.to_string() }),
-                    ..told(StatusCode::SERVICE_UNAVAILABLE, title, text)
-                }
-            }
-            Self::Reset(error) => {
-                tracing::error!(%error, "A reset was answered with 503.");
-                told(StatusCode::SERVICE_UNAVAILABLE, "The poll was not reset", "The votes can\u{2019}t be reached right now. Try again soon.".to_owned())
-            }
-            Self::ResetForbidden => told(StatusCode::FORBIDDEN, "Resetting is switched off", format!("This poll can\u{2019}t be reset from the page. {allowed}")),
-            Self::CrossSite => invalid(StatusCode::FORBIDDEN, "This form came from another site", "Only forms of this page are taken.".to_owned()),
-            Self::BodyTooLarge => invalid(StatusCode::PAYLOAD_TOO_LARGE, "This form is too large", format!("A form may have {MAX_BODY_BYTES} bytes. {allowed}")),
-            Self::BodyTooSlow => invalid(StatusCode::REQUEST_TIMEOUT, "The form did not arrive", "Its end did not come in time.".to_owned()),
-            Self::TooManyCookies => invalid(
+            Self::Vote(ballot, StoreError::Unconfirmed(_)) => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "Your vote is not confirmed",
+                format!(
+                    "No confirmation arrived in time, so your vote for {} may or may not be counted. \
+                     Try again: the same ballot is never counted twice.",
+                    name(ballot.choice),
+                ),
+            ),
+            Self::Vote(ballot, _) => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "Your vote was not counted",
+                format!(
+                    "Voting is unavailable right now. Your vote for {} was not counted and will not be \
+                     counted later. Try again:",
+                    name(ballot.choice),
+                ),
+            ),
+            Self::Reset(StoreError::Unconfirmed(_)) => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "The reset is not confirmed",
+                "No confirmation arrived in time, so the poll may or may not be reset. Look at the poll."
+                    .to_owned(),
+            ),
+            Self::Reset(_) => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "The poll was not reset",
+                "The votes are unavailable right now. Try again later.".to_owned(),
+            ),
+            Self::ResetForbidden => (
+                StatusCode::FORBIDDEN,
+                "Resetting is disabled",
+                format!("This poll can’t be reset from the page. {}", allowed()),
+            ),
+            Self::CrossSite => (
+                StatusCode::FORBIDDEN,
+                "This form came from another site",
+                "Only forms of this page are accepted.".to_owned(),
+            ),
+            Self::BodyTooLarge { max } => (
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "This form is too large",
+                format!("A form may have up to {max} bytes. {}", allowed()),
+            ),
+            Self::BodyTooSlow => (
+                StatusCode::REQUEST_TIMEOUT,
+                "This form did not arrive in time",
+                "The connection is slow or was interrupted. Go back to the poll and try again.".to_owned(),
+            ),
+            Self::TooManyCookies => (
                 StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-                "These are too many cookies",
-                format!("All cookies together may have {MAX_COOKIE_BYTES} bytes. Delete those of this site."),
+                "The cookies are too large",
+                format!(
+                    "All cookies together may have up to {MAX_COOKIE_BYTES} bytes. Delete those of this site."
+                ),
             ),
-            Self::NotFound => told(StatusCode::NOT_FOUND, "There is no such page", "The poll is on the start page.".to_owned()),
-            Self::UnknownFlagAction => told(
+            Self::NotFound => {
+                (StatusCode::NOT_FOUND, "Page not found", "The poll is on the start page.".to_owned())
+            }
+            Self::UnknownFlagAction => (
                 StatusCode::NOT_FOUND,
-                "There is no such action",
-                "The feature flag can be set or cleared: POST /featureflag/set or /featureflag/clear.".to_owned(),
+                "No such action",
+                "The feature flag can be set or cleared: POST /featureflag/set or /featureflag/clear."
+                    .to_owned(),
             ),
-            Self::MethodNotAllowed => told(StatusCode::METHOD_NOT_ALLOWED, "This page can\u{2019}t do that", "The header Allow says which methods it takes.".to_owned()),
+            Self::MethodNotAllowed => (
+                StatusCode::METHOD_NOT_ALLOWED,
+                "Method not allowed",
+                "The header Allow lists the allowed methods.".to_owned(),
+            ),
+        };
+        ErrorView { status, title, text, outcome: self.outcome(), retry: self.retry(choices) }
+    }
+
+    /// The outcome of the vote; `None` if the request was not one.
+    fn outcome(&self) -> Option<Outcome> {
+        match self {
+            Self::Form(_)
+            | Self::CrossSite
+            | Self::BodyTooLarge { .. }
+            | Self::BodyTooSlow
+            | Self::TooManyCookies => Some(Outcome::Invalid),
+            Self::Vote(_, error) => Some(error.into()),
+            Self::Reset(_)
+            | Self::ResetForbidden
+            | Self::NotFound
+            | Self::UnknownFlagAction
+            | Self::MethodNotAllowed => None,
         }
+    }
+
+    fn retry(&self, choices: &Choices) -> Option<Retry> {
+        let Self::Vote(Ballot { id, choice }, _) = self else { return None };
+        Some(Retry { vote: choices.name(*choice).to_string(), ballot: id.to_string() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_travels_with_its_response() {
+        let mut response = AppError::NotFound.into_response();
+        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        let error = AppError::take_from(&mut response).unwrap();
+        assert_eq!(error.describe(&Choices::default()).status, StatusCode::NOT_FOUND);
+        assert!(AppError::take_from(&mut response).is_none());
+    }
+
+    #[test]
+    fn only_an_uncounted_vote_can_be_sent_again() {
+        let choices = Choices::default();
+        let ballot = Ballot { id: voting_core::BallotId::new(), choice: Choice::Second };
+        let view = AppError::Vote(ballot, StoreError::Unavailable("down".into())).describe(&choices);
+        let retry = view.retry.unwrap();
+        assert_eq!((retry.vote, retry.ballot), ("Dogs".to_owned(), ballot.id.to_string()));
+        assert_eq!(view.outcome, Some(Outcome::Refused));
+        assert!(!view.text.contains("down"));
+        assert!(AppError::Form(InvalidForm::Vote).describe(&choices).retry.is_none());
     }
 }

@@ -1,4 +1,4 @@
-//! What a vote form may hold, parsed once: handlers never see its raw text.
+//! The vote form, parsed once: handlers never see its raw text.
 
 use std::time::SystemTime;
 
@@ -10,31 +10,29 @@ use voting_core::{Ballot, BallotId, Choices};
 /// A form of the page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
-    /// A vote.
     Vote(Ballot),
-    /// Both counts are to be taken away.
     Reset,
 }
 
-/// Why a form was refused.
+/// Why a form is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InvalidForm {
-    /// Its content type is not that of a form.
+    /// The content type is not that of a form.
     ContentType,
-    /// It has no field `vote`, or several, or one that is not on the poll.
+    /// The field `vote` is missing, occurs more than once or is not on the poll.
     Vote,
-    /// Its field `ballot` is no ballot id.
+    /// The field `ballot` occurs more than once or is not a ballot id.
     Ballot,
-    /// Its ballot is too old, or from the future.
+    /// The ballot is too old, or from the future.
     Stale,
 }
 
 impl Form {
-    /// Parses the body of a request that arrived at `now`. A form without `ballot` (curl, the original's clients)
-    /// gets a new ballot.
+    /// Parses the body of a request that arrived at `now`. A form without a ballot, as curl and clients of azure-vote
+    /// send it, gets a new one.
     ///
     /// # Errors
-    /// [`InvalidForm`] says which part is wrong.
+    /// [`InvalidForm`]: the part that is invalid.
     pub fn parse(
         headers: &HeaderMap,
         body: &[u8],
@@ -110,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_on_the_poll_is_refused() {
+    fn an_invalid_form_is_rejected() {
         for body in [
             "",
             "x",
@@ -134,7 +132,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_body_makes_the_parser_panic_or_names_another_choice(body in prop::collection::vec(any::<u8>(), 0..200)) {
+        fn no_body_makes_the_parser_panic(body in prop::collection::vec(any::<u8>(), 0..200)) {
             let _ = parse(&body);
         }
 

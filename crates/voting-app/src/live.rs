@@ -1,4 +1,4 @@
-//! The results as they change: one read a second for all viewers of a pod, none while nobody looks.
+//! Live results: one read per second for all viewers of a pod, none without viewers.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -9,36 +9,34 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::analytics::{AnalyticsClient, Results};
 
-/// How often the results are read while somebody looks.
-const EVERY: Duration = Duration::from_secs(1);
+const READ_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Where viewers get the changes from.
-pub struct Live(Arc<watch::Sender<Read>>);
+/// The results as they change.
+pub struct LiveResults(Arc<watch::Sender<Read>>);
 
-/// What was read last.
+/// The most recent read.
 #[derive(Clone)]
 struct Read {
-    /// When the read began.
-    began: Instant,
-    /// The results; `None` if they are unavailable.
+    started: Instant,
+    /// `None` if the results are unavailable.
     results: Option<Arc<Results>>,
 }
 
-impl Live {
-    /// Starts the task that reads, which ends with the `Live`.
+impl LiveResults {
+    /// Starts the reading task, which ends when this is dropped.
     pub fn start(analytics: AnalyticsClient) -> Self {
-        let sender = Arc::new(watch::Sender::new(Read { began: Instant::now(), results: None }));
+        let sender = Arc::new(watch::Sender::new(Read { started: Instant::now(), results: None }));
         tokio::spawn(read(Arc::downgrade(&sender), analytics));
         Self(sender)
     }
 
-    /// Somebody who looks from now on.
+    /// Adds a viewer.
     pub fn watch(&self) -> Viewer {
         Viewer { reads: self.0.subscribe(), since: Instant::now(), seen: None }
     }
 }
 
-/// Somebody who looks.
+/// A client that follows the results.
 pub struct Viewer {
     reads: watch::Receiver<Read>,
     since: Instant,
@@ -46,15 +44,14 @@ pub struct Viewer {
 }
 
 impl Viewer {
-    /// Waits for results that are new to this viewer; in them, `None` means that they are unavailable. `None` outside
-    /// when the [`Live`] has ended.
+    /// Waits for a change: `Some(None)` if the results became unavailable, `None` after [`LiveResults`] was dropped.
     ///
-    /// The first ones were read after the viewer came: older ones could lack a vote that the viewer's page shows.
+    /// Skips reads that started before this viewer came: they could lack a vote that the viewer's page already shows.
     pub async fn change(&mut self) -> Option<Option<Arc<Results>>> {
         loop {
             self.reads.changed().await.ok()?;
-            let Read { began, results } = self.reads.borrow_and_update().clone();
-            if began >= self.since && self.seen.as_ref() != Some(&results) {
+            let Read { started, results } = self.reads.borrow_and_update().clone();
+            if started >= self.since && self.seen.as_ref() != Some(&results) {
                 self.seen = Some(results.clone());
                 return Some(results);
             }
@@ -63,15 +60,15 @@ impl Viewer {
 }
 
 async fn read(sender: Weak<watch::Sender<Read>>, analytics: AnalyticsClient) {
-    let mut ticks = interval(EVERY);
+    let mut ticks = interval(READ_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         let Some(sender) = sender.upgrade() else { return };
         if sender.receiver_count() > 0 {
-            let began = Instant::now();
+            let started = Instant::now();
             let results = analytics.results(&HeaderMap::new()).await;
-            sender.send_replace(Read { began, results });
+            sender.send_replace(Read { started, results });
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What voting-app counts and times beside its requests and its store.
+//! The metrics of voting-app beyond those of its requests and its store.
 
 use std::time::Duration;
 
@@ -9,79 +9,18 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 use voting_batch::BatchMetrics;
-use voting_core::{Cast, Choice, Choices};
+use voting_core::{Choice, Choices};
 use voting_storage::CALL_SECONDS;
-use voting_storage::StoreError;
 
-/// What became of a vote.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// It is stored.
-    Counted,
-    /// Its ballot was stored before; nothing changed.
-    AlreadyCounted,
-    /// The store is away: it was not counted and never will be.
-    Refused,
-    /// The store did not confirm: the same ballot again settles it.
-    Unconfirmed,
-    /// Its client went away before the answer: it may be stored.
-    Abandoned,
-    /// It was no vote of this poll; nothing was counted.
-    Invalid,
-}
+use crate::outcome::Outcome;
 
-impl Outcome {
-    /// What can become of a ballot: all but [`Self::Invalid`].
-    const OF_BALLOTS: [Self; 5] =
-        [Self::Counted, Self::AlreadyCounted, Self::Refused, Self::Unconfirmed, Self::Abandoned];
-
-    /// As the value of a label.
-    fn label(self) -> &'static str {
-        match self {
-            Self::Abandoned => "abandoned",
-            Self::Invalid => "invalid",
-            other => other.header(),
-        }
-    }
-
-    /// As the value of the header `x-vote-outcome`, for which it only matters that nothing was counted.
-    pub fn header(self) -> &'static str {
-        match self {
-            Self::Counted => "counted",
-            Self::AlreadyCounted => "already-counted",
-            Self::Refused | Self::Invalid => "refused",
-            Self::Unconfirmed | Self::Abandoned => "unconfirmed",
-        }
-    }
-}
-
-impl From<Cast> for Outcome {
-    fn from(cast: Cast) -> Self {
-        match cast {
-            Cast::Counted => Self::Counted,
-            Cast::AlreadyCounted => Self::AlreadyCounted,
-        }
-    }
-}
-
-impl From<&StoreError> for Outcome {
-    fn from(error: &StoreError) -> Self {
-        match error {
-            StoreError::Unavailable(_) | StoreError::Unusable(_) => Self::Refused,
-            StoreError::Unconfirmed(_) => Self::Unconfirmed,
-        }
-    }
-}
-
-/// The numbers; clones share them.
+/// The metrics; clones share them.
 #[derive(Clone, Debug)]
 pub struct AppMetrics {
-    /// By choice and outcome, found once: to look them up by their labels for each vote takes as long as to count.
+    /// By choice and outcome. Looked up once: looking up the labels takes as long as counting.
     votes: [[Counter; Outcome::OF_BALLOTS.len()]; 2],
     invalid: Counter,
-    /// Browsers that follow the results as they change.
     pub viewers: Gauge,
-    /// The calls of voting-analytics.
     pub analytics: AnalyticsMetrics,
 }
 
@@ -92,8 +31,8 @@ struct VoteLabels {
 }
 
 impl AppMetrics {
-    /// New numbers, readable in the registry. Every series is there from the start: one that appears with its first
-    /// vote would seem not to have grown.
+    /// Registers the metrics. Every series exists from the start: to Prometheus, a series that appears with its first
+    /// vote has not increased.
     pub fn register(choices: &Choices, registry: &mut Registry) -> Self {
         let votes = Family::<VoteLabels, Counter>::default();
         let counter = |choice: &str, outcome: Outcome| {
@@ -108,28 +47,24 @@ impl AppMetrics {
             viewers: Gauge::default(),
             analytics: AnalyticsMetrics::register(registry),
         };
-        registry.register(
-            "voting_votes",
-            "Votes by choice (none for what is invalid) and by what became of them",
-            votes,
-        );
-        registry.register("voting_viewers", "Browsers that follow the results live", metrics.viewers.clone());
+        registry.register("voting_votes", "Votes by choice (empty for invalid votes) and outcome", votes);
+        registry.register("voting_viewers", "Browsers that follow the live results", metrics.viewers.clone());
         metrics
     }
 
-    /// A vote that is on its way to the store.
+    /// Starts a vote, which the guard counts.
     pub fn start_vote(&self, choice: Choice) -> VoteGuard<'_> {
         VoteGuard { metrics: self, choice, outcome: Outcome::Abandoned }
     }
 
-    /// Counts what was no vote of this poll.
+    /// Counts a request that was not a valid vote.
     pub fn count_invalid(&self) {
         self.invalid.inc();
     }
 }
 
-/// A vote that is counted when this is dropped: as [`Outcome::Abandoned`] if nobody has waited for its outcome, for it may
-/// be stored all the same.
+/// Counts a vote when dropped: as [`Outcome::Abandoned`] unless an outcome was recorded. The handler of a client that
+/// disconnects is dropped while the store may still count the vote.
 #[derive(Debug)]
 pub struct VoteGuard<'a> {
     metrics: &'a AppMetrics,
@@ -138,7 +73,6 @@ pub struct VoteGuard<'a> {
 }
 
 impl VoteGuard<'_> {
-    /// The store has said what became of it.
     pub fn record(mut self, outcome: Outcome) {
         self.outcome = outcome;
     }
@@ -147,16 +81,15 @@ impl VoteGuard<'_> {
 impl Drop for VoteGuard<'_> {
     fn drop(&mut self) {
         let of_choice = &self.metrics.votes[self.choice.index()];
-        let place = Outcome::OF_BALLOTS.iter().position(|outcome| *outcome == self.outcome);
-        place.map_or(&self.metrics.invalid, |place| &of_choice[place]).inc();
+        let index = Outcome::OF_BALLOTS.iter().position(|outcome| *outcome == self.outcome);
+        index.map_or(&self.metrics.invalid, |index| &of_choice[index]).inc();
     }
 }
 
-/// The calls of voting-analytics; clones share the numbers.
+/// The metrics of calls to voting-analytics; clones share them.
 #[derive(Clone, Debug)]
 pub struct AnalyticsMetrics {
     calls: Family<CallLabels, Histogram>,
-    /// How page views share the calls.
     pub batch: BatchMetrics,
 }
 
@@ -173,7 +106,7 @@ impl AnalyticsMetrics {
         };
         registry.register_with_unit(
             "voting_analytics_call_duration",
-            "Time of one call of voting-analytics, for a whole group of page views",
+            "Duration of a call to voting-analytics, which serves a batch of page views",
             Unit::Seconds,
             metrics.calls.clone(),
         );
@@ -181,7 +114,7 @@ impl AnalyticsMetrics {
         metrics
     }
 
-    pub(crate) fn observe(&self, outcome: &'static str, took: Duration) {
+    pub fn observe(&self, outcome: &'static str, took: Duration) {
         self.calls.get_or_create(&CallLabels { outcome }).observe(took.as_secs_f64());
     }
 }

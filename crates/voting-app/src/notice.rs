@@ -1,4 +1,4 @@
-//! What became of a form, told on the page that the redirect leads to: a cookie that lives until then.
+//! The result of a form, shown on the page after the redirect. A cookie carries it there.
 
 use std::sync::LazyLock;
 
@@ -11,21 +11,19 @@ use crate::cookie::SetCookie;
 
 const COOKIE: &str = "notice";
 
-/// For how long it waits for the page.
-const SECONDS: i64 = 60;
+/// Lifetime of the cookie, in seconds.
+const MAX_AGE: i64 = 60;
 
-static LEFT: LazyLock<[SetCookie; 4]> =
-    LazyLock::new(|| Notice::ALL.map(|notice| SetCookie::new(COOKIE, notice.value(), SECONDS)));
-static TAKEN: LazyLock<SetCookie> = LazyLock::new(|| SetCookie::new(COOKIE, "", 0));
+static COOKIES: LazyLock<[SetCookie; 4]> =
+    LazyLock::new(|| Notice::ALL.map(|notice| SetCookie::new(COOKIE, notice.value(), MAX_AGE)));
+static NO_COOKIE: LazyLock<SetCookie> = LazyLock::new(|| SetCookie::new(COOKIE, "", 0));
 
-/// What became of a form.
+/// The result of a form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Notice {
-    /// The vote was counted.
     Counted(Choice),
-    /// The ballot had been counted before, so nothing changed.
+    /// The ballot was counted before; nothing changed.
     AlreadyCounted,
-    /// All votes were taken away.
     Reset,
 }
 
@@ -42,33 +40,33 @@ impl Notice {
         }
     }
 
-    /// In words.
+    /// The text on the page.
     pub fn text(self, choices: &Choices) -> String {
         match self {
-            Self::Counted(choice) => format!("Your vote for {} is counted.", choices.name(choice)),
+            Self::Counted(choice) => format!("Your vote for {} was counted.", choices.name(choice)),
             Self::AlreadyCounted => {
-                "That ballot was counted before. It counts once, however often it is sent.".to_owned()
+                "Your vote was already counted. Sending it again has no effect.".to_owned()
             }
-            Self::Reset => "All votes were taken away.".to_owned(),
+            Self::Reset => "All votes were deleted.".to_owned(),
         }
     }
 
-    /// Lets the browser bring it to the page. `headers` are those of the request.
-    pub fn leave(self, response: &mut Response, headers: &HeaderMap) {
-        if let Some(place) = Self::ALL.iter().position(|notice| *notice == self) {
-            LEFT[place].set(response, headers);
+    /// Sets the cookie in the response to a request with these headers.
+    pub fn set(self, response: &mut Response, headers: &HeaderMap) {
+        if let Some(index) = Self::ALL.iter().position(|notice| *notice == self) {
+            COOKIES[index].set(response, headers);
         }
     }
 
-    /// What the browser brings, if it brings one of these.
+    /// The notice in the cookies of a request.
     pub fn read(headers: &HeaderMap) -> Option<Self> {
         let jar = CookieJar::from_headers(headers);
         let value = jar.get(COOKIE)?.value();
         Self::ALL.into_iter().find(|notice| notice.value() == value)
     }
 
-    /// Takes it away: a page shows it once.
+    /// Deletes the cookie: the page shows a notice once.
     pub fn clear(response: &mut Response, headers: &HeaderMap) {
-        TAKEN.set(response, headers);
+        NO_COOKIE.set(response, headers);
     }
 }

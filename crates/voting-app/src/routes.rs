@@ -1,13 +1,15 @@
-//! The HTTP routes, a file each, and what holds for all of them.
+//! The HTTP routes, one file each, and the layer around them.
 
-pub mod assets;
+mod assets;
+mod errors;
 mod events;
-pub(crate) mod feature_flag;
+mod feature_flag;
 mod poll;
-pub mod vote;
+mod vote;
 
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::Request;
+use axum::response::IntoResponse as _;
 use axum::routing::get;
 use tower::ServiceBuilder;
 use tower_http::csrf::CsrfLayer;
@@ -16,42 +18,41 @@ use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use voting_http::common::{CommonLayer, has_too_many_cookies};
-use voting_http::headers::{VOTING_PATH, voting_path};
+use voting_http::serving_path::ServingPath;
 
-use crate::App;
+use crate::app::App;
 use crate::error::AppError;
 
-/// Everything that voting-app answers.
+/// The routes of voting-app.
 pub fn routes(app: App) -> Router {
-    let path = voting_path(&[("app", app.release.version), ("storage", app.release.storage.version)]);
-    let headers = [(VOTING_PATH.clone(), path)];
-    let observed = app.observed.clone();
-    let cross_site = {
-        let app = app.clone();
-        move |_| AppError::CrossSite.into_page(&app)
-    };
+    let path = ServingPath::new(&[("app", app.release.version), ("storage", app.release.storage.version)]);
+    let headers = [(ServingPath::HEADER, path.into())];
     let too_many_cookies = {
         let app = app.clone();
         move |request: &Request| {
-            has_too_many_cookies(request.headers()).then(|| AppError::TooManyCookies.into_page(&app))
+            let error = || errors::render(&app, AppError::TooManyCookies.into_response());
+            has_too_many_cookies(request.headers()).then(error)
         }
+    };
+    let render_errors = {
+        let app = app.clone();
+        move |response| errors::render(&app, response)
     };
     documented()
         .0
         .route("/assets/{version}/{name}", get(assets::serve))
-        .method_not_allowed_fallback(async |State(app): State<App>| {
-            AppError::MethodNotAllowed.into_page(&app)
-        })
-        .fallback(async |State(app): State<App>| AppError::NotFound.into_page(&app))
+        .method_not_allowed_fallback(async || AppError::MethodNotAllowed)
+        .fallback(async || AppError::NotFound)
         .layer(
             ServiceBuilder::new()
-                .layer(CommonLayer::new(observed, headers, too_many_cookies))
-                .layer(CsrfLayer::new().with_rejection_response(cross_site)),
+                .layer(CommonLayer::new(app.observer.clone(), headers, too_many_cookies))
+                .map_response(render_errors)
+                .layer(CsrfLayer::new().with_rejection_response(|_| AppError::CrossSite.into_response())),
         )
         .with_state(app)
 }
 
-/// What it answers, in OpenAPI; but for the files of the page, whose names are its own business.
+/// The OpenAPI description of the routes, without the page's own files, whose names are internal.
 pub fn api() -> OpenApi {
     documented().1
 }
@@ -64,6 +65,6 @@ fn documented() -> (Router<App>, OpenApi) {
         .split_for_parts()
 }
 
-/// voting-app: the page on which people vote.
+/// voting-app: the page of the poll.
 #[derive(utoipa::OpenApi)]
 struct Api;

@@ -9,19 +9,19 @@
 //! - [`observe`]: every request counted, timed, logged, and part of a trace.
 //! - [`telemetry`]: the log, and the export of traces; [`trace`]: what carries a trace from call to call.
 //! - [`feature_flag`]: the cookie by which the mesh picks a release.
-//! - [`headers`]: the header that names the serving releases.
+//! - [`serving_path`]: the header `x-voting-path`, which names the releases that served a response.
 
 pub mod admin;
 pub mod check;
 pub mod common;
 pub mod config;
 pub mod feature_flag;
-pub mod headers;
 mod json_log;
 pub mod lifecycle;
 pub mod metrics;
 pub mod observe;
 pub mod program;
 pub mod server;
+pub mod serving_path;
 pub mod telemetry;
 pub mod trace;

@@ -62,6 +62,18 @@ impl Program {
     }
 }
 
+/// Reads the settings of a program from its arguments and environment, runs it, and reports an error in one line.
+pub async fn main<C: clap::Parser, F>(name: &str, run: impl FnOnce(C) -> F) -> ExitCode
+where
+    F: Future<Output = anyhow::Result<()>>,
+{
+    let result = match voting_config::parse() {
+        Ok(settings) => run(settings).await,
+        Err(error) => Err(error.into()),
+    };
+    exit_code(name, result)
+}
+
 /// The exit code of a program that ended like this; what went wrong goes to the standard error in one line.
 pub fn exit_code(program: &str, done: Result<(), impl Display>) -> ExitCode {
     match done {

@@ -1,15 +1,16 @@
-//! The settings of the program.
+//! Settings.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::Parser;
+use voting_app::cli::DEFAULT_TITLE;
 use voting_config::{InvalidSetting, PollArgs, port};
 use voting_http::config::LogFormat;
 
 use crate::step::Step;
 
-/// Runs a step of the canary tutorial in one process: voting-app, voting-analytics and an embedded store each.
+/// Run a step of the canary tutorial in one process: voting-app, voting-analytics and embedded stores.
 #[derive(Parser, Debug)]
 #[command(name = "voting-local", version, about)]
 pub struct Cli {
@@ -17,48 +18,49 @@ pub struct Cli {
     #[arg(long, env = "STEP", value_name = "STEP", default_value_t = 3)]
     pub step: u8,
 
-    /// With step 2: only analytics 1.1 is called, as after the tutorial's routing rules; without, 1.0 and 1.1 in
-    /// turn.
+    /// In step 2, call only analytics 1.1, as the tutorial's routing rules do, instead of 1.0 and 1.1 in turn.
     #[arg(long)]
     pub locked: bool,
 
-    /// Port of the page; 0 takes a free one.
+    /// Port of the page; 0 selects a free one.
     #[arg(long, env = "PORT", value_name = "PORT", default_value_t = 8080, value_parser = port())]
     pub port: u16,
 
-    /// Address that it listens on; 0.0.0.0 for all of this machine.
+    /// Address to listen on; 0.0.0.0 for all interfaces.
     #[arg(long, env = "LISTEN_ADDRESS", value_name = "IP", default_value = "127.0.0.1")]
     pub listen_address: IpAddr,
 
-    /// Directory that keeps the votes; it is made if it is not there.
+    /// Directory of the votes, created if missing.
     #[arg(long, env = "DATA_DIR", value_name = "DIR", default_value = "voting-data")]
     pub data_dir: PathBuf,
 
     /// Title of the page.
-    #[arg(long, env = "TITLE", value_name = "TEXT", default_value = "Azure Voting App")]
+    #[arg(long, env = "TITLE", value_name = "TEXT", default_value = DEFAULT_TITLE)]
     pub title: String,
 
-    /// Form of the log; RUST_LOG sets its level.
+    /// Format of the log; RUST_LOG sets its level.
     #[arg(long, env = "LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
     pub log_format: LogFormat,
 
-    /// What is voted for.
+    /// The choices of the poll.
     #[command(flatten)]
     pub poll: PollArgs,
 }
 
 impl Cli {
-    /// The step that runs.
+    /// The step to run.
     ///
     /// # Errors
-    /// [`InvalidSetting`]: there is no such step, or it has no lock.
+    /// [`InvalidSetting`]: an unknown step, or `--locked` with another step than 2.
     pub fn step(&self) -> Result<Step, InvalidSetting> {
         match (self.step, self.locked) {
             (1, false) => Ok(Step::Deploy),
             (2, locked) => Ok(Step::Update { locked }),
             (3, false) => Ok(Step::Canary),
             (4, false) => Ok(Step::Finalize),
-            (1 | 3 | 4, true) => Err(InvalidSetting::of("--locked", "", "goes with step 2 only")),
+            (step @ (1 | 3 | 4), true) => {
+                Err(InvalidSetting::of("STEP", &step.to_string(), "conflicts with --locked; allowed: 2"))
+            }
             (step, _) => {
                 Err(InvalidSetting::of("STEP", &step.to_string(), "is not a step; allowed: 1, 2, 3, 4"))
             }

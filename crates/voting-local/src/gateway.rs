@@ -1,4 +1,4 @@
-//! What the mesh does in the cluster: picks the release that answers a request.
+//! The stand-in for the mesh: selects the release that serves a request.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,31 +9,31 @@ use axum::response::{IntoResponse, Response};
 use tower::ServiceExt as _;
 use voting_http::feature_flag;
 
-/// How requests are routed.
+/// The routing of requests.
 #[derive(Clone)]
 pub enum Routing {
-    /// All to one release.
+    /// Everything to one release.
     One(Router),
-    /// By the cookie of the feature flag.
+    /// By the feature-flag cookie.
     ByFlag {
-        /// For browsers that have not set it.
+        /// Browsers without the flag.
         off: Router,
-        /// For those that have.
+        /// Browsers with the flag.
         on: Router,
     },
-    /// To each in turn, as a Kubernetes service without routing rules does.
-    InTurn(Vec<Router>),
+    /// To each in turn, much as a Kubernetes service without routing rules does.
+    RoundRobin(Vec<Router>),
 }
 
 #[derive(Clone)]
 struct Gateway {
     routing: Arc<Routing>,
-    turn: Arc<AtomicUsize>,
+    next: Arc<AtomicUsize>,
 }
 
-/// Everything that comes in, answered by the release that the routing picks.
+/// A router that forwards every request by this routing.
 pub fn gateway(routing: Routing) -> Router {
-    let gateway = Gateway { routing: Arc::new(routing), turn: Arc::default() };
+    let gateway = Gateway { routing: Arc::new(routing), next: Arc::default() };
     Router::new().fallback(route).with_state(gateway)
 }
 
@@ -47,7 +47,9 @@ async fn route(State(gateway): State<Gateway>, request: Request) -> Response {
                 off
             }
         }
-        Routing::InTurn(targets) => &targets[gateway.turn.fetch_add(1, Ordering::Relaxed) % targets.len()],
+        Routing::RoundRobin(targets) => {
+            &targets[gateway.next.fetch_add(1, Ordering::Relaxed) % targets.len()]
+        }
     };
     target.clone().oneshot(request).await.into_response()
 }

@@ -1,53 +1,28 @@
-//! `GET /assets/VERSION/NAME`: the page's own files, compressed when the program was built. The version is made from
-//! the content, so a browser may keep a file for ever, and both releases serve each the other's.
+//! `GET /assets/VERSION/NAME`: the page's own files. The version is derived from the content, so browsers may keep
+//! a file forever.
 
-use std::sync::LazyLock;
-
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use axum::http::{HeaderMap, header};
-use axum::response::{IntoResponse, Response};
-use rust_embed_for_web::{EmbedableFile as _, EmbeddedFile, RustEmbed};
+use axum::response::{IntoResponse as _, Response};
+use rust_embed_for_web::{EmbedableFile as _, EmbeddedFile};
 
-use crate::App;
+use crate::assets;
 use crate::error::AppError;
 
-#[derive(RustEmbed)]
-#[folder = "assets/"]
-struct Assets;
-
-/// Where the style sheet is served.
-pub static STYLE_URL: LazyLock<String> = LazyLock::new(|| url("voting.css"));
-/// Where the icon is served.
-pub static ICON_URL: LazyLock<String> = LazyLock::new(|| url("icon.svg"));
-/// Where the script is served that shows the votes live.
-pub static SCRIPT_URL: LazyLock<String> = LazyLock::new(|| url("voting.js"));
-
-/// Where a file of the page is served; empty if there is none of this name.
-fn url(name: &str) -> String {
-    Assets::get(name).map(|file| format!("/assets/{}/{name}", version(&file))).unwrap_or_default()
-}
-
-/// The start of the content's SHA-256: of its base 85 the characters that a URL may hold.
-fn version(file: &EmbeddedFile) -> String {
-    file.hash().chars().filter(char::is_ascii_alphanumeric).take(16).collect()
-}
-
-/// A file. One of another version than this is found too, so that a page that was served by an older or newer pod
-/// is not left without its style; it is not kept then.
+/// Serves a file whatever its version, so that a page of an older or newer pod is not left without its style. Only the
+/// requested version may be cached.
 pub(super) async fn serve(
-    State(app): State<App>,
-    Path((asked, name)): Path<(String, String)>,
+    Path((requested, name)): Path<(String, String)>,
     headers: HeaderMap,
-) -> Response {
-    let Some(file) = Assets::get(&name) else {
-        return AppError::NotFound.into_page(&app);
-    };
+) -> Result<Response, AppError> {
+    let file = assets::get(&name).ok_or(AppError::NotFound)?;
     let content_type = match name.rsplit('.').next() {
         Some("css") => "text/css; charset=utf-8",
         Some("svg") => "image/svg+xml",
         _ => "text/javascript; charset=utf-8",
     };
-    let cache = if asked == version(&file) { "public, max-age=31536000, immutable" } else { "no-store" };
+    let cache =
+        if requested == assets::version(&file) { "public, max-age=31536000, immutable" } else { "no-store" };
     let (coding, data) = best_coding(&file, &headers);
     let mut response = (
         [
@@ -61,10 +36,10 @@ pub(super) async fn serve(
     if let Some(coding) = coding {
         response.headers_mut().insert(header::CONTENT_ENCODING, header::HeaderValue::from_static(coding));
     }
-    response
+    Ok(response)
 }
 
-/// The smallest form of a file that the client takes.
+/// The most compressed form of a file that the client accepts.
 fn best_coding(file: &EmbeddedFile, headers: &HeaderMap) -> (Option<&'static str>, &'static [u8]) {
     for (coding, data) in [("br", file.data_br()), ("gzip", file.data_gzip())] {
         if let Some(data) = data
@@ -76,7 +51,7 @@ fn best_coding(file: &EmbeddedFile, headers: &HeaderMap) -> (Option<&'static str
     (None, file.data())
 }
 
-/// Whether a request names this content coding and does not refuse it with `q=0`.
+/// Whether a request accepts this content coding: named, and not excluded by `q=0`.
 fn accepts(headers: &HeaderMap, coding: &str) -> bool {
     headers
         .get_all(header::ACCEPT_ENCODING)
@@ -97,17 +72,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_file_that_the_page_names_is_there() {
-        for (url, end) in [(&STYLE_URL, "/voting.css"), (&ICON_URL, "/icon.svg"), (&SCRIPT_URL, "/voting.js")]
-        {
-            let version = url.strip_prefix("/assets/").and_then(|url| url.strip_suffix(end));
-            assert_eq!(version.map(str::len), Some(16), "{}", **url);
-        }
-    }
-
-    #[test]
-    fn a_client_gets_the_smallest_form_that_it_takes() {
-        let file = Assets::get("voting.css").unwrap();
+    fn a_client_gets_the_most_compressed_form_that_it_accepts() {
+        let file = assets::get("voting.css").unwrap();
         for (accepted, coding) in [
             ("gzip, deflate, br, zstd", Some("br")),
             ("gzip;q=1.0, br;q=0.5", Some("br")),

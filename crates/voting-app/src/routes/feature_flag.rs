@@ -1,22 +1,11 @@
-//! `POST /featureflag/set` and `/featureflag/clear`: the cookie that takes this browser to the newer release.
+//! `POST /featureflag/set` and `/featureflag/clear`: the toggle of the feature flag.
 
-use std::sync::LazyLock;
-
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use axum::http::HeaderMap;
-use axum::response::{IntoResponse, Redirect, Response};
+use axum::response::{IntoResponse as _, Redirect, Response};
 
-use crate::App;
-use crate::cookie::SetCookie;
 use crate::error::AppError;
-
-const COOKIE: &str = "featureflag";
-
-/// For how long the flag stays on after the last page view.
-pub const MINUTES: i64 = 15;
-
-static ON: LazyLock<SetCookie> = LazyLock::new(|| SetCookie::new(COOKIE, "on", MINUTES * 60));
-static OFF: LazyLock<SetCookie> = LazyLock::new(|| SetCookie::new(COOKIE, "", 0));
+use crate::feature_flag;
 
 /// Sets or clears the flag, then redirects to the page.
 #[utoipa::path(
@@ -26,30 +15,21 @@ static OFF: LazyLock<SetCookie> = LazyLock::new(|| SetCookie::new(COOKIE, "", 0)
     responses(
         (
             status = SEE_OTHER,
-            description = "Done; the page comes next.",
+            description = "The flag is set or cleared.",
             headers(
                 ("location" = String, description = "The page."),
-                ("set-cookie" = String, description = "`featureflag=on` for 15 minutes, or its end."),
+                ("set-cookie" = String, description = "`featureflag=on` for 15 minutes, or an expired cookie."),
             ),
         ),
-        (status = NOT_FOUND, description = "No such action.", content_type = "text/html", body = String),
+        (status = NOT_FOUND, description = "Unknown action.", content_type = "text/html", body = String),
     ),
 )]
-pub(super) async fn change(
-    State(app): State<App>,
-    Path(action): Path<String>,
-    headers: HeaderMap,
-) -> Response {
+pub(super) async fn change(Path(action): Path<String>, headers: HeaderMap) -> Result<Response, AppError> {
     let mut response = Redirect::to("/").into_response();
     match action.as_str() {
-        "set" => refresh(&headers, &mut response),
-        "clear" => OFF.set(&mut response, &headers),
-        _ => return AppError::UnknownFlagAction.into_page(&app),
+        "set" => feature_flag::set(&mut response, &headers),
+        "clear" => feature_flag::clear(&mut response, &headers),
+        _ => return Err(AppError::UnknownFlagAction),
     }
-    response
-}
-
-/// Sets the flag, or lets that of a browser that uses it live on.
-pub(super) fn refresh(headers: &HeaderMap, response: &mut Response) {
-    ON.set(response, headers);
+    Ok(response)
 }

@@ -1,0 +1,79 @@
+//! The state that the routes share.
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use prometheus_client::registry::Registry;
+use voting_core::Choices;
+use voting_core::release::{AppRelease, Released as _};
+use voting_http::lifecycle::Lifecycle;
+use voting_http::observe::RequestObserver;
+use voting_storage::{StoreMetrics, StoreUrl, Timeouts, VoteStore, open_with};
+
+use crate::analytics::{AnalyticsClient, AnalyticsUrl};
+use crate::cli::PageArgs;
+use crate::live::LiveResults;
+use crate::metrics::AppMetrics;
+
+/// The state of the service; clones share it.
+#[derive(Clone)]
+pub struct App(Arc<AppState>);
+
+/// The fields of an [`App`].
+pub struct AppState {
+    pub(crate) release: &'static AppRelease,
+    pub(crate) choices: Choices,
+    pub(crate) page: PageArgs,
+    /// The store that votes are cast to.
+    pub store: Arc<dyn VoteStore>,
+    pub(crate) analytics: AnalyticsClient,
+    pub(crate) live: LiveResults,
+    pub(crate) lifecycle: Lifecycle,
+    pub(crate) metrics: AppMetrics,
+    pub(crate) observer: RequestObserver,
+}
+
+impl Deref for App {
+    type Target = AppState;
+
+    fn deref(&self) -> &AppState {
+        &self.0
+    }
+}
+
+impl App {
+    /// Opens a release on the store and the voting-analytics at these URLs, with the registry of its metrics. Must be
+    /// called on a Tokio runtime.
+    ///
+    /// # Errors
+    /// The store's driver rejects the URL, or the HTTP client can't be created.
+    pub fn open(
+        release: &'static AppRelease,
+        choices: Choices,
+        page: PageArgs,
+        store: &StoreUrl,
+        analytics: AnalyticsUrl,
+        lifecycle: Lifecycle,
+    ) -> anyhow::Result<(Self, Registry)> {
+        let (observer, mut registry) = RequestObserver::register(AppRelease::COMPONENT, release.version);
+        let metrics = AppMetrics::register(&choices, &mut registry);
+        let store_metrics = StoreMetrics::register(&mut registry);
+
+        let store = open_with(store, &choices, Timeouts::default(), store_metrics)
+            .with_context(|| store.to_string())?;
+        let analytics = AnalyticsClient::new(analytics, metrics.analytics.clone())?;
+        let app = Self(Arc::new(AppState {
+            release,
+            choices,
+            page,
+            store,
+            live: LiveResults::start(analytics.clone()),
+            analytics,
+            lifecycle,
+            metrics,
+            observer,
+        }));
+        Ok((app, registry))
+    }
+}

@@ -1,0 +1,27 @@
+//! The feature-flag cookie, which moves a browser to the newer release.
+
+use std::sync::LazyLock;
+
+use axum::http::HeaderMap;
+use axum::response::Response;
+pub use voting_http::feature_flag::is_on;
+
+use crate::cookie::SetCookie;
+
+const COOKIE: &str = "featureflag";
+
+/// How long the flag stays on after the last page view.
+pub const MINUTES: i64 = 15;
+
+static ON: LazyLock<SetCookie> = LazyLock::new(|| SetCookie::new(COOKIE, "on", MINUTES * 60));
+static OFF: LazyLock<SetCookie> = LazyLock::new(|| SetCookie::new(COOKIE, "", 0));
+
+/// Turns the flag on, or extends it, in the response to a request with these headers.
+pub fn set(response: &mut Response, headers: &HeaderMap) {
+    ON.set(response, headers);
+}
+
+/// Turns the flag off in the response to a request with these headers.
+pub fn clear(response: &mut Response, headers: &HeaderMap) {
+    OFF.set(response, headers);
+}

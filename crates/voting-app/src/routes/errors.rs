@@ -1,0 +1,32 @@
+//! The page of an error that a route, a fallback or a layer returned.
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::Response;
+
+use crate::app::App;
+use crate::error::AppError;
+use crate::outcome::{OUTCOME, Outcome};
+use crate::page::{ErrorPage, render as render_page};
+
+/// Renders, logs and counts the error attached to a response; other responses pass unchanged.
+pub(super) fn render(app: &App, mut response: Response) -> Response {
+    let Some(error) = AppError::take_from(&mut response) else { return response };
+    error.log();
+    let view = error.describe(&app.choices);
+    if view.outcome == Some(Outcome::Invalid) {
+        app.metrics.count_invalid();
+    }
+
+    let mut page = render_page(&ErrorPage { app, error: &view });
+    if page.status().is_success() {
+        *page.status_mut() = view.status;
+    }
+    let headers = page.headers_mut();
+    if let Some(outcome) = view.outcome {
+        headers.insert(OUTCOME, HeaderValue::from_static(outcome.header()));
+    }
+    if view.status == StatusCode::SERVICE_UNAVAILABLE {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    page
+}

@@ -1,0 +1,109 @@
+//! The services of a step, and the files of their votes.
+
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use axum::Router;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use voting_analytics::Analytics;
+use voting_app::App;
+use voting_app::cli::PageArgs;
+use voting_core::Choices;
+use voting_core::release::{AnalyticsRelease, AppRelease, Release};
+use voting_http::lifecycle::{Lifecycle, ShutdownTimeouts};
+use voting_http::server::{ClientTimeouts, serve};
+use voting_storage::transfer::transfer;
+use voting_storage::{StoreUrl, open};
+
+use crate::gateway::{Routing, gateway};
+use crate::step::Step;
+
+/// Without a wait: no load balancer has to notice the shutdown first.
+pub const SHUTDOWN: ShutdownTimeouts =
+    ShutdownTimeouts { wait: Duration::ZERO, deadline: Duration::from_secs(5) };
+
+/// The services of a step.
+pub struct Environment {
+    poll: Choices,
+    title: String,
+    data_dir: PathBuf,
+    lifecycle: Lifecycle,
+    tasks: JoinSet<()>,
+}
+
+impl Environment {
+    /// An environment without services.
+    pub fn new(poll: Choices, title: String, data_dir: PathBuf, lifecycle: Lifecycle) -> Self {
+        Self { poll, title, data_dir, lifecycle, tasks: JoinSet::new() }
+    }
+
+    /// Starts the services of a step, and returns the gateway to them.
+    pub async fn build(&mut self, step: Step) -> anyhow::Result<Router> {
+        Ok(gateway(match step {
+            Step::Deploy => Routing::One(self.app("1.0", &["1.0"], false).await?),
+            Step::Update { locked: false } => Routing::One(self.app("1.0", &["1.0", "1.1"], false).await?),
+            Step::Update { locked: true } => Routing::One(self.app("1.0", &["1.1"], false).await?),
+            Step::Canary => Routing::ByFlag {
+                off: self.app("1.0", &["1.1"], true).await?,
+                on: self.app("2.0", &["2.0"], true).await?,
+            },
+            Step::Finalize => {
+                self.transfer_votes().await?;
+                Routing::One(self.app("2.0", &["2.0"], false).await?)
+            }
+        }))
+    }
+
+    /// Waits for the services to stop, after the lifecycle has closed.
+    pub async fn finish(self) {
+        self.tasks.join_all().await;
+    }
+
+    /// Starts a release of the app that calls these releases of the analytics in turn.
+    async fn app(&mut self, app: &str, analytics: &[&str], has_toggle: bool) -> anyhow::Result<Router> {
+        let release: Release<AppRelease> = app.parse()?;
+        let mut upstreams = Vec::new();
+        for version in analytics {
+            let release: Release<AnalyticsRelease> = version.parse()?;
+            let url = self.store_url(release.0.storage.version)?;
+            let (analytics, _) = Analytics::open(release.0, self.poll.clone(), &url)?;
+            upstreams.push(voting_analytics::routes::routes(analytics));
+        }
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let analytics_url = format!("http://{}", listener.local_addr()?).parse()?;
+        let lifecycle = self.lifecycle.clone();
+        self.tasks.spawn(async move {
+            let routes = gateway(Routing::RoundRobin(upstreams));
+            serve(listener, routes, &lifecycle, SHUTDOWN.deadline, ClientTimeouts::default()).await;
+        });
+        let page = PageArgs { title: self.title.clone(), featureflag: has_toggle, ..PageArgs::default() };
+        let url = self.store_url(release.0.storage.version)?;
+        let (app, _) =
+            App::open(release.0, self.poll.clone(), page, &url, analytics_url, self.lifecycle.clone())?;
+        // Fail here rather than at the first vote.
+        app.store.ping().await.with_context(|| url.to_string())?;
+        Ok(voting_app::routes::routes(app))
+    }
+
+    /// The file that stands in for a release of the storage.
+    fn store_url(&self, storage: &str) -> anyhow::Result<StoreUrl> {
+        let path = self.data_dir.join(format!("voting-storage-{storage}.db"));
+        let Some(path) = path.to_str() else {
+            bail!("DATA_DIR: {} is not UTF-8; allowed: UTF-8", path.display())
+        };
+        // Delimiters in a URL.
+        let path = path.replace('%', "%25").replace('?', "%3f").replace('#', "%23");
+        Ok(format!("sqlite:{path}").parse()?)
+    }
+
+    /// Transfers the votes of 1.0 to 2.0, as the tutorial's last step does.
+    async fn transfer_votes(&self) -> anyhow::Result<()> {
+        let from = open(&self.store_url("1.0")?, &self.poll)?;
+        let to = open(&self.store_url("2.0")?, &self.poll)?;
+        transfer(from.as_ref(), to.as_ref()).await.context("the votes of 1.0 can't be transferred")?;
+        Ok(())
+    }
+}
