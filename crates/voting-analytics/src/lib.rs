@@ -15,10 +15,12 @@ use anyhow::Context as _;
 use prometheus_client::registry::Registry;
 use voting_core::Choices;
 use voting_core::release::{AnalyticsRelease, Released as _};
+use voting_http::admin::AdminPort;
 use voting_http::check::{Command, check};
 use voting_http::lifecycle::Lifecycle;
 use voting_http::observe::RequestObserver;
 use voting_http::program::Program;
+use voting_http::telemetry::{self, DEFAULT_LOG};
 use voting_storage::{StoreMetrics, StoreUrl, Timeouts, VoteStore, open_with};
 
 use crate::cli::{Cli, READ_TIMEOUT};
@@ -64,16 +66,15 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         return check(&cli.serve).await;
     }
     let release = cli.release.0;
+    let _telemetry =
+        telemetry::start(AnalyticsRelease::COMPONENT, release.version, cli.serve.log_format, DEFAULT_LOG)?;
     let url = cli.store.url(release.storage.kind)?;
     let (analytics, registry) = Analytics::open(release, cli.poll.choices()?, &url)?;
     let program = Program {
         name: AnalyticsRelease::COMPONENT,
         release: release.version,
-        store: analytics.store.clone(),
-        choices: analytics.choices.clone(),
-        registry,
+        admin: AdminPort::new(analytics.store.clone(), &analytics.choices, registry, routes::api()),
         lifecycle: Lifecycle::new(),
-        api: routes::api(),
         routes: routes::routes(analytics),
     };
     program.run(&cli.serve).await

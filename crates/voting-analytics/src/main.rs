@@ -1,4 +1,4 @@
-//! `voting-analytics`, the program.
+//! The program `voting-analytics`.
 
 use std::process::ExitCode;
 
@@ -7,9 +7,5 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let done = match voting_config::parse() {
-        Ok(cli) => voting_analytics::run(cli).await,
-        Err(error) => Err(error.into()),
-    };
-    voting_http::program::exit_code("voting-analytics", done)
+    voting_http::program::main("voting-analytics", voting_analytics::run).await
 }

@@ -9,8 +9,8 @@ use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use voting_core::Choice;
-use voting_http::common::CommonLayer;
 use voting_http::headers::{VOTING_PATH, voting_path};
+use voting_http::layer::CommonLayer;
 
 use crate::Analytics;
 use crate::contract::{CategoryResult, Problem, Results};

@@ -3,7 +3,7 @@
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use voting_core::{Ballot, Choice};
-use voting_http::common::MAX_COOKIE_BYTES;
+use voting_http::layer::MAX_COOKIE_BYTES;
 use voting_http::server::MAX_BODY_BYTES;
 use voting_storage::StoreError;
 

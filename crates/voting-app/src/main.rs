@@ -1,4 +1,4 @@
-//! `voting-app`, the program.
+//! The program `voting-app`.
 
 use std::process::ExitCode;
 
@@ -7,9 +7,5 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let done = match voting_config::parse() {
-        Ok(cli) => voting_app::run(cli).await,
-        Err(error) => Err(error.into()),
-    };
-    voting_http::program::exit_code("voting-app", done)
+    voting_http::program::main("voting-app", voting_app::run).await
 }

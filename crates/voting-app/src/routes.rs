@@ -15,8 +15,8 @@ use utoipa::OpenApi as _;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use voting_http::common::{CommonLayer, has_too_many_cookies};
 use voting_http::headers::{VOTING_PATH, voting_path};
+use voting_http::layer::{CommonLayer, has_too_many_cookies};
 
 use crate::App;
 use crate::error::AppError;

@@ -40,13 +40,13 @@ const SHUTDOWN: ShutdownTimeouts =
 /// # Errors
 /// One line: a setting, the port or the data directory can't be used.
 pub async fn run(cli: Cli) -> anyhow::Result<()> {
+    let _telemetry = telemetry::start("voting-local", env!("CARGO_PKG_VERSION"), cli.log_format, QUIET_LOG)?;
     allow_many_connections();
     let step = cli.step()?;
     let poll = cli.poll.choices()?;
     prepare_directory(&cli.data_dir)?;
     let address = SocketAddr::new(cli.listen_address, cli.port);
     let listener = listen(address).await?;
-    let telemetry = telemetry::start("voting-local", env!("CARGO_PKG_VERSION"), cli.log_format, QUIET_LOG)?;
 
     let lifecycle = Lifecycle::new();
     lifecycle.close_on_signals(SHUTDOWN)?;
@@ -58,7 +58,6 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
 
     serve(listener, routes, &environment.lifecycle, SHUTDOWN.deadline, ClientTimeouts::default()).await;
     environment.tasks.join_all().await;
-    telemetry.finish();
     Ok(())
 }
 
