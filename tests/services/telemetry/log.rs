@@ -2,6 +2,8 @@
 
 use std::io::{PipeReader, Read as _};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -158,8 +160,8 @@ async fn a_log_that_nobody_reads_delays_nothing_and_its_dropped_lines_are_counte
     }
 }
 
-/// Reads a pipe to its end, 10 MB per second at most: writers find the pipe full.
-fn read_slowly(mut pipe: PipeReader) -> String {
+/// Reads a pipe to its end: while `is_slow`, 2 MB per second at most, so that writers find it full.
+fn read_slowly(mut pipe: PipeReader, is_slow: &AtomicBool) -> String {
     let (mut log, mut part) = (Vec::new(), [0; 3000]);
     loop {
         let length = pipe.read(&mut part).unwrap();
@@ -167,7 +169,9 @@ fn read_slowly(mut pipe: PipeReader) -> String {
             return String::from_utf8(log).unwrap();
         }
         log.extend_from_slice(&part[..length]);
-        std::thread::sleep(Duration::from_micros(300));
+        if is_slow.load(Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_micros(1500));
+        }
     }
 }
 
@@ -175,10 +179,15 @@ fn read_slowly(mut pipe: PipeReader) -> String {
 async fn long_lines_of_concurrent_requests_are_not_torn() {
     let settings = [("STORAGE_URL", "redis://127.0.0.1:1"), ("SHUTDOWN_WAIT", "0")];
     let (app, pipe) = Service::start_piped("voting-app", &settings).await;
-    let reader = std::thread::spawn(move || read_slowly(pipe));
+    let is_slow = Arc::new(AtomicBool::new(true));
+    let reader = std::thread::spawn({
+        let is_slow = is_slow.clone();
+        move || read_slowly(pipe, &is_slow)
+    });
     let visitor = Visitor::new(app.url(""));
     let long = format!("/{}", "a".repeat(10_000));
     tokio::join!(load(&visitor, &long, 400), load(&visitor, "/short", 800));
+    is_slow.store(false, Ordering::Relaxed);
     terminate(app).await;
 
     let requests = requests(parse(&reader.join().unwrap()));
