@@ -46,12 +46,12 @@ async fn check_fails_in_one_line_and_in_time() {
         let any_port = run(program, &["--admin-port", "0", "check"], &[]).await;
 
         for (ended, line) in [
-            (frozen, format!("the admin port {admin}: no answer within 2 seconds")),
+            (frozen, format!("the admin port {admin}: no response within 2 seconds")),
             (leaving, format!("the admin port {admin}: 503 Service Unavailable: [-]shutdown failed")),
             (absent, format!("the admin port 127.0.0.1:{port}: Connection refused (os error 111)")),
             (
                 any_port,
-                "ADMIN_PORT: \"0\" leaves the port open, so check can't know it; allowed: a number from 1 to 65535"
+                "ADMIN_PORT: \"0\" selects a free port, which check can't know; allowed: a number from 1 to 65535"
                     .to_owned(),
             ),
         ] {

@@ -1,6 +1,7 @@
 //! Programs as child processes that end with the test.
 
 use std::fs::OpenOptions;
+use std::io::PipeReader;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -100,19 +101,32 @@ impl Service {
         let settings =
             settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let log = log.map(Path::to_owned);
-        Self::spawn(name.to_owned(), settings, log, at(free_port()), at(free_port())).await
+        let stdout = stdout(log.as_deref());
+        Self::spawn(name.to_owned(), settings, log, stdout, at(free_port()), at(free_port())).await
+    }
+
+    /// [`Service::start`] with the standard output in a pipe; returns its reading end.
+    pub async fn start_piped(name: &str, settings: &[(&str, &str)]) -> (Self, PipeReader) {
+        let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        let settings =
+            settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let (reader, writer) = std::io::pipe().unwrap();
+        let (address, admin) = (at(free_port()), at(free_port()));
+        (Self::spawn(name.to_owned(), settings, None, writer.into(), address, admin).await, reader)
     }
 
     /// Starts it again where it was; it must have ended.
     pub async fn restart(&mut self) {
         let (name, settings, log) = (self.name.clone(), self.settings.clone(), self.log.clone());
-        *self = Self::spawn(name, settings, log, self.address, self.admin).await;
+        let stdout = stdout(log.as_deref());
+        *self = Self::spawn(name, settings, log, stdout, self.address, self.admin).await;
     }
 
     async fn spawn(
         name: String,
         settings: Vec<(String, String)>,
         log: Option<PathBuf>,
+        stdout: Stdio,
         address: SocketAddr,
         admin: SocketAddr,
     ) -> Self {
@@ -120,9 +134,9 @@ impl Service {
         command.envs(settings.iter().map(|(name, value)| (name, value)));
         command.env("PORT", address.port().to_string()).env("ADMIN_PORT", admin.port().to_string());
         command.env("LISTEN_ADDRESS", "127.0.0.1");
-        let output = |path| OpenOptions::new().create(true).append(true).open(path).unwrap().into();
-        command.stdout(log.as_ref().map_or_else(Stdio::null, output));
-        let mut child = command.spawn().unwrap();
+        let mut child = command.stdout(stdout).spawn().unwrap();
+        // The command holds the writing end of a pipe, whose reader would otherwise see no end.
+        drop(command);
         for _ in 0..500 {
             if tokio::net::TcpStream::connect(admin).await.is_ok() {
                 return Self { name, settings, log, child, address, admin };
@@ -159,6 +173,12 @@ impl Service {
     pub async fn wait(&mut self) -> ExitStatus {
         self.child.wait().await.unwrap()
     }
+}
+
+/// The standard output of a service: appended to this file, else discarded.
+fn stdout(log: Option<&Path>) -> Stdio {
+    let append = |path: &Path| OpenOptions::new().create(true).append(true).open(path).unwrap().into();
+    log.map_or_else(Stdio::null, append)
 }
 
 /// A program without any setting of the surrounding environment.

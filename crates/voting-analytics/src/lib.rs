@@ -13,9 +13,11 @@ pub mod routes;
 mod summary;
 
 use voting_core::release::{AnalyticsRelease, Released as _};
+use voting_http::admin::AdminPort;
 use voting_http::check::{Command, check};
 use voting_http::lifecycle::Lifecycle;
 use voting_http::program::Program;
+use voting_http::telemetry::{self, DEFAULT_LOG};
 
 pub use crate::analytics::Analytics;
 use crate::cli::Cli;
@@ -29,16 +31,15 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         return check(&cli.serve).await;
     }
     let release = cli.release.0;
+    let _telemetry =
+        telemetry::start(AnalyticsRelease::COMPONENT, release.version, cli.serve.log_format, DEFAULT_LOG)?;
     let url = cli.store.url(release.storage.kind)?;
     let (analytics, registry) = Analytics::open(release, cli.poll.choices()?, &url)?;
     let program = Program {
         name: AnalyticsRelease::COMPONENT,
         release: release.version,
-        store: analytics.store.clone(),
-        choices: analytics.choices.clone(),
-        registry,
+        admin: AdminPort::new(analytics.store.clone(), &analytics.choices, registry, routes::api()),
         lifecycle: Lifecycle::new(),
-        api: routes::api(),
         routes: routes::routes(analytics),
     };
     program.run(&cli.serve).await

@@ -9,7 +9,7 @@ use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use voting_core::Choice;
-use voting_http::common::CommonLayer;
+use voting_http::layer::CommonLayer;
 use voting_http::serving_path::ServingPath;
 
 use crate::analytics::Analytics;

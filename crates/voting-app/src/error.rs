@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use voting_core::{Ballot, Choice, Choices};
-use voting_http::common::MAX_COOKIE_BYTES;
+use voting_http::layer::MAX_COOKIE_BYTES;
 use voting_storage::StoreError;
 
 use crate::form::InvalidForm;

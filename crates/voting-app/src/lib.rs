@@ -25,9 +25,11 @@ mod page;
 pub mod routes;
 
 use voting_core::release::{AppRelease, Released as _};
+use voting_http::admin::AdminPort;
 use voting_http::check::{Command, check};
 use voting_http::lifecycle::Lifecycle;
 use voting_http::program::Program;
+use voting_http::telemetry::{self, DEFAULT_LOG};
 
 pub use crate::analytics::{AnalyticsUrl, InvalidAnalyticsUrl};
 pub use crate::app::{App, AppState};
@@ -42,6 +44,8 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         return check(&cli.serve).await;
     }
     let release = cli.release.0;
+    let _telemetry =
+        telemetry::start(AppRelease::COMPONENT, release.version, cli.serve.log_format, DEFAULT_LOG)?;
     let url = cli.store.url(release.storage.kind)?;
     let analytics = cli.analytics_url()?;
     let lifecycle = Lifecycle::new();
@@ -50,11 +54,8 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
     let program = Program {
         name: AppRelease::COMPONENT,
         release: release.version,
-        store: app.store.clone(),
-        choices: app.choices.clone(),
-        registry,
+        admin: AdminPort::new(app.store.clone(), &app.choices, registry, routes::api()),
         lifecycle,
-        api: routes::api(),
         routes: routes::routes(app),
     };
     program.run(&cli.serve).await

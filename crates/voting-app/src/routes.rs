@@ -17,7 +17,7 @@ use utoipa::OpenApi as _;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use voting_http::common::{CommonLayer, has_too_many_cookies};
+use voting_http::layer::{CommonLayer, has_too_many_cookies};
 use voting_http::serving_path::ServingPath;
 
 use crate::app::App;

@@ -1,9 +1,10 @@
-//! The port for the operator, which is never routed to the outside.
+//! The operator's port, which is never exposed publicly.
 //!
-//! `GET /livez` answers 200 while the process serves. `GET /readyz` answers 200, or 503 while the service drains or
-//! its store is away; `?exclude=store` leaves the store out: a page that says that votes can't be taken is better
-//! than no page, so that is what a readiness probe should ask. `GET /metrics` has the numbers, and
-//! `GET /openapi.json` the description of the service's own port.
+//! - `GET /livez`: 200 while the process serves.
+//! - `GET /readyz`: 200, or 503 while the service drains or its store is unavailable. `?exclude=store` ignores the store;
+//!   readiness probes should use it, because a page that says that voting is unavailable beats no page.
+//! - `GET /metrics`: metrics in the OpenMetrics text format.
+//! - `GET /openapi.json`: the OpenAPI description of the public port.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,14 +16,49 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use prometheus_client::registry::Registry;
 use utoipa::openapi::OpenApi;
-use voting_core::Choices;
+use voting_core::{Choices, StoreKind};
 use voting_storage::{StoreError, VoteStore};
 
 use crate::lifecycle::Lifecycle;
 use crate::metrics::{TallyMetrics, text};
 
-/// How long the store may take to answer what the admin port asks.
+/// Shorter than the usual timeouts of probes and scrapes.
 const STORE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The state of the operator's port.
+pub struct AdminPort {
+    store: Arc<dyn VoteStore>,
+    registry: Registry,
+    tally: TallyMetrics,
+    api: OpenApi,
+}
+
+impl AdminPort {
+    /// A port that checks this store and shows its tally, the metrics of `registry`, and the description `api` of the
+    /// public port.
+    pub fn new(store: Arc<dyn VoteStore>, choices: &Choices, mut registry: Registry, api: OpenApi) -> Self {
+        let tally = TallyMetrics::register(choices, &mut registry);
+        Self { store, registry, tally, api }
+    }
+
+    pub(crate) fn store_kind(&self) -> StoreKind {
+        self.store.kind()
+    }
+
+    pub(crate) fn routes(self, lifecycle: Lifecycle) -> Router {
+        let Self { store, registry, tally, api } = self;
+        let api: Arc<str> = api.to_json().unwrap_or_default().into();
+        Router::new()
+            .route("/livez", get(|| async { "ok\n" }))
+            .route("/readyz", get(readyz))
+            .route("/metrics", get(metrics_text))
+            .route(
+                "/openapi.json",
+                get(async move || ([(header::CONTENT_TYPE, "application/json")], api.to_string())),
+            )
+            .with_state(Admin { lifecycle, store, registry: Arc::new(registry), tally })
+    }
+}
 
 #[derive(Clone)]
 struct Admin {
@@ -32,45 +68,23 @@ struct Admin {
     tally: TallyMetrics,
 }
 
-/// The routes of the admin port of a service on this store.
-pub fn routes(
-    lifecycle: Lifecycle,
-    store: Arc<dyn VoteStore>,
-    choices: &Choices,
-    mut registry: Registry,
-    api: &OpenApi,
-) -> Router {
-    let api: Arc<str> = api.to_json().unwrap_or_default().into();
-    let tally = TallyMetrics::register(choices, &mut registry);
-    Router::new()
-        .route("/livez", get(|| async { "ok\n" }))
-        .route("/readyz", get(readyz))
-        .route("/metrics", get(metrics_text))
-        .route(
-            "/openapi.json",
-            get(async move || ([(header::CONTENT_TYPE, "application/json")], api.to_string())),
-        )
-        .with_state(Admin { lifecycle, store, registry: Arc::new(registry), tally })
-}
-
 async fn readyz(State(admin): State<Admin>, RawQuery(query): RawQuery) -> impl IntoResponse {
-    let excluded = query.is_some_and(|query| query.split('&').any(|part| part == "exclude=store"));
-    let store_is_there = excluded || within(admin.store.ping()).await.is_some();
-    let lines = [("shutdown", !admin.lifecycle.is_draining()), ("store", store_is_there)];
+    let is_excluded = query.is_some_and(|query| query.split('&').any(|part| part == "exclude=store"));
+    let is_store_ok = is_excluded || within_timeout(admin.store.ping()).await.is_some();
+    let checks = [("shutdown", !admin.lifecycle.is_draining()), ("store", is_store_ok)];
     let status =
-        if lines.iter().all(|(_, ok)| *ok) { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        if checks.iter().all(|(_, ok)| *ok) { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let text =
-        lines.map(|(name, ok)| if ok { format!("[+]{name} ok\n") } else { format!("[-]{name} failed\n") });
+        checks.map(|(name, ok)| if ok { format!("[+]{name} ok\n") } else { format!("[-]{name} failed\n") });
     (status, text.concat())
 }
 
 async fn metrics_text(State(admin): State<Admin>) -> impl IntoResponse {
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    admin.tally.show(within(admin.store.tally()).await);
+    admin.tally.show(within_timeout(admin.store.tally()).await);
     ([(header::CONTENT_TYPE, content_type)], text(&admin.registry))
 }
 
-/// What the store answers, if it does in time.
-async fn within<T>(answer: impl Future<Output = Result<T, StoreError>>) -> Option<T> {
-    tokio::time::timeout(STORE_TIMEOUT, answer).await.ok()?.ok()
+async fn within_timeout<T>(call: impl Future<Output = Result<T, StoreError>>) -> Option<T> {
+    tokio::time::timeout(STORE_TIMEOUT, call).await.ok()?.ok()
 }

@@ -1,7 +1,7 @@
-//! The command `check` of a service: whether the one that runs here is ready.
+//! The subcommand `check` of a service, for the health check of a container whose image has neither a shell nor curl.
 //!
-//! For a container's health check: its image has neither a shell nor curl. It asks what a readiness probe asks,
-//! `/readyz?exclude=store`: a service whose store is away still serves, and restarting it would bring nothing back.
+//! It requests `/readyz?exclude=store`, as a readiness probe does: a service whose store is unavailable still serves, and
+//! restarting it would not help.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -17,49 +17,48 @@ use voting_config::InvalidSetting;
 
 use crate::config::ServeArgs;
 
-/// How long the service may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What a service does instead of serving.
+/// Subcommand to run instead of serving.
 #[derive(Subcommand, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// Exit with 0 if the service that runs here, with the same settings, is ready.
+    /// Exit with 0 if the service that runs on this host with the same settings is ready.
     Check,
 }
 
-/// Asks the admin port of these settings whether the service is ready.
+/// Requests the readiness of the service with these settings from its admin port.
 ///
 /// # Errors
-/// One line for the operator: it is not, or it does not answer within 2 seconds.
+/// One line for the operator: the service is not ready, or does not respond within 2 seconds.
 pub async fn check(settings: &ServeArgs) -> anyhow::Result<()> {
     let address = reachable(settings.admin_address());
     if address.port() == 0 {
-        let wrong = "leaves the port open, so check can't know it; allowed: a number from 1 to 65535";
-        return Err(InvalidSetting::of("ADMIN_PORT", "0", wrong).into());
+        let reason = "selects a free port, which check can't know; allowed: a number from 1 to 65535";
+        return Err(InvalidSetting::of("ADMIN_PORT", "0", reason).into());
     }
-    tokio::time::timeout(TIMEOUT, ask(address))
+    tokio::time::timeout(TIMEOUT, request_readiness(address))
         .await
-        .unwrap_or_else(|_| bail!("no answer within {} seconds", TIMEOUT.as_secs()))
+        .unwrap_or_else(|_| bail!("no response within {} seconds", TIMEOUT.as_secs()))
         .with_context(|| format!("the admin port {address}"))
 }
 
-async fn ask(address: SocketAddr) -> anyhow::Result<()> {
+async fn request_readiness(address: SocketAddr) -> anyhow::Result<()> {
     let stream = TcpStream::connect(address).await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection);
     let request = Request::get("/readyz?exclude=store").header(header::HOST, address.to_string());
-    let answer = sender.send_request(request.body(Body::empty())?).await?;
-    let status = answer.status();
+    let response = sender.send_request(request.body(Body::empty())?).await?;
+    let status = response.status();
     if status.is_success() {
         return Ok(());
     }
-    let reasons = to_bytes(Body::new(answer.into_body()), 4096).await?;
+    let reasons = to_bytes(Body::new(response.into_body()), 4096).await?;
     let failed: Vec<_> =
         reasons.split(|byte| *byte == b'\n').filter(|line| line.starts_with(b"[-]")).collect();
     bail!("{status}: {}", String::from_utf8_lossy(&failed.join(&b", "[..])))
 }
 
-/// Where a service that listens on this address can be reached from the same machine.
+/// The address by which a service that listens on this one is reachable from the same host.
 fn reachable(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),

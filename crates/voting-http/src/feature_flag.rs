@@ -1,12 +1,11 @@
-//! The cookie by which the mesh picks a release: `featureflag=on`.
+//! The cookie by which the mesh selects a release: `featureflag=on`.
 
 use axum::http::{HeaderMap, header};
 
-/// The rule as the mesh has it: RE2, matched against the whole `Cookie` header.
+/// The match of the mesh: an RE2 expression for the whole `Cookie` header.
 pub const COOKIE_REGEX: &str = r"(.*;\s*)?featureflag=on(\s*;.*)?";
 
-/// Whether the cookies of a request set the flag, by the rule of [`COOKIE_REGEX`]. Several `Cookie` headers are one,
-/// as they are for Envoy.
+/// Whether the cookies of a request match [`COOKIE_REGEX`]. Several `Cookie` headers count as one, as in Envoy.
 pub fn is_on(headers: &HeaderMap) -> bool {
     headers
         .get_all(header::COOKIE)
@@ -55,7 +54,7 @@ mod tests {
         fn the_code_and_the_regex_of_the_mesh_agree(
             parts in prop::collection::vec("(featureflag=on|featureflag=o|xfeatureflag=on|featureflag=onx|a=b| |;|; |[a-z=]{0,3})", 0..8)
         ) {
-            // The white space at the ends of a header's value is not part of it.
+            // White space around a header's value is not part of it.
             let cookies = parts.concat();
             let cookies = cookies.trim();
             let regex = Regex::new(&format!("^(?:{COOKIE_REGEX})$")).unwrap();

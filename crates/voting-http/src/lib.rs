@@ -1,25 +1,29 @@
-//! What the HTTP services share.
+//! The HTTP kit of the services.
 //!
-//! - [`config`]: the settings that every service has.
-//! - [`program`]: a service from its start to its exit code; [`check`]: whether one is ready.
-//! - [`server`]: serving connections, with limits, until the shutdown. [`common`]: what holds for every request.
-//! - [`lifecycle`]: ready, draining, gone; the signals that start the shutdown.
-//! - [`admin`]: the port for the operator: `/livez`, `/readyz`, `/metrics`.
-//! - [`metrics`]: what is counted and timed.
-//! - [`observe`]: every request counted, timed, logged, and part of a trace.
-//! - [`telemetry`]: the log, and the export of traces; [`trace`]: what carries a trace from call to call.
-//! - [`feature_flag`]: the cookie by which the mesh picks a release.
-//! - [`serving_path`]: the header `x-voting-path`, which names the releases that served a response.
+//! - [`program`]: a service from its start to its exit code; [`check`]: the subcommand of health checks.
+//! - [`config`]: settings of every service.
+//! - [`server`]: the accept loop, with timeouts and size limits; [`layer`]: the layer around all routes.
+//! - [`lifecycle`]: running, draining, closing; the signals that start the shutdown.
+//! - [`admin`]: the operator's port.
+//! - [`observe`]: metrics, log line and span of each request.
+//! - [`telemetry`]: log and trace export of a process; [`trace`]: trace context between services.
+//! - [`feature_flag`]: the cookie by which the mesh selects a release.
+//! - [`serving_path`]: the header that names the serving releases.
+//!
+//! Internal modules: `metrics` holds the HTTP metrics; `log` writes the log without blocking and `json_log` formats it;
+//! `otlp` exports traces.
 
 pub mod admin;
 pub mod check;
-pub mod common;
 pub mod config;
 pub mod feature_flag;
 mod json_log;
+pub mod layer;
 pub mod lifecycle;
-pub mod metrics;
+mod log;
+mod metrics;
 pub mod observe;
+mod otlp;
 pub mod program;
 pub mod server;
 pub mod serving_path;

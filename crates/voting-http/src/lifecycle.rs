@@ -1,4 +1,4 @@
-//! Ready, draining, gone: the states of a service that is asked to leave.
+//! The states of a service: running, draining, closing.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,20 +6,20 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// How long the phases of a shutdown may take.
+/// Durations of the phases of a shutdown.
 #[derive(Clone, Copy, Debug)]
 pub struct ShutdownTimeouts {
-    /// Not ready, but still accepting connections.
+    /// Draining: not ready, but still accepting connections.
     pub wait: Duration,
-    /// Finishing requests in flight.
+    /// Closing: finishing requests in flight.
     pub deadline: Duration,
 }
 
-/// The state of a service; clones share it.
+/// The state of a service, at first running; clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct Lifecycle(Arc<Tokens>);
 
-/// Shared, because a clone of a token takes a lock, and every request has a clone.
+/// Shared: cloning a token takes a lock, and every request clones the lifecycle.
 #[derive(Debug, Default)]
 struct Tokens {
     draining: CancellationToken,
@@ -27,31 +27,31 @@ struct Tokens {
 }
 
 impl Lifecycle {
-    /// A service that runs.
+    /// A running service.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Whether it was asked to leave: it is not ready any more.
+    /// Whether the shutdown has begun.
     pub fn is_draining(&self) -> bool {
         self.0.draining.is_cancelled()
     }
 
-    /// Until it takes no more connections and ends what has no end, such as streams of events.
+    /// Completes when the service stops accepting connections. Endless responses, such as event streams, end then.
     pub async fn closing(&self) {
         self.0.closing.cancelled().await;
     }
 
-    /// Leaves now: not ready and closing at once.
+    /// Closes at once, without draining.
     pub fn close(&self) {
         self.0.draining.cancel();
         self.0.closing.cancel();
     }
 
-    /// Leaves on SIGTERM (not ready, wait, close) or SIGINT (close at once).
+    /// Shuts down on SIGTERM (drain, then close) or SIGINT (close at once).
     ///
     /// # Errors
-    /// The signals can't be listened to.
+    /// The signal handlers can't be installed.
     pub fn close_on_signals(&self, shutdown: ShutdownTimeouts) -> std::io::Result<()> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
@@ -60,16 +60,16 @@ impl Lifecycle {
             tokio::select! {
                 _ = interrupt.recv() => {}
                 _ = terminate.recv() => {
-                    tracing::info!(wait = ?shutdown.wait, "Asked to leave: not ready from now on.");
+                    tracing::info!(wait = ?shutdown.wait, "SIGTERM received, draining");
                     lifecycle.0.draining.cancel();
-                    // Impatience is allowed: an interrupt ends the wait.
+                    // An interrupt cuts the wait short.
                     tokio::select! {
                         () = tokio::time::sleep(shutdown.wait) => {}
                         _ = interrupt.recv() => {}
                     }
                 }
             }
-            tracing::info!("Taking no more connections; finishing what is in flight.");
+            tracing::info!("closing, finishing requests in flight");
             lifecycle.close();
         });
         Ok(())

@@ -1,12 +1,15 @@
-//! What is counted and timed, in the conventions of Prometheus.
+//! Metrics by the conventions of Prometheus.
 //!
-//! Each part of a service has its numbers beside its code and registers them in one [`Registry`], whose constant
-//! labels `component` and `release` let releases be compared wherever they run.
+//! Each part of a service defines its metrics next to its code and registers them in one [`Registry`], whose constant
+//! labels `component` and `release` make releases comparable.
 
 use std::time::Duration;
 
-use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric as _};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
@@ -14,27 +17,43 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 use voting_core::{Choice, Choices, Tally};
 
-/// A registry for one release of a component, with its build information.
+use crate::log;
+
+/// A registry for one release of a component, with the metrics of the process.
 pub(crate) fn registry(component: &'static str, release: &'static str) -> Registry {
     let labels = [("component", component), ("release", release)];
     let mut registry =
         Registry::with_labels(labels.map(|(name, value)| (name.into(), value.into())).into_iter());
     let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
-    registry.register("voting_build", "The program that runs", build);
+    registry.register("voting_build", "Version of the program", build);
+    registry.register_collector(Box::new(LogMetrics));
     registry
 }
 
-/// The registry's numbers in the OpenMetrics text format.
+/// The registry's metrics in the OpenMetrics text format.
 pub(crate) fn text(registry: &Registry) -> String {
     let mut text = String::new();
-    // Writing to a string can't fail.
+    // Writing to a `String` never fails.
     let _ = encode(&mut text, registry);
     text
 }
 
-/// Requests by route and status; clones share the numbers.
+/// The log of the process, which all registries of the process show.
+#[derive(Debug)]
+struct LogMetrics;
+
+impl Collector for LogMetrics {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> std::fmt::Result {
+        let dropped = ConstCounter::new(log::dropped_lines());
+        let name = "voting_log_dropped_lines";
+        let help = "Log lines dropped because the log's reader did not keep up";
+        dropped.encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)
+    }
+}
+
+/// Requests by route and status; clones share the metrics.
 #[derive(Clone, Debug)]
-pub struct HttpMetrics {
+pub(crate) struct HttpMetrics {
     requests: Family<RequestLabels, Histogram>,
 }
 
@@ -46,27 +65,26 @@ struct RequestLabels {
 }
 
 impl HttpMetrics {
-    /// New numbers, readable in the registry.
     pub(crate) fn register(registry: &mut Registry) -> Self {
         let requests = Family::<RequestLabels, Histogram>::new_with_constructor(|| {
             Histogram::new([0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0])
         });
         registry.register_with_unit(
             "http_request_duration",
-            "Time from the head of a request to the head of its answer",
+            "Time from the header of a request to the header of its response",
             Unit::Seconds,
             requests.clone(),
         );
         Self { requests }
     }
 
-    pub(crate) fn observe(&self, method: &'static str, route: &str, status: u16, took: Duration) {
+    pub(crate) fn observe(&self, method: &'static str, route: &str, status: u16, duration: Duration) {
         let labels = RequestLabels { method, route: route.to_owned(), status };
-        self.requests.get_or_create(&labels).observe(took.as_secs_f64());
+        self.requests.get_or_create(&labels).observe(duration.as_secs_f64());
     }
 }
 
-/// What the store holds, as it was read for whoever reads the numbers: accepted votes can be held against it.
+/// The store's tally, read for each scrape: accepted votes can be compared with it.
 #[derive(Clone, Debug)]
 pub(crate) struct TallyMetrics {
     votes: Family<ChoiceLabel, Gauge>,
@@ -81,11 +99,11 @@ struct ChoiceLabel {
 impl TallyMetrics {
     pub(crate) fn register(choices: &Choices, registry: &mut Registry) -> Self {
         let votes = Family::default();
-        registry.register("voting_tally_votes", "Votes that the store holds at this moment", votes.clone());
+        registry.register("voting_tally_votes", "Votes in the store", votes.clone());
         Self { votes, names: Choice::ALL.map(|choice| choices.name(choice).to_string()) }
     }
 
-    /// Shows this tally; nothing, rather than an old one, if it could not be read.
+    /// Shows this tally; none rather than an old one if it could not be read.
     pub(crate) fn show(&self, tally: Option<Tally>) {
         self.votes.clear();
         let Some(tally) = tally else { return };

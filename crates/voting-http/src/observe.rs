@@ -1,4 +1,4 @@
-//! Every request is counted and timed, logged in one line, and a span of its trace.
+//! Observation of each request: metrics, one log line, a span of its trace.
 
 use std::time::Instant;
 
@@ -11,19 +11,16 @@ use tracing::{Instrument as _, field};
 use crate::metrics::{HttpMetrics, registry};
 use crate::trace;
 
-/// A service under observation.
+/// Observes the requests of one release of a component.
 #[derive(Clone, Debug)]
 pub struct RequestObserver {
-    /// Its name.
-    pub component: &'static str,
-    /// The release that it serves.
-    pub release: &'static str,
-    /// Its requests.
-    pub metrics: HttpMetrics,
+    component: &'static str,
+    release: &'static str,
+    metrics: HttpMetrics,
 }
 
 impl RequestObserver {
-    /// A release of a component, and the registry in which its requests, and whatever else it counts, are readable.
+    /// An observer and the registry of its metrics, in which the component registers its own.
     pub fn register(component: &'static str, release: &'static str) -> (Self, Registry) {
         let mut registry = registry(component, release);
         let metrics = HttpMetrics::register(&mut registry);
@@ -31,11 +28,12 @@ impl RequestObserver {
     }
 }
 
-/// Observes how a request is answered. Numbers and spans have its route, so that no path that somebody makes up becomes a label.
+/// Observes the handling of a request. Metrics and spans are labeled with its route, not its path, of which clients could
+/// make up any number.
 pub(crate) async fn observe(
-    observed: &RequestObserver,
+    observer: &RequestObserver,
     mut request: Request,
-    answer: impl AsyncFnOnce(Request) -> Response,
+    handle: impl AsyncFnOnce(Request) -> Response,
 ) -> Response {
     let start = Instant::now();
     let method = method(request.method());
@@ -54,32 +52,32 @@ pub(crate) async fn observe(
     );
     let trace_id = trace::enter(request.headers_mut(), &span);
 
-    let response = answer(request).instrument(span.clone()).await;
+    let response = handle(request).instrument(span.clone()).await;
 
-    let (status, took) = (response.status(), start.elapsed());
+    let (status, duration) = (response.status(), start.elapsed());
     span.record("http.response.status_code", status.as_u16());
     if status.is_server_error() {
         span.record("otel.status_code", "ERROR");
     }
-    observed.metrics.observe(method, route, status.as_u16(), took);
-    log(observed, method, &path, status, took.as_secs_f64(), &trace_id);
+    observer.metrics.observe(method, route, status.as_u16(), duration);
+    log(observer, method, &path, status, duration.as_secs_f64(), &trace_id);
     response
 }
 
 fn log(
-    observed: &RequestObserver,
+    observer: &RequestObserver,
     method: &str,
     path: &str,
     status: StatusCode,
     seconds: f64,
     trace_id: &str,
 ) {
-    let RequestObserver { component, release, .. } = observed;
+    let RequestObserver { component, release, .. } = observer;
     let status = status.as_u16();
-    tracing::info!(component, release, method, path, status, seconds, trace_id, "A request was answered.");
+    tracing::info!(component, release, method, path, status, seconds, trace_id, "request completed");
 }
 
-/// The methods of HTTP; whatever else somebody makes up is one word.
+/// The request's method, or `other`: clients could make up any number of methods.
 fn method(method: &Method) -> &'static str {
     match method.as_str() {
         "GET" => "GET",

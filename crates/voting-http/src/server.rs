@@ -1,4 +1,4 @@
-//! Serving connections, with limits, until the shutdown.
+//! The accept loop: connections with timeouts and size limits, until the shutdown.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -16,16 +16,14 @@ use tower::ServiceExt as _;
 
 use crate::lifecycle::Lifecycle;
 
-/// The most bytes of a request's head; more is answered with 431.
+/// Maximum size of a request's header; a larger one is answered with 431.
 pub const MAX_HEADER_BYTES: usize = 16 * 1024;
-/// The most bytes of a request's body; more is answered with 413. A form of the page has under 500.
-pub const MAX_BODY_BYTES: usize = 16 * 1024;
 
-/// How long clients may take. A proxy in front should end idle connections sooner, so that none is closed under a
-/// request that it has just sent.
+/// Timeouts of clients. A proxy in front should close idle connections sooner, so that none is closed under a request
+/// that it has just sent.
 #[derive(Clone, Copy, Debug)]
 pub struct ClientTimeouts {
-    /// From an open or idle connection to the end of a request's head.
+    /// From an open or idle connection to the end of a request's header.
     pub header: Duration,
 }
 
@@ -35,22 +33,22 @@ impl Default for ClientTimeouts {
     }
 }
 
-/// Raises this process's limit of open files, and so of connections, as far as the machine allows: shells and
-/// containers start programs with 1,024, which a thousand live viewers use up.
+/// Raises the limit of open files, and so of connections, to the maximum allowed: shells and containers start programs
+/// with 1,024, which a thousand live viewers use up.
 pub fn allow_many_connections() {
-    // Without the right to raise it the old limit holds; that is no reason not to serve.
+    // If that is not permitted, serving with the old limit beats not serving.
     let _ = rlimit::increase_nofile_limit(u64::MAX);
 }
 
-/// Listens on this address.
+/// Binds a listener.
 ///
 /// # Errors
-/// One line that names the address and says what to do, for a port in use or one that needs rights.
+/// One line that names the port or address and, for a port in use or a privileged one, the remedy.
 pub async fn listen(address: SocketAddr) -> Result<TcpListener, CannotListen> {
     TcpListener::bind(address).await.map_err(|error| CannotListen { address, error })
 }
 
-/// An address can't be listened on.
+/// The error of [`listen`].
 #[derive(Debug)]
 pub struct CannotListen {
     address: SocketAddr,
@@ -77,8 +75,7 @@ impl std::fmt::Display for CannotListen {
 
 impl std::error::Error for CannotListen {}
 
-/// Serves connections until the lifecycle closes; then finishes the requests in flight, for as long as the deadline
-/// allows.
+/// Serves connections until the lifecycle closes, then finishes the requests in flight within `deadline`.
 pub async fn serve(
     listener: TcpListener,
     routes: Router,
@@ -86,8 +83,8 @@ pub async fn serve(
     deadline: Duration,
     timeouts: ClientTimeouts,
 ) {
-    // HTTP/1.1 alone: what a mesh and every browser speak to a plain port. Recognizing HTTP/2 would wait for a
-    // client's first bytes without a limit.
+    // Only HTTP/1.1, which a mesh and every browser speak to a plain port: detecting HTTP/2 would wait for a client's
+    // first bytes without a timeout.
     let mut server = http1::Builder::new();
     server.timer(TokioTimer::new()).header_read_timeout(timeouts.header).max_buf_size(MAX_HEADER_BYTES);
     let connections = GracefulShutdown::new();
@@ -97,8 +94,8 @@ pub async fn serve(
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => stream,
                 Err(error) => {
-                    // Out of file descriptors, most likely: others must end first.
-                    tracing::warn!(%error, "A connection could not be taken.");
+                    // Most likely out of file descriptors: other connections must close first.
+                    tracing::warn!(%error, "accepting a connection failed");
                     tokio::time::sleep(Duration::from_millis(100)).await;
                     continue;
                 }
@@ -112,8 +109,7 @@ pub async fn serve(
             .clone()
             .map_request(|request: http::Request<hyper::body::Incoming>| request.map(Body::new))
             .map_response(move |mut response: Response| {
-                // Whoever keeps this connection has been told that the service is not ready: the next one goes
-                // elsewhere, and none is closed under a request.
+                // The client opens its next connection to a ready replica, and this one is not closed under a request.
                 if lifecycle.is_draining() {
                     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
                 }
@@ -124,13 +120,13 @@ pub async fn serve(
         let connection = connections.watch(connection);
         tasks.spawn(async move {
             if let Err(error) = connection.await {
-                tracing::debug!(%error, "A connection ended with an error.");
+                tracing::debug!(%error, "connection ended with an error");
             }
         });
     }
     drop(listener);
     if tokio::time::timeout(deadline, connections.shutdown()).await.is_err() {
-        tracing::warn!(?deadline, "Requests were still in flight at the deadline; they are cut off.");
+        tracing::warn!(?deadline, "deadline passed with requests in flight, closing their connections");
     }
     tasks.shutdown().await;
 }

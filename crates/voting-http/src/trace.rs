@@ -1,34 +1,44 @@
-//! Traces: taken over from a request, carried on with a call.
+//! Trace context: read from a request, sent along with the calls that it causes.
 //!
-//! W3C (`traceparent`) and B3 (one header or several) come in and go out; `x-request-id`, which Envoy gives every
-//! request, goes along. Without an exporter the headers are carried on as they came. With one ([`crate::telemetry`]) a
-//! call carries the span that it is made in.
+//! W3C (`traceparent`) and B3 (one header or several) are understood and sent. `x-request-id`, which Envoy gives every
+//! request, is forwarded. Without an exporter the headers are forwarded unchanged; with one, a call carries the span
+//! that it is made in.
+//!
+//! Clients choose these headers, and one call may serve the requests of many clients. So only short, printable values
+//! are forwarded: no client can make the call longer than the other service accepts.
 
 use std::sync::LazyLock;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use opentelemetry::Context;
-use opentelemetry::propagation::{Extractor, Injector, TextMapCompositePropagator, TextMapPropagator as _};
+use opentelemetry::propagation::{TextMapCompositePropagator, TextMapPropagator as _};
 use opentelemetry::trace::TraceContextExt as _;
+use opentelemetry_http::{HeaderExtractor, HeaderInjector};
 use opentelemetry_propagator_b3::{B3Encoding, Propagator as B3Propagator};
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
-static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Twice the length of a `tracestate` that every W3C participant must forward. All ten headers of this length still fit
+/// into a header that the services accept ([`crate::server::MAX_HEADER_BYTES`]).
+const MAX_VALUE_BYTES: usize = 1024;
+/// Longer than a UUID, and short enough for a log line.
+const MAX_REQUEST_ID_BYTES: usize = 64;
 
-/// The headers of which one is there if the request is part of a trace.
+static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+static TRACE_STATE: HeaderName = HeaderName::from_static("tracestate");
+
+/// A request with one of these headers is part of a trace.
 static CONTEXT: [HeaderName; 3] = [
     HeaderName::from_static("traceparent"),
     HeaderName::from_static("b3"),
     HeaderName::from_static("x-b3-traceid"),
 ];
 
-/// The headers that go along with a call.
-static CARRIED: LazyLock<[HeaderName; 10]> = LazyLock::new(|| {
+static FORWARDED: LazyLock<[HeaderName; 10]> = LazyLock::new(|| {
     [
         HeaderName::from_static("traceparent"),
-        HeaderName::from_static("tracestate"),
+        TRACE_STATE.clone(),
         HeaderName::from_static("baggage"),
         HeaderName::from_static("b3"),
         HeaderName::from_static("x-b3-traceid"),
@@ -40,7 +50,7 @@ static CARRIED: LazyLock<[HeaderName; 10]> = LazyLock::new(|| {
     ]
 });
 
-/// Where both are present the last one counts: W3C.
+/// The last one takes precedence: W3C.
 static PROPAGATORS: LazyLock<TextMapCompositePropagator> = LazyLock::new(|| {
     TextMapCompositePropagator::new(vec![
         Box::new(B3Propagator::with_encoding(B3Encoding::SingleAndMultiHeader)),
@@ -48,12 +58,16 @@ static PROPAGATORS: LazyLock<TextMapCompositePropagator> = LazyLock::new(|| {
     ])
 });
 
-/// Makes `span` a part of the request's trace, and gives the id by which its log lines are found: that of the trace,
-/// else the request's id. A request without either is given one, which goes along with its calls.
+/// Makes `span` part of the request's trace and returns the ID for its log lines: the trace ID, else the request ID. A
+/// request without either gets a request ID, which is forwarded with its calls.
 pub(crate) fn enter(headers: &mut HeaderMap, span: &Span) -> String {
     if !span.is_disabled() || CONTEXT.iter().any(|name| headers.contains_key(name)) {
-        let remote = PROPAGATORS.extract_with_context(&Context::new(), &Headers(headers));
-        // Fails without an exporter; then there is no span to be a part.
+        // The span's context would carry it on, however long it is.
+        if headers.get(&TRACE_STATE).is_some_and(|value| !is_forwarded(&TRACE_STATE, value)) {
+            headers.remove(&TRACE_STATE);
+        }
+        let remote = PROPAGATORS.extract_with_context(&Context::new(), &HeaderExtractor(headers));
+        // Fails without an exporter; then no span exists that could have a parent.
         let _ = span.set_parent(remote.clone());
         for context in [span.context(), remote] {
             let context = context.span().span_context().clone();
@@ -62,8 +76,9 @@ pub(crate) fn enter(headers: &mut HeaderMap, span: &Span) -> String {
             }
         }
     }
-    if let Some(id) = headers.get(&REQUEST_ID).and_then(|id| id.to_str().ok())
-        && (1..=64).contains(&id.len())
+    if let Some(id) = headers.get(&REQUEST_ID)
+        && is_forwarded(&REQUEST_ID, id)
+        && let Ok(id) = id.to_str()
     {
         return id.to_owned();
     }
@@ -74,41 +89,94 @@ pub(crate) fn enter(headers: &mut HeaderMap, span: &Span) -> String {
     id
 }
 
-/// The trace headers of a request, to go along with a call.
+/// The trace headers of a request that its calls forward.
 pub fn carried(headers: &HeaderMap) -> HeaderMap {
-    let found = |name: &HeaderName| Some((name.clone(), headers.get(name)?.clone()));
-    CARRIED.iter().filter_map(found).collect()
+    FORWARDED
+        .iter()
+        .filter_map(|name| {
+            let value = headers.get(name).filter(|value| is_forwarded(name, value))?;
+            Some((name.clone(), value.clone()))
+        })
+        .collect()
 }
 
-/// The headers of a call that is made in the current span, for a request with these trace headers.
+/// The headers of a call that is made in the current span, for a request with these [`carried`] headers.
 pub fn outgoing(mut carried: HeaderMap) -> HeaderMap {
     let context = Span::current().context();
     if context.span().span_context().is_valid() {
-        // Names the span before the one that goes out now.
+        // Names the parent of the request's span, not of the call's.
         carried.remove("x-b3-parentspanid");
-        PROPAGATORS.inject_context(&context, &mut HeadersMut(&mut carried));
+        PROPAGATORS.inject_context(&context, &mut HeaderInjector(&mut carried));
     }
     carried
 }
 
-struct Headers<'a>(&'a HeaderMap);
-
-impl Extractor for Headers<'_> {
-    fn get(&self, key: &str) -> Option<&str> {
-        self.0.get(key)?.to_str().ok()
-    }
-
-    fn keys(&self) -> Vec<&str> {
-        self.0.keys().map(HeaderName::as_str).collect()
-    }
+fn is_forwarded(name: &HeaderName, value: &HeaderValue) -> bool {
+    let limit = if *name == REQUEST_ID { MAX_REQUEST_ID_BYTES } else { MAX_VALUE_BYTES };
+    (1..=limit).contains(&value.len()) && value.to_str().is_ok()
 }
 
-struct HeadersMut<'a>(&'a mut HeaderMap);
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
 
-impl Injector for HeadersMut<'_> {
-    fn set(&mut self, key: &str, value: String) {
-        if let (Ok(name), Ok(value)) = (HeaderName::try_from(key), HeaderValue::try_from(value)) {
-            self.0.insert(name, value);
+    use super::*;
+
+    fn headers(values: &[(&'static str, &[u8])]) -> HeaderMap {
+        let value = |value: &[u8]| HeaderValue::from_bytes(value).unwrap();
+        values.iter().map(|(name, bytes)| (HeaderName::from_static(name), value(bytes))).collect()
+    }
+
+    #[test]
+    fn long_and_unprintable_trace_headers_are_not_forwarded() {
+        let (state, id) = ("k=".to_owned() + &"v".repeat(1022), "i".repeat(64));
+        let forwarded = headers(&[
+            ("traceparent", b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+            ("tracestate", state.as_bytes()),
+            ("x-request-id", id.as_bytes()),
+        ]);
+        assert_eq!(carried(&forwarded), forwarded);
+
+        let (baggage, id) = (state + "v", id + "i");
+        let dropped = headers(&[
+            ("baggage", baggage.as_bytes()),
+            ("x-request-id", id.as_bytes()),
+            ("b3", b"\xff"),
+            ("x-b3-flags", b""),
+            ("cookie", b"featureflag=on"),
+        ]);
+        assert_eq!(carried(&dropped), HeaderMap::new());
+    }
+
+    #[test]
+    fn a_long_trace_state_is_not_part_of_the_context() {
+        let mut request = headers(&[
+            ("traceparent", b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+            ("tracestate", &[b'x'; 1025]),
+        ]);
+        assert_eq!(enter(&mut request, &Span::none()), "0af7651916cd43dd8448eb211c80319c");
+        assert_eq!(request.get("tracestate"), None);
+    }
+
+    #[test]
+    fn a_long_request_id_is_replaced() {
+        let mut request = headers(&[("x-request-id", &[b'i'; 65])]);
+        let id = enter(&mut request, &Span::none());
+        assert_eq!((id.len(), request["x-request-id"].as_bytes()), (36, id.as_bytes()));
+    }
+
+    proptest! {
+        #[test]
+        fn no_client_makes_a_call_that_the_other_service_rejects(
+            values in prop::collection::vec((0..10_usize, prop::collection::vec(b'!'..=b'~', 0..3000)), 0..30)
+        ) {
+            let mut request = HeaderMap::new();
+            for (name, value) in values {
+                request.append(FORWARDED[name].clone(), HeaderValue::from_bytes(&value).unwrap());
+            }
+            let forwarded = carried(&request);
+            let bytes: usize = forwarded.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+            prop_assert!(bytes < crate::server::MAX_HEADER_BYTES - 1024, "{}", bytes);
         }
     }
 }

@@ -28,13 +28,13 @@ use crate::environment::{Environment, SHUTDOWN};
 /// # Errors
 /// One line for the operator: an invalid setting, port or data directory.
 pub async fn run(cli: Cli) -> anyhow::Result<()> {
+    let _telemetry = telemetry::start("voting-local", env!("CARGO_PKG_VERSION"), cli.log_format, QUIET_LOG)?;
     allow_many_connections();
     let step = cli.step()?;
     let poll = cli.poll.choices()?;
     prepare_directory(&cli.data_dir)?;
     let address = SocketAddr::new(cli.listen_address, cli.port);
     let listener = listen(address).await?;
-    let telemetry = telemetry::start("voting-local", env!("CARGO_PKG_VERSION"), cli.log_format, QUIET_LOG)?;
 
     let lifecycle = Lifecycle::new();
     lifecycle.close_on_signals(SHUTDOWN)?;
@@ -45,7 +45,6 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
 
     serve(listener, routes, &lifecycle, SHUTDOWN.deadline, ClientTimeouts::default()).await;
     environment.finish().await;
-    telemetry.finish();
     Ok(())
 }
 
