@@ -90,6 +90,9 @@ pub struct Counter {
 }
 
 impl Counter {
+    /// The most votes of a counter: beyond it, the numbers of JSON readers and of Redis scripts are not exact.
+    pub const MAX_VOTES: u64 = (1 << 53) - 1;
+
     /// The votes that count now.
     pub fn count(&self) -> u64 {
         self.votes.saturating_sub(self.reset_votes)

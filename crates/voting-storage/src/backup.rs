@@ -37,6 +37,9 @@ pub enum InvalidBackup {
     /// A counter has more votes reset than cast.
     #[error("line {0}: \"reset\" is more than \"votes\"")]
     Negative(usize),
+    /// A counter has more votes than any store can count exactly.
+    #[error("line {0}: too many \"votes\"; allowed: up to {max}", max = Counter::MAX_VOTES)]
+    TooLarge(usize),
     /// A choice is not on the poll.
     #[error(
         "line {0}: the choice {1:?} is not on this poll; allowed: {2:?} and {3:?} (VOTE1VALUE, VOTE2VALUE)"
@@ -74,6 +77,9 @@ pub fn read(text: &str, choices: &Choices) -> Result<Snapshot, InvalidBackup> {
     let mut snapshot = Snapshot::default();
     for (number, line) in lines.filter(|(_, line)| !line.trim().is_empty()) {
         let line: Line = serde_json::from_str(line).map_err(|error| InvalidBackup::Counter(number, error))?;
+        if line.counter.votes > Counter::MAX_VOTES {
+            return Err(InvalidBackup::TooLarge(number));
+        }
         if line.counter.reset_votes > line.counter.votes {
             return Err(InvalidBackup::Negative(number));
         }
@@ -107,7 +113,7 @@ mod tests {
         let choices = Choices::default();
         let error = |text: &str| read(text, &choices).unwrap_err().to_string();
         let header = "{\"format\":\"voting-storage\",\"version\":1}\n";
-        let line = |choice: &str, votes, reset| {
+        let line = |choice: &str, votes: u64, reset: u64| {
             format!(
                 "{{\"choice\":\"{choice}\",\"origin\":\"{}\",\"votes\":{votes},\"reset\":{reset}}}\n",
                 Origin::AZUREVOTE
@@ -120,5 +126,7 @@ mod tests {
             error(&format!("{header}{}", line("Birds", 1, 0))).starts_with("line 2: the choice \"Birds\"")
         );
         assert!(error(&format!("{header}{}", line("Cats", 1, 2))).starts_with("line 2: \"reset\""));
+        let too_large = error(&format!("{header}{}", line("Cats", Counter::MAX_VOTES + 1, 0)));
+        assert_eq!(too_large, "line 2: too many \"votes\"; allowed: up to 9007199254740991");
     }
 }
