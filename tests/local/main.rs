@@ -33,12 +33,12 @@ async fn the_flag_moves_the_browser_between_two_tallies() {
     everybody.vote("Dogs").await;
     flagged.vote("Dogs").await;
 
-    let page = everybody.get("/").await;
+    let page = everybody.get_served("/").await;
     assert_eq!(page.results(), "Cats: 1/2 (50%) | Dogs: 1/2 (50%)");
     assert_eq!(page.header("x-voting-path"), "app=1.0, analytics=1.1, storage=1.0");
     assert!(page.element("footer").unwrap().contains("voting-storage 1.0"));
 
-    let page = flagged.get("/").await;
+    let page = flagged.get_served("/").await;
     assert_eq!(page.results(), "Cats: 0/1 (0%) | Dogs: 1/1 (100%)");
     assert_eq!(page.header("x-voting-path"), "app=2.0, analytics=2.0, storage=2.0");
     assert!(page.element("footer").unwrap().contains("voting-storage 2.0"));
@@ -58,7 +58,10 @@ async fn each_step_shows_what_the_tutorial_shows() {
         for _ in 0..6 {
             seen.push(visitor.results().await);
         }
-        (seen, visitor.with_cookies("featureflag=on").get("/").await.header("x-voting-path").to_owned())
+        (
+            seen,
+            visitor.with_cookies("featureflag=on").get_served("/").await.header("x-voting-path").to_owned(),
+        )
     };
     {
         let local = Local::start(data.path(), &["--step", "1"]).await;

@@ -1,9 +1,10 @@
 //! The command `check`, which a container's health check runs.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use voting_tests::free_port;
+use voting_tests::http::Visitor;
 use voting_tests::process::{Ended, Service, Signal, run};
+use voting_tests::{ClosedPort, PATIENCE, Stopwatch, eventually};
 
 /// No store is there; a service serves all the same.
 const STORE: (&str, &str) = ("STORAGE_URL", "redis://127.0.0.1:1");
@@ -27,31 +28,37 @@ async fn check_succeeds_while_the_service_serves_with_or_without_its_store() {
 #[tokio::test]
 async fn check_fails_in_one_line_and_in_time() {
     for program in ["voting-app", "voting-analytics"] {
-        let service = Service::start(program, &[STORE]).await;
+        // Long enough for the checks.
+        let service = Service::start(program, &[STORE, ("SHUTDOWN_WAIT", "60")]).await;
 
         service.signal(Signal::Stop);
-        let start = Instant::now();
+        let stopwatch = Stopwatch::start();
         let frozen = check(program, &service).await;
-        assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+        stopwatch.assert_within(Duration::from_secs(2), "the check of a frozen service");
         service.signal(Signal::Continue);
 
         service.signal(Signal::Terminate);
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        let leaving = check(program, &service).await;
+        let admin = Visitor::new(service.admin_url(""));
+        eventually("the shutdown begins", PATIENCE, async || {
+            admin.get("/readyz").await.text.contains("[-]shutdown")
+        })
+        .await;
+        let draining = check(program, &service).await;
 
         let admin = service.admin;
         drop(service);
-        let port = free_port().to_string();
+        let closed = ClosedPort::reserve();
+        let port = closed.address().port().to_string();
         let absent = run(program, &["check"], &[("ADMIN_PORT", &port)]).await;
         let any_port = run(program, &["--admin-port", "0", "check"], &[]).await;
 
         for (ended, line) in [
             (frozen, format!("the admin port {admin}: no response within 2 seconds")),
-            (leaving, format!("the admin port {admin}: 503 Service Unavailable: [-]shutdown failed")),
+            (draining, format!("the admin port {admin}: 503 Service Unavailable: [-]shutdown failed")),
             (absent, format!("the admin port 127.0.0.1:{port}: Connection refused (os error 111)")),
             (
                 any_port,
-                "ADMIN_PORT: \"0\" selects a free port, which check can't know; allowed: a number from 1 to 65535"
+                "ADMIN_PORT: \"0\" leaves the port open, so check can't know it; allowed: a number from 1 to 65535"
                     .to_owned(),
             ),
         ] {

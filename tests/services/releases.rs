@@ -23,7 +23,7 @@ async fn a_poll_runs(visitor: &Visitor, path: &str, summary: &str, after_reset: 
     for choice in ["Cats", "Dogs", "Dogs", "Cats", "Dogs", "Dogs"] {
         visitor.vote(choice).await;
     }
-    let page = visitor.get("/").await;
+    let page = visitor.get_served("/").await;
     assert_eq!(page.results(), summary);
     assert_eq!(page.header("x-voting-path"), path);
     visitor.vote("reset").await;
@@ -46,7 +46,7 @@ async fn release_1_0_counts_in_redis() {
     newer.vote("reset").await;
     let path = "app=1.0, analytics=1.1, storage=1.0";
     a_poll_runs(&newer, path, "Cats: 2/6 (33%) | Dogs: 4/6 (67%)", "Cats: 0/0 (0%) | Dogs: 0/0 (0%)").await;
-    let footer = newer.get("/").await.element("footer").unwrap();
+    let footer = newer.get_served("/").await.element("footer").unwrap();
     assert!(footer.contains("voting-app 1.0 · voting-storage 1.0 (Redis)"), "{footer}");
     assert!(footer.contains("pod-7"), "{footer}");
 }
@@ -72,7 +72,7 @@ async fn release_2_0_counts_in_mysql() {
     let (visitor, _, _services) = deploy("2.0", "2.0", &store).await;
     let path = "app=2.0, analytics=2.0, storage=2.0";
     a_poll_runs(&visitor, path, "Cats: 2/6 (33%) | Dogs: 4/6 (67%)", "Cats: 0/0 (0%) | Dogs: 0/0 (0%)").await;
-    let footer = visitor.get("/").await.element("footer").unwrap();
+    let footer = visitor.get_served("/").await.element("footer").unwrap();
     assert!(footer.contains("voting-app 2.0 · voting-storage 2.0 (MySQL)"), "{footer}");
 }
 
@@ -96,6 +96,6 @@ async fn every_name_that_is_allowed_is_shown_and_counted() {
     let form = reqwest::Url::parse_with_params("http://x", [("vote", value)]).unwrap();
     assert_eq!(visitor.post("/", form.query().unwrap()).await.status, 303);
     assert_eq!(redis.query::<u64>("GET", &[first]).await, 1);
-    let page = visitor.get("/").await;
+    let page = visitor.get_served("/").await;
     assert_eq!(page.element("#results").unwrap(), format!("{first}: 1 | {second}: 0"));
 }

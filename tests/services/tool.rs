@@ -1,9 +1,10 @@
 //! `voting-storage`, the operator's tool.
 
-use voting_core::{Choice, Choices};
-use voting_storage::open;
+use voting_core::Choice;
+use voting_tests::ClosedPort;
 use voting_tests::process::{Ended, run};
 use voting_tests::servers::{MySql, Redis};
+use voting_tests::store::{ballot, open_store};
 
 async fn tool(arguments: &[&str], url: &str) -> Ended {
     run("voting-storage", arguments, &[("STORAGE_URL", url)]).await
@@ -17,9 +18,9 @@ fn row(ended: &Ended, choice: &str) -> Vec<u64> {
 }
 
 async fn cast(url: &str, choice: Choice, votes: u32) {
-    let store = open(&url.parse().unwrap(), &Choices::default()).unwrap();
+    let store = open_store(url);
     for _ in 0..votes {
-        store.cast(voting_core::Ballot { id: voting_core::BallotId::new(), choice }).await.unwrap();
+        store.cast(ballot(choice)).await.unwrap();
     }
 }
 
@@ -76,15 +77,16 @@ async fn a_backup_is_read_in_any_number_of_times() {
 
 #[tokio::test]
 async fn what_is_missing_or_away_is_one_line() {
-    let away = format!("redis://:secret@127.0.0.1:{}", voting_tests::free_port());
+    let down = ClosedPort::reserve();
+    let down = format!("redis://:secret@{}", down.address());
     for (ended, part) in [
         (run("voting-storage", &["tally"], &[]).await, "STORAGE_URL"),
-        (tool(&["check"], &away).await, "store unavailable"),
+        (tool(&["check"], &down).await, "store unavailable"),
         (
             tool(&["tally"], "postgres://u:secret@h").await,
             "STORAGE_URL: (not shown) is not the URL of a store",
         ),
-        (tool(&["import", "/nowhere.jsonl"], &away).await, "can't read /nowhere.jsonl"),
+        (tool(&["import", "/nowhere.jsonl"], &down).await, "can't read /nowhere.jsonl"),
     ] {
         assert!(!ended.success);
         assert!(ended.stderr.contains(part) && ended.stderr.lines().count() == 1, "{}", ended.stderr);

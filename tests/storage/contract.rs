@@ -1,14 +1,15 @@
-//! What every backend does alike.
+//! The contract of every backend.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::task::JoinSet;
 use voting_core::{Ballot, BallotId, Cast, Choice, Choices, Tally};
 use voting_storage::transfer::{preview, transfer};
-use voting_storage::{StoreMetrics, StoreUrl, Timeouts, VoteStore, open_with};
+use voting_storage::{StoreUrl, VoteStore};
+use voting_tests::store::{ballot, open_patient};
 
-/// Makes a test of each function of the contract, on an empty store that `$store` makes.
+/// Generates a test for each function of the contract, on the empty store that `$store` returns. (A function that is
+/// missing in the list is an unused function, which the compiler reports.)
 macro_rules! contract {
     ($store:expr; $($name:ident),+ $(,)?) => {
         $(
@@ -24,37 +25,23 @@ macro_rules! contract {
             an_empty_store_has_no_votes,
             each_ballot_counts_once,
             one_id_counts_for_one_choice_only,
-            a_double_click_in_one_group_counts_once,
-            a_reset_takes_both_counts_away_and_keeps_the_ids,
+            a_double_click_in_one_batch_counts_once,
+            a_reset_deletes_both_counts_and_keeps_the_ids,
             many_tasks_and_two_handles_add_up_exactly,
             one_ballot_from_many_tasks_counts_once,
             a_voter_sees_their_own_vote,
-            every_name_that_is_allowed_is_a_choice_of_its_own,
-            eight_handles_make_the_schema_at_once,
-            a_store_keeps_its_votes,
-            merging_again_and_back_changes_nothing,
-            a_reset_takes_away_what_the_store_had_and_nothing_else,
+            every_valid_name_is_a_separate_choice,
+            eight_handles_create_the_schema_concurrently,
+            votes_survive_the_handle,
+            merging_repeatedly_and_back_changes_nothing,
+            a_reset_deletes_only_the_votes_the_store_knows,
         }
     };
 }
 pub(crate) use contract;
 
-pub fn ballot(choice: Choice) -> Ballot {
-    Ballot { id: BallotId::new(), choice }
-}
-
 fn store(url: &StoreUrl) -> Arc<dyn VoteStore> {
-    patient(url, &Choices::default())
-}
-
-/// A store that does not give up on a machine that is busy with other tests: the contract is not about time.
-fn patient(url: &StoreUrl, choices: &Choices) -> Arc<dyn VoteStore> {
-    let limits = Timeouts {
-        deadline: Duration::from_secs(30),
-        attempt: Duration::from_secs(20),
-        ..Timeouts::default()
-    };
-    open_with(url, choices, limits, StoreMetrics::default()).unwrap()
+    open_patient(url, &Choices::default())
 }
 
 async fn cast_new(store: &dyn VoteStore, choice: Choice, votes: u64) {
@@ -92,9 +79,9 @@ pub async fn one_id_counts_for_one_choice_only(url: &StoreUrl) {
     assert_eq!(store.tally().await.unwrap(), Tally::new(1, 1));
 }
 
-pub async fn a_double_click_in_one_group_counts_once(url: &StoreUrl) {
+pub async fn a_double_click_in_one_batch_counts_once(url: &StoreUrl) {
     let store = store(url);
-    // The first call connects; what arrives meanwhile is one group.
+    // The first call connects; the ballots that arrive meanwhile form one batch.
     let connecting = tokio::spawn({
         let store = store.clone();
         async move { store.cast(ballot(Choice::Second)).await }
@@ -111,7 +98,7 @@ pub async fn a_double_click_in_one_group_counts_once(url: &StoreUrl) {
     assert_eq!(store.tally().await.unwrap(), Tally::new(1, 1));
 }
 
-pub async fn a_reset_takes_both_counts_away_and_keeps_the_ids(url: &StoreUrl) {
+pub async fn a_reset_deletes_both_counts_and_keeps_the_ids(url: &StoreUrl) {
     let store = store(url);
     let old = ballot(Choice::First);
     store.cast(old).await.unwrap();
@@ -172,7 +159,7 @@ pub async fn a_voter_sees_their_own_vote(url: &StoreUrl) {
     assert_eq!(store.tally().await.unwrap(), Tally::new(100, 100));
 }
 
-pub async fn every_name_that_is_allowed_is_a_choice_of_its_own(url: &StoreUrl) {
+pub async fn every_valid_name_is_a_separate_choice(url: &StoreUrl) {
     let (medium, long, wide) = ("x".repeat(45), "y".repeat(100), "😺".repeat(100));
     let pairs = [
         ("cats", "CATS"),
@@ -187,19 +174,19 @@ pub async fn every_name_that_is_allowed_is_a_choice_of_its_own(url: &StoreUrl) {
     for (place, (first, second)) in pairs.into_iter().enumerate() {
         let votes = u64::try_from(place).unwrap() + 1;
         let choices = Choices::new(first.parse().unwrap(), second.parse().unwrap()).unwrap();
-        let store = patient(url, &choices);
+        let store = open_patient(url, &choices);
         cast_new(store.as_ref(), Choice::First, votes).await;
         cast_new(store.as_ref(), Choice::Second, 1).await;
     }
     for (place, (first, second)) in pairs.into_iter().enumerate() {
         let votes = u64::try_from(place).unwrap() + 1;
         let choices = Choices::new(first.parse().unwrap(), second.parse().unwrap()).unwrap();
-        let store = patient(url, &choices);
+        let store = open_patient(url, &choices);
         assert_eq!(store.tally().await.unwrap(), Tally::new(votes, 1), "{first:?} and {second:?}");
     }
 }
 
-pub async fn eight_handles_make_the_schema_at_once(url: &StoreUrl) {
+pub async fn eight_handles_create_the_schema_concurrently(url: &StoreUrl) {
     let mut replicas = JoinSet::new();
     for _ in 0..8 {
         let store = store(url);
@@ -209,7 +196,7 @@ pub async fn eight_handles_make_the_schema_at_once(url: &StoreUrl) {
     assert_eq!(store(url).tally().await.unwrap(), Tally::new(8, 0));
 }
 
-pub async fn a_store_keeps_its_votes(url: &StoreUrl) {
+pub async fn votes_survive_the_handle(url: &StoreUrl) {
     let same = ballot(Choice::First);
     store(url).cast(same).await.unwrap();
     let again = store(url);
@@ -217,14 +204,14 @@ pub async fn a_store_keeps_its_votes(url: &StoreUrl) {
     assert_eq!(again.tally().await.unwrap(), Tally::new(1, 0));
 }
 
-/// A second store, of the embedded kind, for transfers.
+/// An SQLite store as the other end of a transfer.
 fn other_store() -> (Arc<dyn VoteStore>, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let url = format!("sqlite:{}/other.db", folder.path().display());
     (store(&url.parse().unwrap()), folder)
 }
 
-pub async fn merging_again_and_back_changes_nothing(url: &StoreUrl) {
+pub async fn merging_repeatedly_and_back_changes_nothing(url: &StoreUrl) {
     let store = store(url);
     let (other, _folder) = other_store();
     let (here, there) = (store.as_ref(), other.as_ref());
@@ -249,14 +236,14 @@ pub async fn merging_again_and_back_changes_nothing(url: &StoreUrl) {
     assert_eq!(here.snapshot().await.unwrap(), there.snapshot().await.unwrap());
 }
 
-pub async fn a_reset_takes_away_what_the_store_had_and_nothing_else(url: &StoreUrl) {
+pub async fn a_reset_deletes_only_the_votes_the_store_knows(url: &StoreUrl) {
     let store = store(url);
     let (other, _folder) = other_store();
     let (here, there) = (store.as_ref(), other.as_ref());
     cast_new(here, Choice::First, 3).await;
     cast_new(there, Choice::Second, 2).await;
     transfer(there, here).await.unwrap();
-    // This one is not known here when the poll is reset here.
+    // This store does not know the vote when it is reset.
     cast_new(there, Choice::Second, 1).await;
     here.reset().await.unwrap();
     cast_new(here, Choice::First, 1).await;
@@ -270,6 +257,3 @@ pub async fn a_reset_takes_away_what_the_store_had_and_nothing_else(url: &StoreU
     transfer(there, here).await.unwrap();
     assert_eq!(here.tally().await.unwrap(), Tally::new(0, 0));
 }
-
-/// For how long a store may be away in the middle without a vote being refused.
-pub const SHORT_OUTAGE: Duration = Duration::from_millis(700);

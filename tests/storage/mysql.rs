@@ -1,14 +1,12 @@
 //! MySQL or MariaDB: the contract, the original's table, and the schema.
 
-use std::time::Duration;
-
 use sqlx::Row as _;
 use voting_core::{Cast, Choice, Choices, Tally};
 use voting_storage::{StoreError, open};
-use voting_tests::eventually;
 use voting_tests::servers::MySql;
+use voting_tests::store::{ballot, cast_until_confirmed, open_patient, open_store};
 
-use crate::contract::{ballot, contract};
+use crate::contract::contract;
 
 async fn empty() -> (String, MySql) {
     let mysql = MySql::database().await;
@@ -37,16 +35,16 @@ async fn an_originals_database_is_taken_over_once() {
     let (url, mysql) = empty().await;
     azurevote(&mysql, &[("'Cats'", 4), ("'Dogs'", 2), ("'cats'", 5), ("NULL", 3), ("'Çats'", 1)]).await;
     for _ in 0..3 {
-        let store = open(&url.parse().unwrap(), &Choices::default()).unwrap();
+        let store = open_store(&url);
         assert_eq!(store.tally().await.unwrap(), Tally::new(4, 2));
     }
     let similar = Choices::new("cats".parse().unwrap(), "Çats".parse().unwrap()).unwrap();
-    assert_eq!(open(&url.parse().unwrap(), &similar).unwrap().tally().await.unwrap(), Tally::new(5, 1));
+    assert_eq!(open_patient(&url.parse().unwrap(), &similar).tally().await.unwrap(), Tally::new(5, 1));
 
-    let store = open(&url.parse().unwrap(), &Choices::default()).unwrap();
+    let store = open_store(&url);
     store.cast(ballot(Choice::Second)).await.unwrap();
     store.reset().await.unwrap();
-    let store = open(&url.parse().unwrap(), &Choices::default()).unwrap();
+    let store = open_store(&url);
     assert_eq!(store.tally().await.unwrap(), Tally::new(0, 0));
 }
 
@@ -56,25 +54,25 @@ async fn a_take_over_that_was_cut_off_is_finished() {
     azurevote(&mysql, &[("'Cats'", 4)]).await;
     // As after a kill between the two steps.
     mysql.execute("RENAME TABLE azurevote TO azurevote_taken_over").await;
-    let store = open(&url.parse().unwrap(), &Choices::default()).unwrap();
+    let store = open_store(&url);
     assert_eq!(store.tally().await.unwrap(), Tally::new(4, 0));
 }
 
 #[tokio::test]
 async fn a_migration_that_was_cut_off_is_finished() {
     let (url, mysql) = empty().await;
-    let first = open(&url.parse().unwrap(), &Choices::default()).unwrap();
+    let first = open_store(&url);
     first.cast(ballot(Choice::First)).await.unwrap();
     // As after a kill in the middle of the first migration.
     mysql.execute("UPDATE _sqlx_migrations SET success = FALSE; DROP TABLE own_origin").await;
-    let store = open(&url.parse().unwrap(), &Choices::default()).unwrap();
+    let store = open_store(&url);
     assert_eq!(store.tally().await.unwrap(), Tally::new(1, 0));
 }
 
 #[tokio::test]
 async fn a_newer_schema_does_not_stop_an_older_release() {
     let (url, mysql) = empty().await;
-    let store = || open(&url.parse().unwrap(), &Choices::default()).unwrap();
+    let store = || open_store(&url);
     store().cast(ballot(Choice::First)).await.unwrap();
     mysql
         .execute(
@@ -103,7 +101,7 @@ async fn replicas_take_turns_at_the_schema() {
             .get(0);
     assert_eq!(tables, 0, "the schema was made without the lock");
     drop(other);
-    assert_eq!(store.cast(vote).await.unwrap(), Cast::Counted);
+    assert_eq!(cast_until_confirmed(store.as_ref(), vote).await, Cast::Counted);
 }
 
 #[tokio::test]
@@ -123,7 +121,7 @@ async fn a_password_with_every_kind_of_character_is_used() {
     let with = |password: &str| {
         let url =
             voting_storage::StoreUrl::mysql(&host, port, &user, &password.into(), mysql.name()).unwrap();
-        open(&url, &Choices::default()).unwrap()
+        open_patient(&url, &Choices::default())
     };
     assert_eq!(with(password).cast(ballot(Choice::First)).await.unwrap(), Cast::Counted);
     let error = with("wrong-secret").tally().await.unwrap_err();
@@ -135,12 +133,9 @@ async fn a_password_with_every_kind_of_character_is_used() {
 #[tokio::test]
 async fn a_database_that_was_emptied_is_made_again() {
     let (url, mysql) = empty().await;
-    let store = open(&url.parse().unwrap(), &Choices::default()).unwrap();
+    let store = open_store(&url);
     store.cast(ballot(Choice::First)).await.unwrap();
     mysql.execute("DROP TABLE ballots, tallies, own_origin, _sqlx_migrations").await;
-    eventually("the store works again", Duration::from_secs(5), || async {
-        store.cast(ballot(Choice::First)).await.is_ok()
-    })
-    .await;
+    cast_until_confirmed(store.as_ref(), ballot(Choice::First)).await;
     assert_eq!(store.tally().await.unwrap(), Tally::new(1, 0));
 }

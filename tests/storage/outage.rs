@@ -1,140 +1,165 @@
-//! Stores that are away: at the start, in the middle, and at the moment of a commit.
+//! Unreachable stores: at start-up, in operation, and at the moment of a commit.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use sqlx::{Connection as _, Executor as _};
 use tokio::task::JoinSet;
-use voting_core::{Cast, Choice, Choices, Tally};
+use voting_core::{Ballot, Cast, Choice, Choices, Tally};
 use voting_storage::{StoreError, Timeouts, VoteStore, open};
 use voting_tests::process::Signal;
 use voting_tests::proxy::{Mode, Proxy};
 use voting_tests::servers::{MySql, Redis};
-
-use crate::contract::{SHORT_OUTAGE, ballot};
+use voting_tests::store::{ballot, cast_until_confirmed, open_store};
+use voting_tests::{PATIENCE, Stopwatch, eventually};
 
 /// A store behind a proxy.
 struct Remote {
-    store: Arc<dyn VoteStore>,
+    url: String,
     proxy: Proxy,
     _server: Box<dyn std::any::Any + Send>,
 }
 
 async fn redis(mode: Mode) -> Remote {
     let server = Redis::database().await;
-    behind(mode, server.address(), |address| server.url_at(address)).await.keep(server)
+    let proxy = Proxy::start(server.address(), mode).await;
+    Remote { url: server.url_at(proxy.address()), proxy, _server: Box::new(server) }
 }
 
 async fn mysql(mode: Mode) -> Remote {
     let server = MySql::database().await;
-    behind(mode, server.address(), |address| server.url_at(address)).await.keep(server)
-}
-
-async fn behind(mode: Mode, target: SocketAddr, url: impl Fn(SocketAddr) -> String) -> Remote {
-    let proxy = Proxy::start(target, mode).await;
-    let store = open(&url(proxy.address()).parse().unwrap(), &Choices::default()).unwrap();
-    Remote { store, proxy, _server: Box::new(()) }
+    let proxy = Proxy::start(server.address(), mode).await;
+    Remote { url: server.url_at(proxy.address()), proxy, _server: Box::new(server) }
 }
 
 impl Remote {
-    fn keep(self, server: impl std::any::Any + Send) -> Self {
-        Self { _server: Box::new(server), ..self }
+    fn open(&self) -> Arc<dyn VoteStore> {
+        open(&self.url.parse().unwrap(), &Choices::default()).unwrap()
     }
 
-    async fn serves_when_it_comes(self) {
-        let start = Instant::now();
+    async fn is_used_once_it_is_up(self) {
+        let store = self.open();
         let vote = ballot(Choice::First);
-        let error = self.store.cast(vote).await.unwrap_err();
+        let stopwatch = Stopwatch::start();
+        let error = store.cast(vote).await.unwrap_err();
         assert!(matches!(error, StoreError::Unavailable(_)), "{error}");
-        assert!(
-            start.elapsed() < Timeouts::default().deadline + Duration::from_millis(500),
-            "{:?}",
-            start.elapsed()
-        );
+        stopwatch.assert_within(Timeouts::default().deadline, "a cast without a store");
         self.proxy.set(Mode::Open);
-        assert_eq!(self.store.cast(vote).await.unwrap(), Cast::Counted);
-        assert_eq!(self.store.tally().await.unwrap(), Tally::new(1, 0));
+        assert_eq!(cast_until_confirmed(store.as_ref(), vote).await, Cast::Counted);
+        assert_eq!(store.tally().await.unwrap(), Tally::new(1, 0));
     }
 
+    /// Casts under load while the store is interrupted for a moment. Every cast must succeed.
     async fn a_short_outage_loses_and_doubles_nothing(self, outage: Mode) {
-        self.store.cast(ballot(Choice::Second)).await.unwrap();
+        let store = open_store(&self.url);
+        let (counted, stop) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
         let mut voters = JoinSet::new();
         for _ in 0..20 {
-            let store = self.store.clone();
+            let (store, counted, stop) = (store.clone(), counted.clone(), stop.clone());
             voters.spawn(async move {
-                for _ in 0..30 {
+                while !stop.load(Ordering::Relaxed) {
                     store.cast(ballot(Choice::First)).await.unwrap();
+                    counted.fetch_add(1, Ordering::Relaxed);
                     tokio::time::sleep(Duration::from_millis(30)).await;
                 }
             });
         }
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        let more_votes = async || {
+            let before = counted.load(Ordering::Relaxed);
+            eventually("100 more votes", PATIENCE, async || counted.load(Ordering::Relaxed) >= before + 100)
+                .await;
+        };
+        more_votes().await;
         self.proxy.set(outage);
-        tokio::time::sleep(SHORT_OUTAGE).await;
+        tokio::time::sleep(Duration::from_millis(700)).await;
         self.proxy.set(Mode::Open);
+        more_votes().await;
+        stop.store(true, Ordering::Relaxed);
         voters.join_all().await;
-        assert_eq!(self.store.tally().await.unwrap(), Tally::new(600, 1));
+        assert_eq!(store.tally().await.unwrap(), Tally::new(counted.load(Ordering::Relaxed), 0));
     }
 
     async fn a_lost_answer_is_settled_by_the_same_ballot(self) {
-        self.store.cast(ballot(Choice::Second)).await.unwrap();
-        self.proxy.set(Mode::DropAnswers);
-        let vote = ballot(Choice::First);
-        let error = self.store.cast(vote).await.unwrap_err();
-        assert!(matches!(error, StoreError::Unconfirmed(_)), "{error}");
-        self.proxy.set(Mode::Open);
-        assert_eq!(self.store.cast(vote).await.unwrap(), Cast::AlreadyCounted);
-        assert_eq!(self.store.tally().await.unwrap(), Tally::new(1, 1));
+        let store = self.open();
+        let (interrupt, restore) = (|| self.proxy.set(Mode::DropAnswers), || self.proxy.set(Mode::Open));
+        let (vote, others) = unconfirmed_vote(store.as_ref(), interrupt, restore).await;
+        restore();
+        eventually("the store answers", PATIENCE, async || store.ping().await.is_ok()).await;
+        assert_eq!(cast_until_confirmed(store.as_ref(), vote).await, Cast::AlreadyCounted);
+        assert_eq!(store.tally().await.unwrap(), Tally::new(1, others));
     }
 
-    async fn a_silent_store_is_given_up_in_time(self) {
-        self.store.cast(ballot(Choice::Second)).await.unwrap();
+    async fn a_cast_in_a_silent_network_ends_by_its_deadline(self) {
+        let store = self.open();
+        cast_until_confirmed(store.as_ref(), ballot(Choice::Second)).await;
         self.proxy.set(Mode::Silent);
-        let start = Instant::now();
+        let stopwatch = Stopwatch::start();
         let mut voters = JoinSet::new();
         for _ in 0..50 {
-            let store = self.store.clone();
+            let store = store.clone();
             voters.spawn(async move { store.cast(ballot(Choice::First)).await });
         }
         assert!(voters.join_all().await.iter().all(Result::is_err));
-        assert!(
-            start.elapsed() < Timeouts::default().deadline + Duration::from_millis(500),
-            "{:?}",
-            start.elapsed()
-        );
+        stopwatch.assert_within(Timeouts::default().deadline, "casts in a silent network");
         self.proxy.set(Mode::Open);
-        self.store.cast(ballot(Choice::Second)).await.unwrap();
+        cast_until_confirmed(store.as_ref(), ballot(Choice::Second)).await;
     }
 }
 
-#[tokio::test]
-async fn a_redis_that_is_away_at_the_start_is_used_when_it_comes() {
-    redis(Mode::Closed).await.serves_when_it_comes().await;
+/// Casts a ballot whose answer is lost. Also returns the number of other ballots, which are votes for the second choice.
+///
+/// A connection that was idle, on a busy machine, is probed before a ballot is sent. The probe fails, and the ballot is
+/// refused: it must not be counted. Then the next attempt uses a new ballot.
+async fn unconfirmed_vote(store: &dyn VoteStore, interrupt: impl Fn(), restore: impl Fn()) -> (Ballot, u64) {
+    let start = Instant::now();
+    let mut others = 0;
+    while start.elapsed() < PATIENCE {
+        cast_until_confirmed(store, ballot(Choice::Second)).await;
+        others += 1;
+        interrupt();
+        let vote = ballot(Choice::First);
+        match store.cast(vote).await.unwrap_err() {
+            StoreError::Unconfirmed(_) => return (vote, others),
+            StoreError::Unavailable(_) => {
+                restore();
+                let same_id = Ballot { choice: Choice::Second, ..vote };
+                assert_eq!(cast_until_confirmed(store, same_id).await, Cast::Counted, "was refused");
+                others += 1;
+            }
+            error @ StoreError::Unusable(_) => panic!("{error}"),
+        }
+    }
+    panic!("no cast was unconfirmed");
 }
 
 #[tokio::test]
-async fn a_mysql_that_is_away_at_the_start_is_used_when_it_comes() {
-    mysql(Mode::Closed).await.serves_when_it_comes().await;
+async fn a_redis_that_is_down_at_the_start_is_used_once_it_is_up() {
+    redis(Mode::Closed).await.is_used_once_it_is_up().await;
 }
 
 #[tokio::test]
-async fn a_redis_that_is_lost_and_comes_back_keeps_the_count() {
+async fn a_mysql_that_is_down_at_the_start_is_used_once_it_is_up() {
+    mysql(Mode::Closed).await.is_used_once_it_is_up().await;
+}
+
+#[tokio::test]
+async fn a_short_outage_of_redis_loses_and_doubles_nothing() {
     redis(Mode::Open).await.a_short_outage_loses_and_doubles_nothing(Mode::Closed).await;
 }
 
 #[tokio::test]
-async fn a_mysql_that_is_lost_and_comes_back_keeps_the_count() {
+async fn a_short_outage_of_mysql_loses_and_doubles_nothing() {
     mysql(Mode::Open).await.a_short_outage_loses_and_doubles_nothing(Mode::Closed).await;
 }
 
 #[tokio::test]
-async fn a_redis_whose_answers_are_lost_counts_each_ballot_once() {
+async fn lost_answers_of_redis_lose_and_double_nothing() {
     redis(Mode::Open).await.a_short_outage_loses_and_doubles_nothing(Mode::DropAnswers).await;
 }
 
 #[tokio::test]
-async fn a_mysql_whose_answers_are_lost_counts_each_ballot_once() {
+async fn lost_answers_of_mysql_lose_and_double_nothing() {
     mysql(Mode::Open).await.a_short_outage_loses_and_doubles_nothing(Mode::DropAnswers).await;
 }
 
@@ -149,21 +174,21 @@ async fn a_lost_answer_of_mysql_is_settled_by_the_same_ballot() {
 }
 
 #[tokio::test]
-async fn a_silent_redis_is_given_up_in_time() {
-    redis(Mode::Open).await.a_silent_store_is_given_up_in_time().await;
+async fn a_cast_to_a_silent_redis_ends_by_its_deadline() {
+    redis(Mode::Open).await.a_cast_in_a_silent_network_ends_by_its_deadline().await;
 }
 
 #[tokio::test]
-async fn a_silent_mysql_is_given_up_in_time() {
-    mysql(Mode::Open).await.a_silent_store_is_given_up_in_time().await;
+async fn a_cast_to_a_silent_mysql_ends_by_its_deadline() {
+    mysql(Mode::Open).await.a_cast_in_a_silent_network_ends_by_its_deadline().await;
 }
 
 #[tokio::test]
-async fn a_file_that_another_process_writes_is_waited_for() {
+async fn a_locked_sqlite_file_refuses_votes_until_it_is_unlocked() {
     let folder = tempfile::tempdir().unwrap();
     let url = format!("sqlite:{}/votes.db", folder.path().display());
     let store = open(&url.parse().unwrap(), &Choices::default()).unwrap();
-    store.cast(ballot(Choice::First)).await.unwrap();
+    cast_until_confirmed(store.as_ref(), ballot(Choice::First)).await;
 
     let mut other = sqlx::SqliteConnection::connect(&url).await.unwrap();
     other.execute("BEGIN IMMEDIATE").await.unwrap();
@@ -172,22 +197,20 @@ async fn a_file_that_another_process_writes_is_waited_for() {
     assert_eq!(store.tally().await.unwrap(), Tally::new(1, 0), "readers do not wait for a writer");
     other.execute("ROLLBACK").await.unwrap();
 
-    store.cast(refused).await.unwrap();
+    cast_until_confirmed(store.as_ref(), refused).await;
     assert_eq!(store.tally().await.unwrap(), Tally::new(2, 0));
 }
 
 #[tokio::test]
-async fn a_redis_that_was_frozen_does_not_count_later_what_has_failed() {
+async fn a_redis_that_was_frozen_does_not_count_expired_requests() {
     let mut server = Redis::own().await;
     let store = open(&server.url().parse().unwrap(), &Choices::default()).unwrap();
-    store.cast(ballot(Choice::Second)).await.unwrap();
-    server.server().signal(Signal::Stop);
-    let vote = ballot(Choice::First);
-    let error = store.cast(vote).await.unwrap_err();
-    assert!(matches!(error, StoreError::Unconfirmed(_)), "{error}");
-    server.server().signal(Signal::Continue);
-    // It finds the request in its socket now.
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    assert_eq!(store.tally().await.unwrap(), Tally::new(0, 1));
-    assert_eq!(store.cast(vote).await.unwrap(), Cast::Counted);
+    let server = server.server();
+    let (interrupt, restore) = (|| server.signal(Signal::Stop), || server.signal(Signal::Continue));
+    let (vote, others) = unconfirmed_vote(store.as_ref(), interrupt, restore).await;
+    restore();
+    // A new connection is answered after the requests that are already in the server's sockets.
+    eventually("the store answers", PATIENCE, async || store.ping().await.is_ok()).await;
+    assert_eq!(store.tally().await.unwrap(), Tally::new(0, others));
+    assert_eq!(cast_until_confirmed(store.as_ref(), vote).await, Cast::Counted);
 }

@@ -1,10 +1,10 @@
 //! A Redis Cluster: the contract, and where the votes lie.
 
-use voting_core::{Cast, Choice, Choices, Tally};
-use voting_storage::open;
+use voting_core::{Cast, Choice, Tally};
 use voting_tests::servers::RedisCluster;
+use voting_tests::store::{ballot, open_store};
 
-use crate::contract::{ballot, contract};
+use crate::contract::contract;
 
 async fn empty() -> (String, RedisCluster) {
     let cluster = RedisCluster::start().await;
@@ -16,7 +16,7 @@ contract!(empty());
 #[tokio::test]
 async fn all_servers_share_the_votes() {
     let cluster = RedisCluster::start().await;
-    let store = open(&cluster.url(16).parse().unwrap(), &Choices::default()).unwrap();
+    let store = open_store(&cluster.url(16));
     for _ in 0..160 {
         store.cast(ballot(Choice::First)).await.unwrap();
     }
@@ -30,7 +30,7 @@ async fn all_servers_share_the_votes() {
 #[tokio::test]
 async fn a_slot_that_moves_to_another_server_takes_its_votes_along() {
     let cluster = RedisCluster::start().await;
-    let store = open(&cluster.url(1).parse().unwrap(), &Choices::default()).unwrap();
+    let store = open_store(&cluster.url(1));
     let votes = [ballot(Choice::First), ballot(Choice::Second)];
     assert_eq!(store.cast(votes[0]).await.unwrap(), Cast::Counted);
 

@@ -1,11 +1,15 @@
 //! A poll that is split over several stores: the contract, and where its votes lie.
 
-use voting_core::{Choice, Choices, Tally};
-use voting_storage::open;
-use voting_storage::transfer::transfer;
-use voting_tests::servers::{MySql, Redis};
+use std::time::Duration;
 
-use crate::contract::{ballot, contract};
+use voting_core::{Choice, Choices, Tally};
+use voting_storage::transfer::transfer;
+use voting_storage::{StoreMetrics, Timeouts, open_with};
+use voting_tests::ClosedPort;
+use voting_tests::servers::{MySql, Redis};
+use voting_tests::store::{ballot, open_store};
+
+use crate::contract::contract;
 
 async fn redis() -> (String, Vec<Redis>) {
     let parts = Redis::databases(3).await;
@@ -32,7 +36,7 @@ mod on_mysql {
 #[tokio::test]
 async fn each_part_takes_its_share() {
     let (url, parts) = redis().await;
-    let store = open(&url.parse().unwrap(), &Choices::default()).unwrap();
+    let store = open_store(&url);
     for _ in 0..300 {
         store.cast(ballot(Choice::First)).await.unwrap();
     }
@@ -49,8 +53,7 @@ async fn each_part_takes_its_share() {
 async fn votes_move_between_one_store_and_several_and_back() {
     let (url, _parts) = redis().await;
     let single = MySql::database().await;
-    let open = |url: &str| open(&url.parse().unwrap(), &Choices::default()).unwrap();
-    let (split, single) = (open(&url), open(&single.url()));
+    let (split, single) = (open_store(&url), open_store(&single.url()));
     for _ in 0..30 {
         split.cast(ballot(Choice::First)).await.unwrap();
         single.cast(ballot(Choice::Second)).await.unwrap();
@@ -70,8 +73,12 @@ async fn votes_move_between_one_store_and_several_and_back() {
 #[tokio::test]
 async fn a_part_that_is_away_refuses_its_ballots_and_no_others() {
     let (url, _parts) = redis().await;
-    let dead = format!("{url} redis://127.0.0.1:{}", voting_tests::free_port());
-    let store = open(&dead.parse().unwrap(), &Choices::default()).unwrap();
+    let down = ClosedPort::reserve();
+    let url = format!("{url} redis://{}", down.address());
+    // The ballots of the other shards are counted long before this deadline, also on a busy machine.
+    let timeouts = Timeouts { deadline: Duration::from_secs(15), ..Timeouts::default() };
+    let url = url.parse().unwrap();
+    let store = open_with(&url, &Choices::default(), timeouts, StoreMetrics::default()).unwrap();
     let casts = (0..40).map(|_| {
         let store = store.clone();
         tokio::spawn(async move { store.cast(ballot(Choice::First)).await.is_ok() })

@@ -3,8 +3,9 @@
 use tempfile::TempDir;
 use voting_core::{Choice, Choices, Tally};
 use voting_storage::{StoreError, open};
+use voting_tests::store::{ballot, cast_until_confirmed};
 
-use crate::contract::{ballot, contract};
+use crate::contract::contract;
 
 async fn empty() -> (String, TempDir) {
     let folder = tempfile::tempdir().unwrap();
@@ -31,6 +32,6 @@ async fn a_folder_that_comes_later_is_used_then() {
     let store = open(&url.parse().unwrap(), &Choices::default()).unwrap();
     assert!(matches!(store.cast(ballot(Choice::First)).await, Err(StoreError::Unavailable(_))));
     std::fs::create_dir(folder.path().join("later")).unwrap();
-    store.cast(ballot(Choice::First)).await.unwrap();
+    cast_until_confirmed(store.as_ref(), ballot(Choice::First)).await;
     assert_eq!(store.tally().await.unwrap(), Tally::new(1, 0));
 }

@@ -3,17 +3,17 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::Instant;
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
-use voting_core::{Choice, Choices, Tally};
+use voting_core::{Choice, Tally};
+use voting_storage::VoteStore;
 use voting_storage::transfer::transfer;
-use voting_storage::{VoteStore, open};
 use voting_tests::process::{clean, program};
 use voting_tests::servers::{MySql, Redis};
-
-use crate::contract::ballot;
+use voting_tests::store::{ballot, open_store};
+use voting_tests::{PATIENCE, eventually};
 
 /// Something that happens at one of two stores.
 #[derive(Clone, Copy, Debug)]
@@ -120,10 +120,6 @@ fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
 }
 
-fn store(url: &str) -> Arc<dyn VoteStore> {
-    open(&url.parse().unwrap(), &Choices::default()).unwrap()
-}
-
 #[test]
 fn any_interleaving_between_redis_and_sqlite_ends_equal() {
     let runtime = runtime();
@@ -134,7 +130,7 @@ fn any_interleaving_between_redis_and_sqlite_ends_equal() {
         runtime.block_on(async {
             let redis = Redis::database().await;
             let file = format!("sqlite:{}/{case}.db", folder.path().display());
-            ([store(&redis.url()), store(&file)], Box::new(redis) as Servers)
+            ([open_store(&redis.url()), open_store(&file)], Box::new(redis) as Servers)
         })
     });
 }
@@ -145,7 +141,7 @@ fn any_interleaving_between_redis_and_mysql_ends_equal() {
     any_interleaving_ends_equal(&runtime, 15, || {
         runtime.block_on(async {
             let (redis, mysql) = (Redis::database().await, MySql::database().await);
-            ([store(&redis.url()), store(&mysql.url())], Box::new((redis, mysql)) as Servers)
+            ([open_store(&redis.url()), open_store(&mysql.url())], Box::new((redis, mysql)) as Servers)
         })
     });
 }
@@ -173,22 +169,31 @@ fn voters(
 async fn a_transfer_that_is_killed_half_way_while_both_stores_take_votes_loses_and_doubles_nothing() {
     let (redis, mysql) = (Redis::database().await, MySql::database().await);
     let urls = [redis.url(), mysql.url()];
-    let stores = urls.each_ref().map(|url| store(url));
+    let stores = urls.each_ref().map(|url| open_store(url));
     for store in &stores {
         store.ping().await.unwrap();
     }
     let stop = Arc::new(AtomicBool::new(false));
     let (first, in_redis) = voters(&stores[0], Choice::First, &stop);
     let (second, in_mysql) = voters(&stores[1], Choice::Second, &stop);
-    for round in 0..24_u64 {
-        let (from, to) = if round % 2 == 0 { (0, 1) } else { (1, 0) };
-        let mut tool = clean(&program("voting-storage"));
+    let tool = program("voting-storage");
+    let start = |from: usize, to: usize| {
+        let mut tool = clean(&tool);
         tool.args(["transfer", "--from", &urls[from], "--to", &urls[to]]).stdout(std::process::Stdio::null());
-        let mut tool = tool.spawn().unwrap();
-        // A whole one takes some 20 to 40 ms; most of these are cut off somewhere in it.
-        tokio::time::sleep(Duration::from_millis(round * 3)).await;
+        tool.spawn().unwrap()
+    };
+    let whole = Instant::now();
+    assert!(start(0, 1).wait().await.unwrap().success());
+    let whole = whole.elapsed();
+    // The kills are spread over the time of a whole transfer and a little more.
+    for round in 0..24_u32 {
+        let (from, to) = if round % 2 == 0 { (0, 1) } else { (1, 0) };
+        let mut tool = start(from, to);
+        tokio::time::sleep(whole * round / 20).await;
         tool.kill().await.unwrap();
     }
+    let counted = || in_redis.load(Ordering::Relaxed) + in_mysql.load(Ordering::Relaxed);
+    eventually("the stores took votes", PATIENCE, async || counted() > 100).await;
     stop.store(true, Ordering::Relaxed);
     first.await.unwrap();
     second.await.unwrap();
@@ -196,7 +201,6 @@ async fn a_transfer_that_is_killed_half_way_while_both_stores_take_votes_loses_a
         transfer(stores[from].as_ref(), stores[to].as_ref()).await.unwrap();
     }
     let all = Tally::new(in_redis.load(Ordering::Relaxed), in_mysql.load(Ordering::Relaxed));
-    assert!(all.total() > 100, "{all:?}");
     for store in &stores {
         assert_eq!(store.tally().await.unwrap(), all);
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::PATIENCE;
 use crate::process::Service;
 
 /// A balancer in front of some services.
@@ -61,8 +62,9 @@ impl Balancer {
     }
 }
 
+/// A probe that is answered late says nothing about readiness, so it is waited for.
 async fn watch(replica: Arc<Replica>, url: String) {
-    let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(1)).build().unwrap();
+    let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().unwrap();
     loop {
         let answer = client.get(&url).send().await;
         replica.is_ready.store(answer.is_ok_and(|answer| answer.status().is_success()), Ordering::Relaxed);

@@ -1,8 +1,8 @@
-//! The vote ledger: a bounded load of real votes that knows of each ballot what the voter was told, and checks it.
+//! The vote ledger: a bounded load of real votes that records the outcome of each ballot and verifies it.
 //!
-//! First the load: voters cast ballots and now and then read the page. Then the audit: every ballot is cast once more,
-//! and the answer says whether it had been counted. So each single ballot is accounted for, not only their sum.
-//! Nobody else may vote meanwhile.
+//! During the load, voters cast ballots and sometimes read the page. During the audit, every ballot is cast once more, and
+//! the response says whether it had been counted. So each single ballot is accounted for, not only the sum. The poll must
+//! have no other voters meanwhile.
 
 mod client;
 mod report;
@@ -16,48 +16,48 @@ use hdrhistogram::Histogram;
 use tokio::task::JoinSet;
 use voting_core::{BallotId, Choice};
 
-pub use client::{Client, Counts, Outcome};
+pub use client::{CastOutcome, Client, VoteCounts};
 pub use report::Report;
 
-/// What is done.
+/// The parameters of a load.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// The page, without a slash at the end.
+    /// URL of the page without a trailing slash.
     pub url: String,
-    /// The results, without a slash at the end; `None` reads them off the page.
+    /// URL of voting-analytics without a trailing slash; `None` reads the results from the page.
     pub analytics_url: Option<String>,
-    /// The names of the choices.
+    /// Names of the choices.
     pub choices: [String; 2],
-    /// How many vote at the same time.
+    /// Number of concurrent voters.
     pub voters: usize,
-    /// How many ballots are cast.
+    /// Number of ballots.
     pub ballots: u64,
-    /// Whether a ballot that was not accepted is sent again, as a browser or a mesh would.
+    /// Whether voters retry ballots that were not accepted, as a browser or a mesh would.
     pub retry: bool,
-    /// How long a voter waits between two ballots.
+    /// Delay between two ballots of a voter.
     pub pause: Duration,
 }
 
-/// What the voter was told about a ballot, in the end.
+/// The outcome of a ballot as the voter knows it after all attempts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Told {
-    /// It is counted.
+pub enum BallotOutcome {
+    /// Counted.
     Accepted,
-    /// It is not counted and will not be.
+    /// Not counted, and never will be.
     Refused,
-    /// Nothing, or that the outcome is open.
+    /// No response, or an unconfirmed outcome.
     Unknown,
 }
 
-/// A ballot that was cast.
+/// A ballot and its outcome.
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     id: BallotId,
     choice: Choice,
-    told: Told,
+    outcome: BallotOutcome,
 }
 
-/// How far a load is; clones share it.
+/// The progress of a load; clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct Progress(Arc<Shared>);
 
@@ -71,22 +71,22 @@ struct Shared {
 }
 
 impl Progress {
-    /// Ballots whose outcome is settled.
+    /// Number of ballots cast.
     pub fn cast(&self) -> u64 {
         self.0.cast.load(Ordering::Relaxed)
     }
 
-    /// Ballots that were cast again.
+    /// Number of ballots audited.
     pub fn audited(&self) -> u64 {
         self.0.audited.load(Ordering::Relaxed)
     }
 
-    /// Ends the load early; the audit follows.
+    /// Ends the load; the audit follows.
     pub fn stop(&self) {
         self.0.stop.store(true, Ordering::Relaxed);
     }
 
-    fn accepted(&self) -> Counts {
+    fn accepted(&self) -> VoteCounts {
         self.0.accepted.each_ref().map(|accepted| accepted.load(Ordering::SeqCst))
     }
 }
@@ -101,15 +101,15 @@ struct Part {
     stale_reads: u64,
 }
 
-/// For how long a voter who retries does.
+/// Time limit of the retries of a ballot.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// A read of the page follows each of these ballots.
+/// Number of ballots between two reads of the page.
 const READ_EVERY: usize = 5;
 
 /// Casts the ballots and audits them.
 ///
 /// # Errors
-/// The results can't be read before or after the load, or a ballot can't be cast again.
+/// The results are unreadable before or after the load, or the audit of a ballot failed.
 pub async fn run(plan: &Plan, progress: &Progress) -> anyhow::Result<Report> {
     let client = Arc::new(Client::new(plan)?);
     let before = client.settled_counts(PATIENCE).await?;
@@ -142,23 +142,23 @@ pub async fn run(plan: &Plan, progress: &Progress) -> anyhow::Result<Report> {
     Ok(report)
 }
 
-async fn vote(client: Arc<Client>, plan: Plan, progress: Progress, before: Counts) -> Part {
+async fn vote(client: Arc<Client>, plan: Plan, progress: Progress, before: VoteCounts) -> Part {
     let mut part = Part::default();
     while !progress.0.stop.load(Ordering::Relaxed) {
         let number = progress.0.begun.fetch_add(1, Ordering::Relaxed);
         if number >= plan.ballots {
             break;
         }
-        // Two thirds for the first, so that a mix-up of the choices shows.
+        // Two thirds for the first choice, so that swapped choices show.
         let choice = if number % 3 == 2 { Choice::Second } else { Choice::First };
         let entry = cast(&client, choice, plan.retry, &mut part).await;
-        if entry.told == Told::Accepted {
+        if entry.outcome == BallotOutcome::Accepted {
             progress.0.accepted[choice.index()].fetch_add(1, Ordering::SeqCst);
         }
         progress.0.cast.fetch_add(1, Ordering::Relaxed);
         part.entries.push(entry);
         if part.entries.len() % READ_EVERY == 0 {
-            // Everything that was accepted before this read must show in it, whoever cast it.
+            // The read must show every vote that was accepted before it, by any voter.
             let accepted = progress.accepted();
             if let Ok(seen) = client.counts().await {
                 part.reads += 1;
@@ -173,35 +173,35 @@ async fn vote(client: Arc<Client>, plan: Plan, progress: Progress, before: Count
     part
 }
 
-/// Casts one new ballot, again if it has to be, and says what the voter was told in the end.
+/// Casts a new ballot, with retries.
 async fn cast(client: &Client, choice: Choice, retry: bool, part: &mut Part) -> Entry {
     let id = BallotId::new();
     let start = Instant::now();
-    let mut told = Told::Refused;
+    let mut outcome = BallotOutcome::Refused;
     loop {
         let attempt = Instant::now();
         match client.cast(id, choice).await {
-            Outcome::Counted | Outcome::AlreadyCounted => {
+            CastOutcome::Counted | CastOutcome::AlreadyCounted => {
                 part.latencies.push(attempt.elapsed());
-                return Entry { id, choice, told: Told::Accepted };
+                return Entry { id, choice, outcome: BallotOutcome::Accepted };
             }
-            Outcome::Refused(why) => *part.errors.entry(why).or_default() += 1,
-            Outcome::Unknown(why) => {
-                told = Told::Unknown;
+            CastOutcome::Refused(why) => *part.errors.entry(why).or_default() += 1,
+            CastOutcome::Unknown(why) => {
+                outcome = BallotOutcome::Unknown;
                 *part.errors.entry(why).or_default() += 1;
             }
         }
         if !retry || start.elapsed() > PATIENCE {
-            return Entry { id, choice, told };
+            return Entry { id, choice, outcome };
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 
-/// A ballot, and whether it had been counted when it was cast again.
+/// A ballot, and whether it had been counted before the audit.
 #[derive(Clone, Copy, Debug)]
 struct Audited {
-    told: Told,
+    outcome: BallotOutcome,
     choice: Choice,
     was_counted: bool,
 }
@@ -217,18 +217,16 @@ async fn audit(
         let (share, client, progress) = (share.to_vec(), client.clone(), progress.clone());
         auditors.spawn(async move {
             let mut audited = Vec::with_capacity(share.len());
-            for Entry { id, choice, told } in share {
+            for Entry { id, choice, outcome } in share {
                 let was_counted = match client.cast(id, choice).await {
-                    Outcome::Counted => false,
-                    Outcome::AlreadyCounted => true,
-                    Outcome::Refused(why) | Outcome::Unknown(why) => {
-                        anyhow::bail!(
-                            "the audit needs a service that works; a ballot was answered with: {why}"
-                        )
+                    CastOutcome::Counted => false,
+                    CastOutcome::AlreadyCounted => true,
+                    CastOutcome::Refused(why) | CastOutcome::Unknown(why) => {
+                        anyhow::bail!("the audit needs a working service, but a ballot failed: {why}")
                     }
                 };
                 progress.0.audited.fetch_add(1, Ordering::Relaxed);
-                audited.push(Audited { told, choice, was_counted });
+                audited.push(Audited { outcome, choice, was_counted });
             }
             Ok(audited)
         });

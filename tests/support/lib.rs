@@ -1,12 +1,14 @@
-//! The harness of the tests: real servers, the services on them, and the faults that are put between.
+//! The test harness: real servers, the services on them, and fault injection.
 //!
-//! - [`servers`]: a Redis and a MySQL or MariaDB, from the environment, Docker or the `PATH`.
+//! - [`servers`]: Redis and MySQL or MariaDB, from the environment, Docker or the `PATH`.
+//! - [`store`]: stores and casts for tests that are not about deadlines.
 //! - [`proxy`]: a connection that can be cut.
-//! - [`process`]: the system's own programs as child processes.
-//! - [`ledger`]: a load of votes in which every ballot is accounted for.
-//! - [`faults`]: a cluster of the programs behind a [`balancer`], and what can be done to it.
+//! - [`process`]: the system's programs as child processes.
+//! - [`ledger`]: a load of votes that accounts for every ballot.
+//! - [`faults`]: a cluster of the programs behind a [`balancer`], and its faults.
 //! - [`compose`]: the containers of `docker compose up`.
-//! - [`deployment`]: the programs together. [`http`]: a visitor of the page. [`browser`]: one with a real browser.
+//! - [`deployment`]: the programs together. [`http`]: a visitor of the page. [`browser`]: a visitor with a real browser.
+//! - [`timing`]: waits and time limits. [`port`]: ports on loopback.
 
 pub mod balancer;
 pub mod browser;
@@ -15,25 +17,13 @@ pub mod deployment;
 pub mod faults;
 pub mod http;
 pub mod ledger;
+pub mod port;
 pub mod process;
 pub mod proxy;
 pub mod servers;
+pub mod store;
+pub mod timing;
 mod watchdog;
 
-use std::future::Future;
-use std::time::{Duration, Instant};
-
-/// Waits until something holds, and fails with what was waited for after `limit`.
-pub async fn eventually<F: Future<Output = bool>>(what: &str, limit: Duration, check: impl Fn() -> F) {
-    let start = Instant::now();
-    while !check().await {
-        assert!(start.elapsed() < limit, "after {limit:?} still not so: {what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
-/// A port that was free a moment ago.
-pub fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
-    listener.local_addr().unwrap().port()
-}
+pub use port::{ClosedPort, free_port};
+pub use timing::{PATIENCE, Stopwatch, eventually};

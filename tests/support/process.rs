@@ -6,12 +6,12 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
-use crate::free_port;
+use crate::{PATIENCE, free_port};
 
 /// A signal.
 #[derive(Clone, Copy, Debug)]
@@ -49,15 +49,19 @@ impl Signal {
     }
 }
 
-/// The path of one of the system's own programs, built now if it is not up to date; or in the folder that
-/// `VOTING_BINARIES` names.
+/// The path of one of the system's programs in [`programs`].
 pub fn program(name: &str) -> PathBuf {
+    programs().join(name)
+}
+
+/// The folder of the system's programs: `VOTING_BINARIES`, or that of the current build, which is brought up to date.
+pub fn programs() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    let directory = BUILT.get_or_init(|| {
+    BUILT.get_or_init(|| {
         if let Some(folder) = std::env::var_os("VOTING_BINARIES") {
             return folder.into();
         }
-        // Test programs lie in the folder `deps` beside the programs; both are named after the profile.
+        // Test programs are in the folder `deps` of the programs' folder, whose name is that of the profile.
         let this = std::env::current_exe().unwrap();
         let folder = this.parent().unwrap();
         let folder = if folder.ends_with("deps") { folder.parent().unwrap() } else { folder };
@@ -65,21 +69,20 @@ pub fn program(name: &str) -> PathBuf {
         let mut cargo = std::process::Command::new(env!("CARGO"));
         cargo.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).args(["build", "--quiet", "--locked"]);
         cargo.args(["--workspace", "--bins", "--profile", if profile == "debug" { "dev" } else { profile }]);
-        // What cargo told this program of itself: build scripts that look at it would run anew each time.
+        // Variables that cargo set for this program would make build scripts that read them run again each time.
         let of_this = |name: &String| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
         std::env::vars().map(|(name, _)| name).filter(of_this).for_each(|name| {
             cargo.env_remove(name);
         });
         assert!(cargo.status().unwrap().success(), "the programs can't be built");
         folder.to_owned()
-    });
-    directory.join(name)
+    })
 }
 
 /// One of the system's programs, running; it is killed when this is dropped.
 #[derive(Debug)]
 pub struct Service {
-    name: String,
+    program: PathBuf,
     settings: Vec<(String, String)>,
     log: Option<PathBuf>,
     child: Child,
@@ -92,61 +95,60 @@ pub struct Service {
 impl Service {
     /// Starts a program with these settings and waits until its admin port answers.
     pub async fn start(name: &str, settings: &[(&str, &str)]) -> Self {
-        Self::start_logged(name, settings, None).await
+        Self::start_in(programs(), name, settings).await
+    }
+
+    /// [`Service::start`] of the program in this folder.
+    pub async fn start_in(folder: &Path, name: &str, settings: &[(&str, &str)]) -> Self {
+        let program = folder.join(name);
+        Self::spawn(program, owned(settings), None, Stdio::null(), loopback(), loopback()).await
     }
 
     /// [`Service::start`] with the standard output in this file.
     pub async fn start_logged(name: &str, settings: &[(&str, &str)], log: Option<&Path>) -> Self {
-        let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
-        let settings =
-            settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let log = log.map(Path::to_owned);
-        let stdout = stdout(log.as_deref());
-        Self::spawn(name.to_owned(), settings, log, stdout, at(free_port()), at(free_port())).await
+        let owned_log = log.map(Path::to_owned);
+        Self::spawn(program(name), owned(settings), owned_log, stdout(log), loopback(), loopback()).await
     }
 
     /// [`Service::start`] with the standard output in a pipe; returns its reading end.
     pub async fn start_piped(name: &str, settings: &[(&str, &str)]) -> (Self, PipeReader) {
-        let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
-        let settings =
-            settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let (reader, writer) = std::io::pipe().unwrap();
-        let (address, admin) = (at(free_port()), at(free_port()));
-        (Self::spawn(name.to_owned(), settings, None, writer.into(), address, admin).await, reader)
+        let service =
+            Self::spawn(program(name), owned(settings), None, writer.into(), loopback(), loopback()).await;
+        (service, reader)
     }
 
     /// Starts it again where it was; it must have ended.
     pub async fn restart(&mut self) {
-        let (name, settings, log) = (self.name.clone(), self.settings.clone(), self.log.clone());
+        let (program, settings, log) = (self.program.clone(), self.settings.clone(), self.log.clone());
         let stdout = stdout(log.as_deref());
-        *self = Self::spawn(name, settings, log, stdout, self.address, self.admin).await;
+        *self = Self::spawn(program, settings, log, stdout, self.address, self.admin).await;
     }
 
     async fn spawn(
-        name: String,
+        program: PathBuf,
         settings: Vec<(String, String)>,
         log: Option<PathBuf>,
         stdout: Stdio,
         address: SocketAddr,
         admin: SocketAddr,
     ) -> Self {
-        let mut command = clean(&program(&name));
+        let mut command = clean(&program);
         command.envs(settings.iter().map(|(name, value)| (name, value)));
         command.env("PORT", address.port().to_string()).env("ADMIN_PORT", admin.port().to_string());
         command.env("LISTEN_ADDRESS", "127.0.0.1");
         let mut child = command.stdout(stdout).spawn().unwrap();
         // The command holds the writing end of a pipe, whose reader would otherwise see no end.
         drop(command);
-        for _ in 0..500 {
-            if tokio::net::TcpStream::connect(admin).await.is_ok() {
-                return Self { name, settings, log, child, address, admin };
-            }
+        let start = Instant::now();
+        while tokio::net::TcpStream::connect(admin).await.is_err() {
             if let Some(status) = child.try_wait().unwrap() {
-                panic!("{name} ended at its start: {status}");
+                panic!("{} exited during start-up: {status}", program.display());
             }
+            assert!(start.elapsed() < PATIENCE, "{} does not listen", program.display());
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        panic!("{name} does not listen");
+        Self { program, settings, log, child, address, admin }
     }
 
     /// The URL of a path of the service.
@@ -181,7 +183,15 @@ fn stdout(log: Option<&Path>) -> Stdio {
     log.map_or_else(Stdio::null, append)
 }
 
-/// A program without any setting of the surrounding environment.
+fn owned(settings: &[(&str, &str)]) -> Vec<(String, String)> {
+    settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+fn loopback() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], free_port()))
+}
+
+/// A program without the variables of the environment.
 pub fn clean(program: &Path) -> Command {
     let mut command = Command::new(program);
     command.env_clear().kill_on_drop(true).stdin(Stdio::null());
@@ -203,10 +213,7 @@ pub struct Ended {
 pub async fn run(name: &str, arguments: &[&str], settings: &[(&str, &str)]) -> Ended {
     let mut command = clean(&program(name));
     let output = command.args(arguments).envs(settings.iter().copied()).output();
-    let output = tokio::time::timeout(Duration::from_secs(60), output)
-        .await
-        .expect("the program does not end")
-        .unwrap();
+    let output = tokio::time::timeout(PATIENCE, output).await.expect("the program does not end").unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     Ended { success: output.status.success(), stdout: text(output.stdout), stderr: text(output.stderr) }
 }
@@ -238,7 +245,7 @@ impl Local {
                 }
             }
         };
-        tokio::time::timeout(Duration::from_secs(20), reading).await.expect("voting-local does not start");
+        tokio::time::timeout(PATIENCE, reading).await.expect("voting-local does not start");
         let url = welcome.split_whitespace().find(|word| word.starts_with("http://"));
         let url = url.expect("voting-local prints no address").to_owned();
         // What it logs later must not fill the pipe.

@@ -10,12 +10,13 @@ mod redis_cluster;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use testcontainers::{ContainerAsync, GenericImage};
 use tokio::process::Command;
 
+use crate::PATIENCE;
 use crate::process::Signal;
 use crate::watchdog::Watchdog;
 
@@ -67,13 +68,11 @@ impl OwnServer {
         command.args(&self.arguments).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         let mut child = command.kill_on_drop(true).spawn().unwrap();
         let watchdog = Watchdog::new(&format!("kill -9 {}", child.id().unwrap()));
-        for _ in 0..1500 {
+        let start = Instant::now();
+        while start.elapsed() < PATIENCE && child.try_wait().unwrap().is_none() {
             if tokio::net::TcpStream::connect(self.address).await.is_ok() {
                 self.running = Some((child, watchdog));
                 return;
-            }
-            if child.try_wait().unwrap().is_some() {
-                break;
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }

@@ -11,19 +11,19 @@ use voting_core::{BallotId, Choice};
 
 use super::Plan;
 
-/// The votes of each choice.
-pub type Counts = [u64; 2];
+/// Votes by choice.
+pub type VoteCounts = [u64; 2];
 
-/// What a voter was told about one attempt.
+/// The outcome of one attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum CastOutcome {
     /// Counted by this attempt.
     Counted,
     /// Counted before.
     AlreadyCounted,
-    /// Not counted, and never will be; with the reason.
+    /// Not counted, and never will be, with the reason.
     Refused(String),
-    /// Open; with the reason.
+    /// Unknown, with the reason.
     Unknown(String),
 }
 
@@ -37,10 +37,8 @@ pub struct Client {
 }
 
 impl Client {
-    /// The client of a plan.
-    ///
     /// # Errors
-    /// No HTTP client can be made.
+    /// The HTTP client is unavailable.
     pub fn new(plan: &Plan) -> anyhow::Result<Self> {
         let http = reqwest::Client::builder()
             .no_proxy()
@@ -52,7 +50,7 @@ impl Client {
     }
 
     /// One attempt to cast a ballot.
-    pub async fn cast(&self, id: BallotId, choice: Choice) -> Outcome {
+    pub async fn cast(&self, id: BallotId, choice: Choice) -> CastOutcome {
         let form = [("vote", self.choices[choice.index()].as_str()), ("ballot", &id.to_string())];
         let body = reqwest::Url::parse_with_params("http://form", form)
             .map(|url| url.query().unwrap_or_default().to_owned());
@@ -63,28 +61,28 @@ impl Client {
             .body(body.unwrap_or_default());
         let answer = match request.send().await {
             Ok(answer) => answer,
-            Err(error) if error.is_connect() => return Outcome::Refused("no connection".to_owned()),
-            Err(error) if error.is_timeout() => return Outcome::Unknown("no answer in time".to_owned()),
-            Err(_) => return Outcome::Unknown("connection lost".to_owned()),
+            Err(error) if error.is_connect() => return CastOutcome::Refused("no connection".to_owned()),
+            Err(error) if error.is_timeout() => return CastOutcome::Unknown("no answer in time".to_owned()),
+            Err(_) => return CastOutcome::Unknown("connection lost".to_owned()),
         };
         let status = answer.status();
         let outcome = answer.headers().get("x-vote-outcome").and_then(|outcome| outcome.to_str().ok());
         let outcome = match (status.as_u16(), outcome) {
-            (303, Some("counted")) => Outcome::Counted,
-            (303, Some("already-counted")) => Outcome::AlreadyCounted,
-            (_, Some("refused")) => Outcome::Refused(format!("{status}, refused")),
-            (_, outcome) => Outcome::Unknown(format!("{status}, {}", outcome.unwrap_or("outcome not said"))),
+            (303, Some("counted")) => CastOutcome::Counted,
+            (303, Some("already-counted")) => CastOutcome::AlreadyCounted,
+            (_, Some("refused")) => CastOutcome::Refused(format!("{status}, refused")),
+            (_, outcome) => CastOutcome::Unknown(format!("{status}, {}", outcome.unwrap_or("no outcome"))),
         };
-        // The connection can be used again once the answer is read.
+        // The connection is reused once the response is read.
         let _ = answer.bytes().await;
         outcome
     }
 
-    /// The votes as they are shown now.
+    /// Reads the current results.
     ///
     /// # Errors
-    /// They are not.
-    pub async fn counts(&self) -> anyhow::Result<Counts> {
+    /// The results are unavailable.
+    pub async fn counts(&self) -> anyhow::Result<VoteCounts> {
         match &self.analytics_url {
             Some(url) => {
                 let text = self.get(&format!("{url}/analytics")).await?;
@@ -96,11 +94,11 @@ impl Client {
         }
     }
 
-    /// [`Client::counts`], waiting for a service that is just coming back.
+    /// [`Client::counts`], with retries during the recovery of the service.
     ///
     /// # Errors
-    /// There are still no results after `patience`.
-    pub async fn settled_counts(&self, patience: Duration) -> anyhow::Result<Counts> {
+    /// The results are unavailable for longer than `patience`.
+    pub async fn settled_counts(&self, patience: Duration) -> anyhow::Result<VoteCounts> {
         let start = Instant::now();
         loop {
             match self.counts().await {
@@ -116,14 +114,14 @@ impl Client {
     }
 }
 
-/// The counts that the bars of a page show.
-fn counts_of_page(page: &str) -> anyhow::Result<Counts> {
+/// Reads the counts from the bars of a page.
+fn counts_of_page(page: &str) -> anyhow::Result<VoteCounts> {
     if page.contains("The votes are unavailable") {
-        bail!("the page says that the votes are unavailable");
+        bail!("the page shows no votes");
     }
     let page = Html::parse_document(page);
     let bars = Selector::parse("[data-bar]").map_err(|error| anyhow::anyhow!("{error}"))?;
     let counts: Vec<u64> =
         page.select(&bars).filter_map(|bar| bar.value().attr("value")?.parse().ok()).collect();
-    counts.try_into().map_err(|_| anyhow::anyhow!("the page has no bars of two choices"))
+    counts.try_into().map_err(|_| anyhow::anyhow!("the page has no bars for two choices"))
 }

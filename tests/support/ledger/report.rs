@@ -1,4 +1,4 @@
-//! What the ledger found.
+//! The result of a ledger run.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,70 +7,70 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use voting_core::Choice;
 
-use super::{Audited, Counts, Told};
+use super::{Audited, BallotOutcome, VoteCounts};
 
-/// What the ledger found. [`Report::is_clean`] is the verdict.
+/// The result of a ledger run. [`Report::is_clean`] is the verdict.
 #[derive(Clone, Debug)]
 pub struct Report {
-    /// Ballots by what their voters were told in the end.
-    pub told: BTreeMap<Told, u64>,
+    /// Ballots by their final outcome.
+    pub outcomes: BTreeMap<BallotOutcome, u64>,
     /// Votes that the load added to the results.
     pub counted: u64,
     /// Accepted ballots that were not counted.
     pub lost: u64,
     /// Votes in the results that no ballot accounts for.
     pub doubled: u64,
-    /// Refused ballots that were counted all the same.
+    /// Refused ballots that were counted.
     pub counted_though_refused: u64,
-    /// Ballots whose outcome was open, and that had been counted.
+    /// Counted ballots whose outcome was unknown to the voter.
     pub unknown_counted: u64,
     /// Reads of the results.
     pub reads: u64,
-    /// Reads that did not show a vote that was accepted before them.
+    /// Reads that missed a vote that was accepted before.
     pub stale_reads: u64,
-    /// Attempts that did not get the answer that a voter hopes for, by kind.
+    /// Failed attempts by kind.
     pub errors: BTreeMap<String, u64>,
-    /// Times from an attempt to its acceptance, in microseconds.
+    /// Latencies of accepted attempts in microseconds.
     pub latencies: Histogram<u64>,
-    /// How long the load took, the audit not included.
+    /// Duration of the load without the audit.
     pub took: Duration,
 }
 
 impl Report {
     pub(super) fn new(
         audited: &[Audited],
-        before: Counts,
-        counted: Counts,
-        after: Counts,
+        before: VoteCounts,
+        counted: VoteCounts,
+        after: VoteCounts,
         took: Duration,
     ) -> Self {
         let number = |which: &dyn Fn(&Audited) -> bool| {
             u64::try_from(audited.iter().filter(|a| which(a)).count()).unwrap_or(0)
         };
-        let mut lost = number(&|a| a.told == Told::Accepted && !a.was_counted);
+        let mut lost = number(&|a| a.outcome == BallotOutcome::Accepted && !a.was_counted);
         let mut doubled = 0;
         for choice in Choice::ALL {
             let index = choice.index();
             let of_choice = number(&|a| a.choice == choice);
             let known = number(&|a| a.choice == choice && a.was_counted);
-            // An id that is known must be in the results, once.
+            // Each known id must be in the results exactly once.
             let shown = counted[index].saturating_sub(before[index]);
             lost += known.saturating_sub(shown);
             doubled += shown.saturating_sub(known);
-            // After the audit every ballot is counted, once.
+            // After the audit every ballot is counted exactly once.
             let all = after[index].saturating_sub(before[index]);
             lost += of_choice.saturating_sub(all).saturating_sub(known.saturating_sub(shown));
             doubled += all.saturating_sub(of_choice).saturating_sub(shown.saturating_sub(known));
         }
-        let told =
-            [Told::Accepted, Told::Refused, Told::Unknown].map(|told| (told, number(&|a| a.told == told)));
+        let outcomes = [BallotOutcome::Accepted, BallotOutcome::Refused, BallotOutcome::Unknown]
+            .map(|outcome| (outcome, number(&|a| a.outcome == outcome)));
         Self {
-            told: told.into(),
+            outcomes: outcomes.into(),
             counted: counted.iter().sum::<u64>() - before.iter().sum::<u64>(),
             lost,
             doubled,
-            counted_though_refused: number(&|a| a.told == Told::Refused && a.was_counted),
-            unknown_counted: number(&|a| a.told == Told::Unknown && a.was_counted),
+            counted_though_refused: number(&|a| a.outcome == BallotOutcome::Refused && a.was_counted),
+            unknown_counted: number(&|a| a.outcome == BallotOutcome::Unknown && a.was_counted),
             reads: 0,
             stale_reads: 0,
             errors: BTreeMap::new(),
@@ -79,12 +79,12 @@ impl Report {
         }
     }
 
-    /// All ballots that were cast.
+    /// Number of ballots.
     pub fn ballots(&self) -> u64 {
-        self.told.values().sum()
+        self.outcomes.values().sum()
     }
 
-    /// Whether nothing was lost or doubled, no refused vote was counted and nobody was shown an old result.
+    /// Whether no vote was lost or doubled, no refused vote was counted and no read was stale.
     pub fn is_clean(&self) -> bool {
         self.lost == 0 && self.doubled == 0 && self.counted_though_refused == 0 && self.stale_reads == 0
     }
@@ -95,9 +95,9 @@ impl fmt::Display for Report {
         let millis = |quantile| self.latencies.value_at_quantile(quantile) as f64 / 1000.0;
         let rows = [
             ("ballots", self.ballots()),
-            ("  accepted", self.told[&Told::Accepted]),
-            ("  refused", self.told[&Told::Refused]),
-            ("  unknown", self.told[&Told::Unknown]),
+            ("  accepted", self.outcomes[&BallotOutcome::Accepted]),
+            ("  refused", self.outcomes[&BallotOutcome::Refused]),
+            ("  unknown", self.outcomes[&BallotOutcome::Unknown]),
             ("  unknown, and counted", self.unknown_counted),
             ("counted", self.counted),
             ("lost", self.lost),
@@ -112,7 +112,7 @@ impl fmt::Display for Report {
         for (error, count) in &self.errors {
             writeln!(f, "{:<28}{count:>12}", format!("error: {error}"))?;
         }
-        let rate = self.told[&Told::Accepted] as f64 / self.took.as_secs_f64();
+        let rate = self.outcomes[&BallotOutcome::Accepted] as f64 / self.took.as_secs_f64();
         writeln!(f, "{:<28}{rate:>10.0}/s in {:.1} s", "accepted", self.took.as_secs_f64())?;
         write!(
             f,
@@ -131,8 +131,8 @@ impl fmt::Display for Report {
 mod tests {
     use super::*;
 
-    fn ballot(told: Told, was_counted: bool) -> Audited {
-        Audited { told, choice: Choice::First, was_counted }
+    fn ballot(outcome: BallotOutcome, was_counted: bool) -> Audited {
+        Audited { outcome, choice: Choice::First, was_counted }
     }
 
     fn report(audited: &[Audited], counted: u64, after: u64) -> Report {
@@ -141,21 +141,24 @@ mod tests {
 
     #[test]
     fn a_clean_load_is_clean() {
-        let ballots =
-            [ballot(Told::Accepted, true), ballot(Told::Refused, false), ballot(Told::Unknown, true)];
+        let ballots = [
+            ballot(BallotOutcome::Accepted, true),
+            ballot(BallotOutcome::Refused, false),
+            ballot(BallotOutcome::Unknown, true),
+        ];
         let report = report(&ballots, 2, 3);
         assert!(report.is_clean(), "{report}");
         assert_eq!((report.counted, report.unknown_counted), (2, 1));
     }
 
     #[test]
-    fn what_is_wrong_is_found() {
-        let accepted = ballot(Told::Accepted, true);
-        assert_eq!(report(&[accepted, ballot(Told::Accepted, false)], 1, 2).lost, 1);
-        assert_eq!(report(&[accepted, accepted], 1, 1).lost, 1, "an id without its vote");
+    fn each_kind_of_error_is_found() {
+        let accepted = ballot(BallotOutcome::Accepted, true);
+        assert_eq!(report(&[accepted, ballot(BallotOutcome::Accepted, false)], 1, 2).lost, 1);
+        assert_eq!(report(&[accepted, accepted], 1, 1).lost, 1, "an id without a vote");
         assert_eq!(report(&[accepted], 2, 2).doubled, 1);
         assert_eq!(report(&[accepted], 1, 2).doubled, 1, "counted again by the audit");
-        let refused = report(&[ballot(Told::Refused, true)], 1, 1);
+        let refused = report(&[ballot(BallotOutcome::Refused, true)], 1, 1);
         assert!(refused.counted_though_refused == 1 && !refused.is_clean());
     }
 }

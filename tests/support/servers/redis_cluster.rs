@@ -1,9 +1,7 @@
 //! A Redis Cluster of a test's own.
 
-use std::time::Duration;
-
 use super::Redis;
-use crate::{eventually, free_port};
+use crate::{PATIENCE, eventually, free_port};
 
 /// The hash slots of every cluster.
 const SLOTS: usize = 16_384;
@@ -36,7 +34,7 @@ impl RedisCluster {
             server.query::<()>("CLUSTER", &meet).await;
         }
         for server in &servers {
-            eventually("the cluster is whole", Duration::from_secs(20), async || {
+            eventually("the cluster is whole", PATIENCE, async || {
                 let info: String = server.query("CLUSTER", &["INFO"]).await;
                 info.contains("cluster_state:ok") && info.contains("cluster_known_nodes:3")
             })

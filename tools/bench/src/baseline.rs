@@ -1,4 +1,4 @@
-//! Small programs that do only the unavoidable part of the scenario, the usual way.
+//! Minimal baseline servers: they do only the essential work of a scenario, with the usual libraries.
 
 use std::sync::Arc;
 
@@ -14,23 +14,23 @@ use redis::aio::MultiplexedConnection;
 use redis::{AsyncTypedCommands as _, Script};
 use sqlx::mysql::{MySqlPool, MySqlPoolOptions};
 
-/// Which program, and where.
+/// Arguments of a baseline server.
 #[derive(Args, Debug)]
-pub struct Arguments {
-    /// What it does.
+pub struct BaselineArgs {
+    /// Work of a request.
     kind: Kind,
-    /// Port on loopback.
+    /// Port on 127.0.0.1.
     #[arg(long)]
     port: u16,
-    /// The upstream or the store that it calls.
+    /// URL of the upstream or the store.
     #[arg(long, default_value = "")]
     target: String,
-    /// Size of its constant answer.
+    /// Size of the constant response, in bytes.
     #[arg(long, default_value_t = 0)]
     bytes: usize,
 }
 
-/// What the program does.
+/// The work of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Kind {
     /// GET: a constant page.
@@ -39,15 +39,15 @@ pub enum Kind {
     TwoHop,
     /// POST: one INCR on one shared connection, then a redirect.
     RedisVote,
-    /// POST: one script that adds what the form says to a set and counts it if it is new, then a redirect.
+    /// POST: one script that adds the form to a set and counts it if it is new, then a redirect.
     RedisBallot,
     /// POST: one transaction with one update of a counter, then a redirect.
     CommitPerVote,
 }
 
 /// Serves until it is killed.
-pub async fn serve(arguments: &Arguments) -> anyhow::Result<()> {
-    let Arguments { kind, port, target, bytes } = arguments;
+pub async fn serve(arguments: &BaselineArgs) -> anyhow::Result<()> {
+    let BaselineArgs { kind, port, target, bytes } = arguments;
     let page: Arc<str> = "x".repeat(*bytes).into();
     let routes = match kind {
         Kind::Static => Router::new()
@@ -57,7 +57,7 @@ pub async fn serve(arguments: &Arguments) -> anyhow::Result<()> {
         Kind::RedisBallot => redis_ballot(target).await?,
         Kind::CommitPerVote => commit_per_vote(target).await?,
     };
-    let listener = tokio::net::TcpListener::bind(("127.0.0.1", *port)).await.context("its port")?;
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", *port)).await.context("cannot listen")?;
     let listener = axum::serve::ListenerExt::tap_io(listener, |stream| {
         let _ = stream.set_nodelay(true);
     });

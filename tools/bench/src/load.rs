@@ -1,4 +1,4 @@
-//! A load on one address: so many connections, each with one request at a time, for so long.
+//! The load generator: a fixed number of connections, each with one request in flight.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -16,61 +16,61 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use voting_core::BallotId;
 
-/// What is asked, where, and how hard.
+/// Arguments of the load generator.
 #[derive(Args, Debug)]
-pub struct Arguments {
-    /// What is asked.
+pub struct LoadArgs {
+    /// Requests to send.
     pub scenario: Scenario,
-    /// Where it is asked.
+    /// Address of the target.
     #[arg(long)]
     pub address: SocketAddr,
-    /// Connections.
+    /// Number of connections.
     #[arg(long)]
     pub connections: usize,
-    /// Seconds that are measured; one more before them is not.
+    /// Measured seconds, after one second of warm-up.
     #[arg(long)]
     pub seconds: u64,
 }
 
-/// What is asked.
+/// The requests of a load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Scenario {
     /// `GET /`: 200.
     Page,
-    /// `POST /` with a ballot of its own each time: 303.
+    /// `POST /` with a new ballot each time: 303.
     Vote,
     /// `GET /analytics`: 200.
     Analytics,
 }
 
-/// What came of it.
+/// The result of a load.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct Measured {
-    /// Answers a second.
+    /// Successful requests per second.
     pub rate: f64,
-    /// Half of the answers took at most this, in milliseconds.
+    /// Median latency in milliseconds.
     pub p50: f64,
-    /// All but one in a hundred took at most this, in milliseconds.
+    /// 99th percentile of the latency in milliseconds.
     pub p99: f64,
-    /// Answers of another status than the right one, and connections that broke.
-    pub wrong: u64,
+    /// Responses with an unexpected status.
+    pub errors: u64,
 }
 
 impl Measured {
-    /// Takes in what came of another load at the same time; of the times, the longer ones count.
+    /// Adds a load that ran at the same time. Latencies are the higher ones of both.
     pub fn add(&mut self, other: &Self) {
         self.rate += other.rate;
         self.p50 = self.p50.max(other.p50);
         self.p99 = self.p99.max(other.p99);
-        self.wrong += other.wrong;
+        self.errors += other.errors;
     }
 }
 
-/// Before the measured time: connections are made, pools filled.
+/// Time to connect and to fill pools, not measured.
 const WARM_UP: Duration = Duration::from_secs(1);
 
-/// Runs the load and prints what came of it as JSON.
-pub async fn run(arguments: &Arguments) -> anyhow::Result<()> {
+/// Runs the load and prints the result as JSON.
+pub async fn run(arguments: &LoadArgs) -> anyhow::Result<()> {
     let from = Instant::now() + WARM_UP;
     let until = from + Duration::from_secs(arguments.seconds);
     let mut clients = JoinSet::new();
@@ -78,23 +78,23 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         clients.spawn(client(arguments.address, arguments.scenario, from, until));
     }
     let mut all = histogram();
-    let mut wrong = 0;
+    let mut errors = 0;
     while let Some(done) = clients.join_next().await {
-        let (times, wrong_ones) = done??;
+        let (times, failed) = done??;
         all.add(times)?;
-        wrong += wrong_ones;
+        errors += failed;
     }
     if all.is_empty() {
-        bail!("no right answer at all");
+        bail!("no request succeeded");
     }
     let millis = |quantile| all.value_at_quantile(quantile) as f64 / 1000.0;
     let rate = all.len() as f64 / arguments.seconds as f64;
-    let measured = Measured { rate, p50: millis(0.5), p99: millis(0.99), wrong };
+    let measured = Measured { rate, p50: millis(0.5), p99: millis(0.99), errors };
     println!("{}", serde_json::to_string(&measured)?);
     Ok(())
 }
 
-/// Of microseconds.
+/// A histogram of microseconds.
 fn histogram() -> Histogram<u64> {
     // These bounds are always valid.
     Histogram::new_with_max(60_000_000, 3).unwrap_or_else(|_| unreachable!())
@@ -111,23 +111,23 @@ async fn client(
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection);
     let host = address.to_string();
-    let (mut times, mut wrong) = (histogram(), 0);
+    let (mut times, mut errors) = (histogram(), 0);
     loop {
         let request = request(scenario, &host)?;
         let start = Instant::now();
         if start >= until {
-            return Ok((times, wrong));
+            return Ok((times, errors));
         }
         sender.ready().await?;
-        let answer = sender.send_request(request).await?;
-        let is_right = answer.status() == if scenario == Scenario::Vote { 303 } else { 200 };
-        answer.into_body().collect().await?;
+        let response = sender.send_request(request).await?;
+        let is_expected = response.status() == if scenario == Scenario::Vote { 303 } else { 200 };
+        response.into_body().collect().await?;
         let end = Instant::now();
         if end >= from && end < until {
-            if is_right {
+            if is_expected {
                 times.record(u64::try_from((end - start).as_micros()).unwrap_or(u64::MAX))?;
             } else {
-                wrong += 1;
+                errors += 1;
             }
         }
     }

@@ -1,8 +1,8 @@
-//! The benchmark: `cargo xtask bench` builds it and the services for speed and starts `voting-bench run`.
+//! The benchmark: `cargo xtask bench` makes release builds and starts `voting-bench run`.
 //!
-//! - [`baseline`]: the small programs that do only the unavoidable.
-//! - [`load`]: the load, a process of its own.
-//! - [`target`]: a program under load. [`run`]: the whole measurement, in alternating rounds.
+//! - [`baseline`]: minimal baseline servers.
+//! - [`load`]: the load generator, a separate process. [`viewers`]: live viewers, another one.
+//! - [`target`]: starts these processes. [`run`]: the scenarios, in alternating rounds.
 //! - [`report`]: the table, and `docs/benchmarks.md`.
 
 mod baseline;
@@ -16,29 +16,29 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Measures the voting system against the limits of the machine.
+/// Benchmark of the services against minimal baseline servers.
 #[derive(Parser, Debug)]
 #[command(name = "cargo xtask bench", bin_name = "cargo xtask bench")]
-struct Arguments {
+struct Cli {
     #[command(subcommand)]
     command: Command,
 }
 
 #[derive(Subcommand, Debug)]
 enum Command {
-    /// Measure everything, print one table and write the report.
-    Run(run::Arguments),
-    /// A program that does only the unavoidable (started by `run`).
-    Baseline(baseline::Arguments),
-    /// A load on one address (started by `run`).
-    Load(load::Arguments),
-    /// Live viewers of one address (started by `run`).
-    Viewers(viewers::Arguments),
+    /// Run all scenarios, print the table and update the document.
+    Run(run::RunArgs),
+    /// Serve as a baseline (started by `run`).
+    Baseline(baseline::BaselineArgs),
+    /// Generate load on one address (started by `run`).
+    Load(load::LoadArgs),
+    /// Connect live viewers to one address (started by `run`).
+    Viewers(viewers::ViewersArgs),
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let done = match Arguments::parse().command {
+    let done = match Cli::parse().command {
         Command::Run(arguments) => run::run(&arguments).await,
         Command::Baseline(arguments) => baseline::serve(&arguments).await,
         Command::Load(arguments) => load::run(&arguments).await,

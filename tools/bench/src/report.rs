@@ -1,4 +1,4 @@
-//! The table, and the file that keeps it.
+//! The table, and the document that contains it.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -9,26 +9,26 @@ use voting_tests::servers::find_program;
 
 use crate::load::Measured;
 
-/// What stands between these lines of a document is ours to write.
+/// The benchmark writes the part of the document between these lines.
 const MARKS: [&str; 2] = ["<!-- measured by cargo xtask bench -->", "<!-- end of what was measured -->"];
 
-/// What a document has before and after its measured part.
+/// The parts of a document before and after the table.
 ///
 /// # Errors
-/// It can't be read, or has no marks.
+/// The document is unreadable or has no marks.
 pub fn around(document: &Path) -> anyhow::Result<(String, String)> {
     let [begin, end] = MARKS;
     let text = std::fs::read_to_string(document).with_context(|| document.display().to_string())?;
     let marked = text.split_once(begin).and_then(|(before, rest)| Some((before, rest.split_once(end)?.1)));
     let (before, after) =
-        marked.with_context(|| format!("{}: it lacks the lines {begin} and {end}", document.display()))?;
+        marked.with_context(|| format!("{}: the lines {begin} and {end} are missing", document.display()))?;
     Ok((before.to_owned(), after.to_owned()))
 }
 
-/// Writes the measured part of a document anew.
+/// Replaces the table of a document.
 ///
 /// # Errors
-/// Those of [`around`], or it can't be written.
+/// Those of [`around`], or a failed write.
 pub fn write(text: &str, document: &Path) -> anyhow::Result<()> {
     let (before, after) = around(document)?;
     let [begin, end] = MARKS;
@@ -36,29 +36,28 @@ pub fn write(text: &str, document: &Path) -> anyhow::Result<()> {
         .with_context(|| document.display().to_string())
 }
 
-/// Everything that was measured.
+const REACHED: &str = "reached";
+const MISSED: &str = "**missed**";
+
+/// All results.
 #[derive(Default)]
 pub struct Report {
-    /// Rates against limits.
     pub rows: Vec<Row>,
-    /// Single figures.
     figures: Vec<Figure>,
 }
 
-/// A scenario against its limit, round by round.
+/// A scenario and its baseline, round by round.
 pub struct Row {
     scenario: String,
-    /// Of all loads together.
+    /// Connections of all load generators.
     pub connections: usize,
-    limit_name: String,
+    baseline_name: String,
     goal: f64,
-    /// The limit's rounds.
-    pub limit: Vec<Measured>,
-    /// Ours.
-    pub ours: Vec<Measured>,
+    pub baseline: Vec<Measured>,
+    pub measured: Vec<Measured>,
 }
 
-/// A figure that should stay below its goal.
+/// A figure with an upper limit as its goal.
 struct Figure {
     what: &'static str,
     value: f64,
@@ -66,72 +65,68 @@ struct Figure {
     unit: &'static str,
 }
 
-/// The middle one.
 pub fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 impl Row {
-    /// Without any round yet. A goal that is not a number is none.
-    pub fn new(scenario: impl Into<String>, connections: usize, limit: &str, goal: f64) -> Self {
+    /// A row without rounds. A goal of NaN is no goal.
+    pub fn new(scenario: impl Into<String>, connections: usize, baseline: &str, goal: f64) -> Self {
         Self {
             scenario: scenario.into(),
             connections,
-            limit_name: limit.to_owned(),
+            baseline_name: baseline.to_owned(),
             goal,
-            limit: Vec::new(),
-            ours: Vec::new(),
+            baseline: Vec::new(),
+            measured: Vec::new(),
         }
     }
 
-    /// What is measured, in words.
     pub fn name(&self) -> String {
-        format!("{} with {} connections against {}", self.scenario, self.connections, self.limit_name)
+        format!("{} with {} connections, baseline {}", self.scenario, self.connections, self.baseline_name)
     }
 
-    fn of(rounds: &[Measured], value: impl Fn(&Measured) -> f64) -> f64 {
+    fn median_of(rounds: &[Measured], value: impl Fn(&Measured) -> f64) -> f64 {
         median(rounds.iter().map(value).collect())
     }
 
     fn ratio(&self) -> f64 {
-        median(self.ours.iter().zip(&self.limit).map(|(ours, limit)| ours.rate / limit.rate).collect())
+        let rounds = self.measured.iter().zip(&self.baseline);
+        median(rounds.map(|(measured, baseline)| measured.rate / baseline.rate).collect())
     }
 
-    /// As a line of the table.
+    /// The row in Markdown.
     pub fn line(&self) -> String {
-        let rate = |rounds| Self::of(rounds, |measured| measured.rate);
-        let tail = |rounds| Self::of(rounds, |measured| measured.p99);
+        let rate = |rounds| Self::median_of(rounds, |measured| measured.rate);
+        let tail = |rounds| Self::median_of(rounds, |measured| measured.p99);
         let (ratio, goal) = (self.ratio(), self.goal);
-        let (goal, verdict) = if goal.is_nan() {
-            ("none".to_owned(), "")
+        let goal = if goal.is_nan() {
+            "none".to_owned()
         } else {
-            (format!("{goal:.2}"), if ratio >= goal { "reached" } else { "**missed**" })
+            format!("{goal:.2}, {}", if ratio >= goal { REACHED } else { MISSED })
         };
         format!(
-            "| {} | {} | {} | {:.0} ({:.1} ms) | {:.0} ({:.1} ms) | {ratio:.2} | {goal} | {verdict} |",
+            "| {} | {} | {}: {:.0} | {:.0} | {ratio:.2} | {goal} | {:.1} / {:.1} ms |",
             self.scenario,
             self.connections,
-            self.limit_name,
-            rate(&self.limit),
-            tail(&self.limit),
-            rate(&self.ours),
-            tail(&self.ours)
+            self.baseline_name,
+            rate(&self.baseline),
+            rate(&self.measured),
+            tail(&self.baseline),
+            tail(&self.measured)
         )
     }
 }
 
 impl Report {
-    /// Answers that were not right.
-    pub fn wrong(&self) -> u64 {
-        self.rows
-            .iter()
-            .flat_map(|row| row.limit.iter().chain(&row.ours))
-            .map(|measured| measured.wrong)
-            .sum()
+    /// Responses with an unexpected status, of all rounds.
+    pub fn errors(&self) -> u64 {
+        let rounds = self.rows.iter().flat_map(|row| row.baseline.iter().chain(&row.measured));
+        rounds.map(|round| round.errors).sum()
     }
 
-    /// Adds a figure and the most that it should be.
+    /// Adds a figure and its upper limit.
     pub fn figure(&mut self, what: &'static str, value: f64, goal: f64, unit: &'static str) {
         self.figures.push(Figure { what, value, goal, unit });
     }
@@ -140,26 +135,27 @@ impl Report {
     pub fn text(&self, rounds: u64, seconds: u64, machine: &str) -> String {
         let mut text = format!(
             "{machine}\n\n\
-             Each scenario and its limit in turn, {rounds} rounds of {seconds} seconds; medians. Rates are answers a second, with the \
-             time that 99 of 100 answers kept within. The ratio is the median of the rounds' ratios.\n\n\
-             | scenario | connections | limit | limit a second (p99) | ours a second (p99) | ratio | goal | |\n\
-             |---|---|---|---|---|---|---|---|\n"
+             Medians of {rounds} rounds of {seconds} seconds; each scenario alternates with its baseline. Rates are requests/s. The \
+             ratio is the median of the rounds' ratios. The last column is the 99th percentile of the latency, of the baseline and of \
+             voting-app.\n\n\
+             | scenario | connections | baseline | voting-app | ratio | goal | p99 |\n\
+             |---|---|---|---|---|---|---|\n"
         );
         for row in &self.rows {
             let _ = writeln!(text, "{}", row.line());
         }
         if !self.figures.is_empty() {
-            text += "\n| figure | measured | goal | |\n|---|---|---|---|\n";
+            text += "\n| figure | measured | goal |\n|---|---|---|\n";
         }
         for Figure { what, value, goal, unit } in &self.figures {
-            let verdict = if value <= goal { "reached" } else { "**missed**" };
-            let _ = writeln!(text, "| {what} | {value:.1} {unit} | {goal:.0} {unit} | {verdict} |");
+            let verdict = if value <= goal { REACHED } else { MISSED };
+            let _ = writeln!(text, "| {what} | {value:.1} {unit} | {goal:.0} {unit}, {verdict} |");
         }
         text
     }
 }
 
-/// What it was measured on.
+/// The date, the hardware and the versions of the software.
 pub async fn machine() -> String {
     let output = async |program: &str, argument: &str| {
         let output = Command::new(program).arg(argument).output().await.ok()?;

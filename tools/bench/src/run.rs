@@ -1,6 +1,7 @@
-//! The whole measurement: each scenario in rounds that alternate with its limit.
+//! The scenarios, in rounds that alternate with their baselines.
 
 mod mysql;
+mod old;
 mod process;
 mod redis;
 mod sharded;
@@ -19,69 +20,66 @@ use crate::load::{Measured, Scenario};
 use crate::report::{self, Report, Row, machine};
 use crate::target::{Baseline, load};
 
-/// How much is measured.
+/// Arguments of a benchmark.
 #[derive(Args, Debug)]
-pub struct Arguments {
-    /// Rounds of each scenario; the median counts.
+pub struct RunArgs {
+    /// Rounds of each scenario. The results are medians.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
     rounds: u64,
-    /// Seconds of load in a round.
+    /// Measured seconds of a round.
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=60))]
     seconds: u64,
-    /// Ballots that the large store holds.
+    /// Ballots in the large store.
     #[arg(long, default_value_t = 10_000_000)]
     ballots: u64,
-    /// Live viewers.
+    /// Number of live viewers.
     #[arg(long, default_value_t = 1000)]
     viewers: usize,
-    /// Measure only this, and write no document.
+    /// Run only this part; the document stays as it is.
     #[arg(long, value_enum)]
     only: Option<Part>,
-    /// The document whose measured part is written anew.
+    /// Compare with the voting-app and voting-analytics of another build in this folder, which serve as the baseline; the
+    /// document stays as it is.
+    #[arg(long, value_name = "DIR", conflicts_with = "only")]
+    old: Option<PathBuf>,
+    /// Document to update.
     #[arg(long, value_name = "FILE", default_value = "docs/benchmarks.md")]
     output: PathBuf,
 }
 
-/// A part of the measurement.
+/// A part of the benchmark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Part {
     /// Pages, votes and live viewers of release 1.0.
     Redis,
     /// Pages and votes of release 2.0, and analytics on a store with many ballots.
     Mysql,
-    /// Votes through several apps on one database and on several.
+    /// Votes through several apps on one database and on several shards.
     Sharded,
-    /// How long a start takes, and how large the program is.
+    /// Start-up time, and the size of the program.
     Process,
 }
 
-/// Measures everything.
-pub async fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    if arguments.only.is_none() {
-        // Before the long scenario, not after it.
+/// Runs the benchmark and prints the table.
+pub async fn run(arguments: &RunArgs) -> anyhow::Result<()> {
+    let updates_document = arguments.only.is_none() && arguments.old.is_none();
+    if updates_document {
+        // A document without marks is an error before the benchmark, not after it.
         report::around(&arguments.output)?;
     }
     let mut bench = Bench { arguments, bar: bar(), report: Report::default() };
-    let wants = |part| arguments.only.is_none_or(|only| only == part);
-    if wants(Part::Redis) {
-        bench.on_redis().await?;
-    }
-    if wants(Part::Mysql) {
-        bench.on_mysql().await?;
-    }
-    if wants(Part::Sharded) {
-        bench.sharded().await?;
-    }
-    if wants(Part::Process) {
-        bench.process().await?;
+    if let Some(old) = &arguments.old {
+        bench.against(old).await?;
+    } else {
+        bench.parts().await?;
     }
     bench.bar.finish_and_clear();
 
     let report = bench.report;
     let text = report.text(arguments.rounds, arguments.seconds, &machine().await);
     println!("{text}");
-    ensure!(report.wrong() == 0, "{} answers were wrong, so nothing was written", report.wrong());
-    if arguments.only.is_none() {
+    ensure!(report.errors() == 0, "{} responses had an unexpected status", report.errors());
+    if updates_document {
         report::write(&text, &arguments.output)?;
     }
     Ok(())
@@ -96,29 +94,47 @@ fn bar() -> ProgressBar {
 }
 
 struct Bench<'a> {
-    arguments: &'a Arguments,
+    arguments: &'a RunArgs,
     bar: ProgressBar,
     report: Report,
 }
 
 impl Bench<'_> {
-    /// The rounds of a scenario: the limit, then ours.
+    async fn parts(&mut self) -> anyhow::Result<()> {
+        let only = self.arguments.only;
+        let wants = |part| only.is_none_or(|only| only == part);
+        if wants(Part::Redis) {
+            self.on_redis().await?;
+        }
+        if wants(Part::Mysql) {
+            self.on_mysql().await?;
+        }
+        if wants(Part::Sharded) {
+            self.sharded().await?;
+        }
+        if wants(Part::Process) {
+            self.process().await?;
+        }
+        Ok(())
+    }
+
+    /// Runs the rounds of a scenario: the baseline, then the target.
     async fn compare(
         &mut self,
         mut row: Row,
         scenario: Scenario,
-        limit: &[SocketAddr],
-        ours: &[SocketAddr],
+        baseline: &[SocketAddr],
+        target: &[SocketAddr],
     ) -> anyhow::Result<()> {
         for round in 1..=self.arguments.rounds {
-            row.limit.push(self.load(&row, round, scenario, limit).await?);
-            row.ours.push(self.load(&row, round, scenario, ours).await?);
+            row.baseline.push(self.load(&row, round, scenario, baseline).await?);
+            row.measured.push(self.load(&row, round, scenario, target).await?);
         }
         self.keep(row);
         Ok(())
     }
 
-    /// The load of a round, from as many processes as there are addresses.
+    /// Runs the load of a round, with one process per address.
     async fn load(
         &self,
         row: &Row,
@@ -126,7 +142,7 @@ impl Bench<'_> {
         scenario: Scenario,
         addresses: &[SocketAddr],
     ) -> anyhow::Result<Measured> {
-        let Arguments { rounds, seconds, .. } = *self.arguments;
+        let RunArgs { rounds, seconds, .. } = *self.arguments;
         self.bar.set_message(format!("round {round} of {rounds}: {}", row.name()));
         let connections = row.connections / addresses.len();
         let loads: Vec<_> = addresses
@@ -140,7 +156,7 @@ impl Bench<'_> {
         Ok(all)
     }
 
-    /// Keeps a row, and shows it at once, also where nobody sees the progress bar.
+    /// Adds a row to the report and shows it.
     fn keep(&mut self, row: Row) {
         if self.bar.is_hidden() {
             eprintln!("{}", row.line());
@@ -150,21 +166,21 @@ impl Bench<'_> {
         self.report.rows.push(row);
     }
 
-    /// Pages of these services against the limit of a page: two programs with answers of the same sizes.
+    /// Pages of these services, with two programs whose responses have the same sizes as the baseline.
     async fn pages(&mut self, what: &str, services: &Deployment, goal: f64) -> anyhow::Result<()> {
         let page = services.visitor().get("/").await.text.len();
         let upstream = static_summary(services).await?;
-        let limit =
+        let baseline =
             Baseline::start("two-hop", &format!("http://{}/analytics", upstream.address), page).await?;
         for connections in [32, 256] {
             let row = Row::new(format!("`GET /`, {what}"), connections, "two-hop page", goal);
-            self.compare(row, Scenario::Page, &[limit.address], &[services.app.address]).await?;
+            self.compare(row, Scenario::Page, &[baseline.address], &[services.app.address]).await?;
         }
         Ok(())
     }
 }
 
-/// A program that answers a constant of the size of these services' summary.
+/// A baseline whose response has the size of these services' summary.
 async fn static_summary(services: &Deployment) -> anyhow::Result<Baseline> {
     let summary = Visitor::new(services.analytics.url("")).get("/analytics").await.text;
     Baseline::start("static", "", summary.len()).await

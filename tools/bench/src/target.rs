@@ -1,53 +1,51 @@
-//! A program under load.
+//! The processes of the benchmark: baselines, loads and viewers.
 
 use std::net::SocketAddr;
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
-use voting_tests::free_port;
+use voting_tests::{PATIENCE, free_port};
 
 use crate::load::{Measured, Scenario};
 
-/// This program with other arguments; it ends with the handle.
+/// This program with other arguments. It is killed with its handle.
 fn this() -> anyhow::Result<Command> {
     let mut command = Command::new(std::env::current_exe()?);
     command.kill_on_drop(true).stdin(Stdio::null());
     Ok(command)
 }
 
-/// A small program that does only the unavoidable.
+/// A baseline server.
 pub struct Baseline {
-    /// Where it serves.
     pub address: SocketAddr,
     _child: Child,
 }
 
 impl Baseline {
-    /// Starts it and waits until it serves.
+    /// Starts a server and waits until it listens.
     pub async fn start(kind: &str, target: &str, bytes: usize) -> anyhow::Result<Self> {
         let port = free_port();
         let mut command = this()?;
-        command.args(["limit", kind, "--port", &port.to_string(), "--bytes", &bytes.to_string()]);
+        command.args(["baseline", kind, "--port", &port.to_string(), "--bytes", &bytes.to_string()]);
         let mut child = command.args(["--target", target]).spawn()?;
         let address = SocketAddr::from(([127, 0, 0, 1], port));
-        for _ in 0..500 {
-            if TcpStream::connect(address).await.is_ok() {
-                return Ok(Self { address, _child: child });
-            }
+        let start = Instant::now();
+        while TcpStream::connect(address).await.is_err() {
             if let Some(status) = child.try_wait()? {
-                bail!("the limit {kind} ended at its start: {status}");
+                bail!("the baseline {kind} exited during start-up: {status}");
             }
+            ensure!(start.elapsed() < PATIENCE, "the baseline {kind} does not listen");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        bail!("the limit {kind} does not serve")
+        Ok(Self { address, _child: child })
     }
 }
 
-/// A load by a process of its own.
+/// Runs a load in a separate process.
 pub async fn load(
     address: SocketAddr,
     scenario: Scenario,
@@ -64,26 +62,27 @@ pub async fn load(
     command.args(["--connections", &connections.to_string(), "--seconds", &seconds.to_string()]);
     let limit = Duration::from_secs(seconds + 60);
     let output = tokio::time::timeout(limit, command.stderr(Stdio::inherit()).output());
-    let output = output.await.context("the load does not end")??;
+    let output = output.await.context("the load generator does not end")??;
     let text = String::from_utf8_lossy(&output.stdout);
-    serde_json::from_str(text.trim()).with_context(|| format!("the load failed ({})", output.status))
+    serde_json::from_str(text.trim())
+        .with_context(|| format!("the load generator failed ({})", output.status))
 }
 
-/// Live viewers, until it is dropped.
+/// Live viewers, which are disconnected on drop.
 pub struct Viewers {
     _child: Child,
 }
 
 impl Viewers {
-    /// Connects them all.
+    /// Connects this number of viewers.
     pub async fn start(address: SocketAddr, count: usize) -> anyhow::Result<Self> {
         let mut command = this()?;
         command.args(["viewers", "--address", &address.to_string(), "--count", &count.to_string()]);
         let mut child = command.stdout(Stdio::piped()).spawn()?;
         let mut lines = BufReader::new(child.stdout.take().context("no output")?).lines();
-        let ready = tokio::time::timeout(Duration::from_secs(30), lines.next_line()).await;
+        let ready = tokio::time::timeout(PATIENCE, lines.next_line()).await;
         if !matches!(ready, Ok(Ok(Some(_)))) {
-            bail!("the viewers do not come in");
+            bail!("the viewers do not connect");
         }
         Ok(Self { _child: child })
     }

@@ -1,4 +1,4 @@
-//! Browsers that follow the results live.
+//! Live viewers: clients of the event stream.
 
 use std::net::SocketAddr;
 
@@ -7,19 +7,19 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, sink};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-/// How many, and of what.
+/// Arguments of the viewers.
 #[derive(Args, Debug)]
-pub struct Arguments {
-    /// Where they look.
+pub struct ViewersArgs {
+    /// Address of the app.
     #[arg(long)]
     address: SocketAddr,
-    /// How many they are.
+    /// Number of viewers.
     #[arg(long)]
     count: usize,
 }
 
-/// Connects all of them, says so in a line, and reads until it is killed.
-pub async fn run(arguments: &Arguments) -> anyhow::Result<()> {
+/// Connects all viewers, prints a line, and reads until it is killed.
+pub async fn run(arguments: &ViewersArgs) -> anyhow::Result<()> {
     let mut viewers = JoinSet::new();
     for _ in 0..arguments.count {
         let mut stream = TcpStream::connect(arguments.address).await?;
@@ -30,8 +30,8 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         anyhow::ensure!(&first == b"HTTP/1.1 200", "{}", String::from_utf8_lossy(&first));
         viewers.spawn(async move { tokio::io::copy(&mut stream, &mut sink()).await });
     }
-    println!("{} viewers look.", arguments.count);
-    // None leaves by itself.
+    println!("{} viewers connected", arguments.count);
+    // No viewer ends on its own.
     viewers.join_next().await.transpose()?.transpose()?;
-    anyhow::bail!("a viewer was sent away")
+    anyhow::bail!("a viewer was disconnected")
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use voting_tests::faults::{Cluster, Fault, Release};
+use voting_tests::faults::{Cluster, ClusterRelease, Fault};
 use voting_tests::ledger::{self, Plan, Progress, Report};
 
 /// Casts votes on a running poll and accounts for each one, or puts a cluster of its own through every fault.
@@ -110,10 +110,10 @@ async fn faults(arguments: &Arguments) -> anyhow::Result<bool> {
     let mut reports: Vec<Report> = Vec::new();
     let twice = [Fault::ALL, Fault::ALL].concat();
     for (release, replicas, faults, share) in [
-        (Release::One, 2, twice.as_slice(), ballots / 2),
-        (Release::Two, 2, twice.as_slice(), ballots / 2),
-        (Release::One, 8, &[], ballots / 50),
-        (Release::Two, 8, &[], ballots / 50),
+        (ClusterRelease::One, 2, twice.as_slice(), ballots / 2),
+        (ClusterRelease::Two, 2, twice.as_slice(), ballots / 2),
+        (ClusterRelease::One, 8, &[], ballots / 50),
+        (ClusterRelease::Two, 8, &[], ballots / 50),
     ] {
         println!(
             "\nRelease {release:?}, {replicas} replicas, {} faults, at least {share} ballots",

@@ -1,35 +1,35 @@
-//! `cargo xtask bench`: the services against the limits of this machine.
+//! `cargo xtask bench`: the services against minimal baseline servers.
 
 use std::process::Command;
 
 use clap::Args;
 
-use crate::setup;
+use crate::{command, install, workspace};
 
-/// What goes on to the benchmark.
+/// Arguments of `cargo xtask bench`.
 #[derive(Args, Debug)]
 #[command(disable_help_flag = true)]
-pub struct Arguments {
-    /// Arguments of the benchmark; --help lists them.
+pub struct BenchArgs {
+    /// Arguments of the benchmark; see --help.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     bench: Vec<String>,
 }
 
-/// Builds what is measured for speed, and measures it.
-pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    setup::servers()?;
-    // The services as the images have them, and apart from them the benchmark, whose dependencies would add to theirs.
+/// Makes release builds and runs the benchmark.
+pub fn run(arguments: &BenchArgs) -> anyhow::Result<()> {
+    install::servers()?;
+    // Separate builds: the benchmark would add features to the dependencies of the services.
     for packages in [&["voting-app", "voting-analytics", "voting-admin"][..], &["voting-bench"]] {
-        let mut build = setup::cargo();
+        let mut build = workspace::cargo();
         build.args(["build", "--locked", "--release"]);
-        setup::run(build.args(packages.iter().flat_map(|package| ["--package", package])))?;
+        command::run(build.args(packages.iter().flat_map(|package| ["--package", package])))?;
     }
-    let programs = setup::target()?.join("release");
-    setup::run(
+    let programs = workspace::target()?.join("release");
+    command::run(
         Command::new(programs.join("voting-bench"))
             .arg("run")
             .args(&arguments.bench)
             .env("VOTING_BINARIES", &programs)
-            .current_dir(setup::repository()),
+            .current_dir(workspace::root()),
     )
 }

@@ -1,12 +1,12 @@
-//! `cargo xtask compose-test`: `docker compose up`, put to the test.
+//! `cargo xtask compose-test`: a test of `docker compose up`.
 
 use std::process::Command;
 
-use crate::{images, setup};
+use crate::{command, images, workspace};
 
-/// Builds the images and the programs, then takes compose through the steps.
+/// Builds the images and the programs, then runs the test.
 pub fn run() -> anyhow::Result<()> {
     images::run()?;
-    let programs = setup::programs()?;
-    setup::run(&mut Command::new(programs.join("compose-test")))
+    let programs = workspace::programs()?;
+    command::run(&mut Command::new(programs.join("compose-test")))
 }

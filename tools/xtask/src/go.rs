@@ -1,4 +1,4 @@
-//! The checks that are written in Go, because what they ask is.
+//! Checks in Go, which use the code of Istio and Argo Rollouts.
 
 use std::path::Path;
 use std::process::Command;
@@ -6,34 +6,34 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 
-use crate::setup;
+use crate::command;
 
-/// The Go that the checks' `go.mod` ask for.
+/// The Go version of the checks' `go.mod`.
 const GO: &str = "1.26";
 
-/// Compiles the check in this folder, which is mostly other people's code, and shows that it goes on.
+/// Compiles the check in this folder and reports progress: its dependencies take minutes.
 pub fn compile(directory: &Path) -> anyhow::Result<()> {
     let version = Command::new("go").arg("version").output();
-    let version = version.with_context(|| format!("this machine lacks Go; install {GO} or later"))?;
+    let version = version.with_context(|| format!("Go {GO} or later is required"))?;
     print!("{}", String::from_utf8_lossy(&version.stdout));
-    setup::run(Command::new("go").args(["mod", "download"]).current_dir(directory))?;
+    command::run(Command::new("go").args(["mod", "download"]).current_dir(directory))?;
     let mut go = Command::new("go");
     go.args(["test", "-c", "-o", "/dev/null", "."]).current_dir(directory);
     println!("+ go test -c");
     let (mut build, start) = (go.spawn()?, Instant::now());
-    let mut told = start;
+    let mut reported = start;
     let status = loop {
         if let Some(status) = build.try_wait()? {
             break status;
         }
-        if told.elapsed() > Duration::from_secs(30) {
-            told = Instant::now();
+        if reported.elapsed() > Duration::from_secs(30) {
+            reported = Instant::now();
             println!("still compiling after {} s", start.elapsed().as_secs());
         }
         std::thread::sleep(Duration::from_millis(200));
     };
     if !status.success() {
-        bail!("the check does not compile ({status})");
+        bail!("compiling the check failed ({status})");
     }
     Ok(())
 }

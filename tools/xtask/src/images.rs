@@ -1,22 +1,22 @@
-//! `cargo xtask images`: every image of the system, on this machine.
+//! `cargo xtask images`: builds of all images.
 
 use std::process::Command;
 
 use anyhow::{Context as _, bail};
 use serde_json::Value;
 
-use crate::setup;
+use crate::{command, install, workspace};
 
-/// The most bytes that an image of voting-app may unpack to.
+/// Maximum size of an unpacked image of voting-app, in bytes.
 const MAX_APP: u64 = 40_000_000;
 
-/// Builds all images, and says how large they are.
+/// Builds all images and prints their sizes.
 ///
 /// # Errors
-/// No engine, a build that fails, or an image of voting-app over [`MAX_APP`].
+/// No Docker engine, a failed build, or an image of voting-app over [`MAX_APP`].
 pub fn run() -> anyhow::Result<()> {
-    setup::engine()?;
-    setup::run(bake().arg("--load"))?;
+    install::docker()?;
+    command::run(bake().arg("--load"))?;
     println!("\n{:<24}{:>10}", "image", "unpacked");
     for image in names()? {
         let size = unpacked(&image)?;
@@ -30,28 +30,28 @@ pub fn run() -> anyhow::Result<()> {
 
 fn bake() -> Command {
     let mut docker = Command::new("docker");
-    docker.args(["buildx", "bake", "--file", "docker/docker-bake.hcl"]).current_dir(setup::repository());
-    // Which commit this is, and whether it is that alone.
+    docker.args(["buildx", "bake", "--file", "docker/docker-bake.hcl"]).current_dir(workspace::root());
+    // The commit, and whether there are uncommitted changes.
     let git = ["describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"];
-    if let Ok(revision) = setup::output(Command::new("git").args(git).current_dir(setup::repository())) {
+    if let Ok(revision) = command::output(Command::new("git").args(git).current_dir(workspace::root())) {
         docker.env("REVISION", revision.trim());
     }
     docker.env_remove("REGISTRY");
     docker
 }
 
-/// The names of the images, from the bake file.
+/// The image names in the bake file.
 fn names() -> anyhow::Result<Vec<String>> {
-    let plan: Value = serde_json::from_str(&setup::output(bake().arg("--print"))?)?;
+    let plan: Value = serde_json::from_str(&command::output(bake().arg("--print"))?)?;
     let targets = plan["target"].as_object().context("the bake file has no targets")?;
     let tags = targets.values().filter_map(|target| target["tags"][0].as_str());
     Ok(tags.map(ToOwned::to_owned).collect())
 }
 
-/// How many bytes the layers of an image have on the disk. (What `docker images` shows depends on the engine's store.)
+/// Size of the layers of an image on disk, in bytes. (The size in `docker images` depends on the storage driver.)
 fn unpacked(image: &str) -> anyhow::Result<u64> {
     let layers = ["history", "--human=false", "--format={{.Size}}", image];
-    let sizes = setup::output(Command::new("docker").args(layers))?;
+    let sizes = command::output(Command::new("docker").args(layers))?;
     sizes.lines().map(|size| size.parse::<u64>().with_context(|| format!("the size of {image}"))).sum()
 }
 

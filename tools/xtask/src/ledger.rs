@@ -1,25 +1,25 @@
-//! `cargo xtask ledger`: the vote ledger, a program of the tests.
+//! `cargo xtask ledger`: the vote ledger.
 
 use std::process::Command;
 
 use clap::Args;
 
-use crate::setup;
+use crate::{command, install, workspace};
 
-/// What goes on to the ledger.
+/// Arguments of `cargo xtask ledger`.
 #[derive(Args, Debug)]
 #[command(disable_help_flag = true)]
-pub struct Arguments {
-    /// Arguments of the ledger; --help lists them.
+pub struct LedgerArgs {
+    /// Arguments of the ledger; see --help.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     ledger: Vec<String>,
 }
 
-/// Runs the ledger as the tests' build has it: it accounts for votes and does not measure speed.
-pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
+/// Runs a debug build of the ledger, which does not measure speed.
+pub fn run(arguments: &LedgerArgs) -> anyhow::Result<()> {
     if arguments.ledger.iter().any(|argument| argument == "--faults") {
-        setup::servers()?;
+        install::servers()?;
     }
-    let programs = setup::programs()?;
-    setup::run(Command::new(programs.join("ledger")).args(&arguments.ledger))
+    let programs = workspace::programs()?;
+    command::run(Command::new(programs.join("ledger")).args(&arguments.ledger))
 }

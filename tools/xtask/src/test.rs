@@ -1,22 +1,44 @@
-//! `cargo xtask test`: the README's test command.
+//! `cargo xtask test`: all tests, the fast ones, or the ones that a slow machine could break.
 
 use anyhow::Context as _;
 use clap::Args;
 
-use crate::setup;
+use crate::{command, install, starved, workspace};
 
-/// What goes on to `cargo test`.
+/// Arguments of `cargo xtask test`.
 #[derive(Args, Debug)]
-pub struct Arguments {
+pub struct TestArgs {
+    /// Run only the tests that need no server or browser (one minute).
+    #[arg(long, conflicts_with = "starved")]
+    quick: bool,
+
+    /// Run the tests of storage, services, voting-local and faults while three busy loops per core take the CPU.
+    #[arg(long)]
+    starved: bool,
+
+    /// Number of starved runs.
+    #[arg(long, value_name = "N", default_value_t = 10, requires = "starved", value_parser = clap::value_parser!(u32).range(1..))]
+    runs: u32,
+
     /// Arguments of `cargo test`, as in `cargo xtask test -- --test storage`.
-    #[arg(last = true)]
+    #[arg(last = true, conflicts_with = "starved")]
     cargo: Vec<String>,
 }
 
-/// Gets the servers and the browser that the tests need, then runs the tests.
-pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    setup::servers()?;
-    setup::browser()?;
-    setup::prometheus()?;
-    setup::run(setup::cargo().args(["test", "--workspace"]).args(&arguments.cargo)).context("cargo test")
+/// Installs what the tests need, then runs them.
+pub fn run(arguments: &TestArgs) -> anyhow::Result<()> {
+    if arguments.starved {
+        install::servers()?;
+        return starved::run(arguments.runs);
+    }
+    let mut test = workspace::cargo();
+    test.args(["test", "--workspace"]);
+    if arguments.quick {
+        test.args(["--exclude", "voting-tests"]);
+    } else {
+        install::servers()?;
+        install::browser()?;
+        install::prometheus()?;
+    }
+    command::run(test.args(&arguments.cargo)).context("cargo test")
 }

@@ -21,13 +21,13 @@ impl Bench<'_> {
         self.pages("app 2.0 + analytics 2.0 on MySQL", &services, 0.75).await?;
 
         let other = MySql::own().await;
-        let limit = Baseline::start("commit-per-vote", &other.url(), 0).await?;
+        let baseline = Baseline::start("commit-per-vote", &other.url(), 0).await?;
         for (connections, goal) in [(32, f64::NAN), (256, 5.0)] {
             let row = Row::new("`POST /` on MySQL", connections, "commit per vote", goal);
-            self.compare(row, Scenario::Vote, &[limit.address], &[app.address]).await?;
+            self.compare(row, Scenario::Vote, &[baseline.address], &[app.address]).await?;
         }
-        drop(limit);
-        let what = "resident memory of voting-app, the most under the loads on MySQL";
+        drop(baseline);
+        let what = "peak resident memory of voting-app under load on MySQL";
         self.report.figure(what, peak(app.pid())?, 64.0, "MiB");
         drop(services);
 
@@ -36,18 +36,18 @@ impl Bench<'_> {
         let full = Deployment::start("2.0", "2.0", &large.url(), &[]).await;
         empty.visitor().vote("Cats").await;
         full.visitor().vote("Cats").await;
-        let limit = static_summary(&empty).await?;
+        let baseline = static_summary(&empty).await?;
         let (empty, full) = (&[empty.analytics.address], &[full.analytics.address]);
         let row = Row::new("`GET /analytics` on MySQL", 32, "static", f64::NAN);
-        self.compare(row, Scenario::Analytics, &[limit.address], empty).await?;
-        drop(limit);
+        self.compare(row, Scenario::Analytics, &[baseline.address], empty).await?;
+        drop(baseline);
 
         self.fill(&large).await;
-        let scenario = format!("`GET /analytics` on MySQL after {} ballots", self.arguments.ballots);
-        self.compare(Row::new(scenario, 32, "an empty store", 0.95), Scenario::Analytics, empty, full).await
+        let scenario = format!("`GET /analytics` on MySQL with {} ballots", self.arguments.ballots);
+        self.compare(Row::new(scenario, 32, "empty store", 0.95), Scenario::Analytics, empty, full).await
     }
 
-    /// As many ballots as are wanted, with ids of this moment, straight into the tables.
+    /// Inserts ballots with current ids directly into the tables.
     async fn fill(&self, mysql: &MySql) {
         const AT_ONCE: u64 = 100_000;
         let mut done = 0;
@@ -63,10 +63,9 @@ impl Bench<'_> {
             )).await;
             done += count;
         }
-        // What the filling left to be written would be measured too.
+        // Pending writes would slow down the measurement.
         mysql.execute("SET GLOBAL innodb_max_dirty_pages_pct = 0").await;
-        let limit = Duration::from_secs(120);
-        eventually("the large store is on the disk", limit, async || {
+        eventually("the large store is on disk", Duration::from_secs(120), async || {
             tokio::time::sleep(Duration::from_millis(500)).await;
             mysql.status("Innodb_buffer_pool_pages_dirty").await < 100
         })

@@ -1,4 +1,4 @@
-//! What a process takes: time to start, memory, disk.
+//! Start-up time, memory and size of voting-app.
 
 use std::time::{Duration, Instant};
 
@@ -11,12 +11,12 @@ use super::Bench;
 use crate::report::median;
 
 impl Bench<'_> {
-    /// How long it is from the start of the process to ready, with its store up, and how large the program is.
+    /// Time from the start of the process until it is ready, with a store that is up, and the size of the program.
     pub(super) async fn process(&mut self) -> anyhow::Result<()> {
         let redis = Redis::own().await;
         let mut times = Vec::new();
         for round in 1..=self.arguments.rounds.max(5) {
-            self.bar.set_message(format!("start to ready, round {round}"));
+            self.bar.set_message(format!("start-up, round {round}"));
             let start = Instant::now();
             let mut app =
                 Service::start("voting-app", &[("STORAGE_URL", &redis.url()), ("SHUTDOWN_WAIT", "0")]).await;
@@ -28,26 +28,26 @@ impl Bench<'_> {
             app.signal(Signal::Terminate);
             app.wait().await;
         }
-        self.report.figure("process start to ready, the store up", median(times), 100.0, "ms");
+        self.report.figure("start-up until ready, with the store up", median(times), 100.0, "ms");
         let megabytes = std::fs::metadata(program("voting-app"))?.len() as f64 / 1e6;
         self.report.figure("release binary of voting-app, stripped", megabytes, 12.0, "MB");
         Ok(())
     }
 }
 
-/// The resident memory of a process now, in MiB.
+/// The resident memory of a process in MiB.
 pub(super) fn resident(pid: u32) -> anyhow::Result<f64> {
     status(pid, "VmRSS:")
 }
 
-/// The most that it ever was.
+/// The peak of [`resident`].
 pub(super) fn peak(pid: u32) -> anyhow::Result<f64> {
     status(pid, "VmHWM:")
 }
 
 fn status(pid: u32, key: &str) -> anyhow::Result<f64> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/status"))
-        .context("only Linux shows a process's memory")?;
+        .context("the memory of a process is available on Linux only")?;
     let line = text.lines().find_map(|line| line.strip_prefix(key)).context("no such line")?;
     let kibibytes: f64 = line.trim().trim_end_matches(" kB").parse()?;
     Ok(kibibytes / 1024.0)

@@ -1,0 +1,112 @@
+//! Installers of the programs that the tests need.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, bail};
+
+use crate::command::{output, run};
+use crate::workspace;
+
+/// Checks for a Docker engine with the plugins for the images and compose.
+pub fn docker() -> anyhow::Result<()> {
+    for (arguments, missing) in [
+        (["version", "--format={{.Server.Version}}"], "a running Docker engine"),
+        (["buildx", "version"], "the Docker plugin buildx"),
+        (["compose", "version"], "the Docker plugin compose, version 2"),
+    ] {
+        if output(Command::new("docker").args(arguments)).is_err() {
+            bail!("{missing} is required; see the error of `docker {}`", arguments.join(" "));
+        }
+    }
+    Ok(())
+}
+
+/// Installs Redis and MariaDB if they are missing. The fault tests kill and freeze servers, so they need the programs even
+/// if Docker or a URL provides servers.
+pub fn servers() -> anyhow::Result<()> {
+    let mut missing = Vec::new();
+    if !is_installed(&["redis-server", "valkey-server"]) {
+        missing.push("redis-server");
+    }
+    // A script of the server package needs a program of the client package.
+    let has_mariadb = is_installed(&["mariadbd"]) && is_installed(&["my_print_defaults"]);
+    if !is_installed(&["mysqld"]) && !has_mariadb {
+        missing.extend(["mariadb-server-core", "mariadb-client-core"]);
+    }
+    if missing.is_empty() {
+        return Ok(());
+    }
+    println!("installing servers: {}", missing.join(", "));
+    packages(&missing)
+}
+
+/// The accessibility checker.
+const AXE: &str = "axe-core@4.14.1";
+
+/// Installs Chromium, its driver and axe-core if they are missing.
+pub fn browser() -> anyhow::Result<()> {
+    let mut missing = Vec::new();
+    if !is_installed(&["chromium", "chromium-browser", "google-chrome"]) {
+        missing.push("chromium");
+    }
+    if !is_installed(&["chromedriver"]) {
+        missing.push("chromium-driver");
+    }
+    let axe = workspace::target()?.join("axe-core");
+    let has_axe = axe.join(AXE).is_file();
+    if !has_axe && !is_installed(&["npm"]) {
+        missing.push("npm");
+    }
+    if !missing.is_empty() {
+        println!("installing a browser: {}", missing.join(", "));
+        packages(&missing)?;
+    }
+    if !has_axe {
+        std::fs::create_dir_all(&axe).with_context(|| axe.display().to_string())?;
+        run(Command::new("npm").args(["pack", "--silent", AXE]).current_dir(&axe))?;
+        let archive = format!("{}.tgz", AXE.replace('@', "-"));
+        run(Command::new("tar").args(["-xzf", &archive]).current_dir(&axe))?;
+        // Marks this release as completely installed.
+        std::fs::rename(axe.join(archive), axe.join(AXE))?;
+    }
+    Ok(())
+}
+
+/// Installs Prometheus and promtool if they are missing.
+pub fn prometheus() -> anyhow::Result<()> {
+    if is_installed(&["prometheus"]) && is_installed(&["promtool"]) {
+        return Ok(());
+    }
+    println!("installing Prometheus");
+    packages(&["prometheus"])
+}
+
+/// Installs Debian packages. On other systems and without root, the error lists them.
+pub fn packages(packages: &[&str]) -> anyhow::Result<()> {
+    let list = packages.join(" ");
+    let is_debian = is_installed(&["apt-get"]);
+    if !is_debian {
+        bail!("install these packages (Debian names) with the package manager of this system: {list}");
+    }
+    let is_root = Command::new("id").arg("-u").output().is_ok_and(|id| id.stdout.starts_with(b"0\n"));
+    if !is_root {
+        bail!("root is required; run: sudo apt-get install --no-install-recommends {list}");
+    }
+    run(Command::new("apt-get").args(["-qq", "update"]))?;
+    run(Command::new("apt-get")
+        .args(["-qq", "install", "--yes", "--no-install-recommends"])
+        .args(packages)
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        // Keeps apt from starting the servers: the tests start their own.
+        .env("RUNLEVEL", "1")
+        .stdout(Stdio::null()))
+}
+
+/// Whether one of these programs is on the `PATH` or in `/usr/sbin`.
+pub fn is_installed(names: &[&str]) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
+    folders.push("/usr/sbin".into());
+    names.iter().any(|name| folders.iter().any(|folder| folder.join(name).is_file()))
+}
