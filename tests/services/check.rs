@@ -58,7 +58,7 @@ async fn check_fails_in_one_line_and_in_time() {
             (absent, format!("the admin port 127.0.0.1:{port}: Connection refused (os error 111)")),
             (
                 any_port,
-                "ADMIN_PORT: \"0\" leaves the port open, so check can't know it; allowed: a number from 1 to 65535"
+                "ADMIN_PORT: \"0\" selects a free port, which check can't know; allowed: a number from 1 to 65535"
                     .to_owned(),
             ),
         ] {
