@@ -38,7 +38,7 @@ impl Remote {
         open(&self.url.parse().unwrap(), &Choices::default()).unwrap()
     }
 
-    async fn is_used_once_it_is_up(self) {
+    async fn serves_once_it_is_up(self) {
         let store = self.open();
         let vote = ballot(Choice::First);
         let stopwatch = Stopwatch::start();
@@ -135,12 +135,12 @@ async fn unconfirmed_vote(store: &dyn VoteStore, interrupt: impl Fn(), restore: 
 
 #[tokio::test]
 async fn a_redis_that_is_down_at_the_start_is_used_once_it_is_up() {
-    redis(Mode::Closed).await.is_used_once_it_is_up().await;
+    redis(Mode::Closed).await.serves_once_it_is_up().await;
 }
 
 #[tokio::test]
 async fn a_mysql_that_is_down_at_the_start_is_used_once_it_is_up() {
-    mysql(Mode::Closed).await.is_used_once_it_is_up().await;
+    mysql(Mode::Closed).await.serves_once_it_is_up().await;
 }
 
 #[tokio::test]
