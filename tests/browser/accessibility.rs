@@ -1,4 +1,4 @@
-//! WCAG 2.2 AA: what axe-core finds, and what it does not look at.
+//! WCAG 2.2 AA: the rules of axe-core, and rules that it does not check.
 
 use serde_json::{Value, json};
 use voting_tests::browser::{Browser, axe};
@@ -7,7 +7,7 @@ use voting_tests::process::Local;
 
 use crate::{CATS, visit};
 
-/// Everything that breaks a rule, and every contrast that could not be computed.
+/// Violations of rules, and contrasts that could not be computed.
 async fn findings(browser: &Browser) -> Value {
     browser.script(&axe(), json!([])).await;
     let run = "return axe.run({ runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'] })
@@ -16,7 +16,7 @@ async fn findings(browser: &Browser) -> Value {
     browser.script(run, json!([])).await
 }
 
-/// In both colour schemes nothing is found, there is one `h1`, and what can be pressed has 44 pixels.
+/// Checks both color schemes: no violations, one `h1`, and controls of at least 44 pixels.
 async fn is_accessible(browser: &Browser, what: &str) {
     for scheme in ["light", "dark"] {
         browser.prefer(&[("prefers-color-scheme", scheme)]).await;
@@ -47,7 +47,7 @@ async fn the_page_of_each_release() {
 }
 
 #[tokio::test]
-async fn the_pages_that_tell_of_an_error() {
+async fn error_pages_are_accessible() {
     let dead = format!("redis://127.0.0.1:{}", voting_tests::free_port());
     for release in ["1.0", "2.0"] {
         let deployment = Deployment::start(release, release, &dead, &[("SHOWDETAILS", "true")]).await;
@@ -64,7 +64,7 @@ async fn the_pages_that_tell_of_an_error() {
 }
 
 #[tokio::test]
-async fn what_can_be_used_has_a_name_a_role_and_a_state() {
+async fn controls_have_a_name_a_role_and_a_state() {
     let data = tempfile::tempdir().unwrap();
     let local = Local::start(data.path(), &[]).await;
     let browser = Browser::start().await;

@@ -1,4 +1,4 @@
-//! The switch at the foot of the page.
+//! The switch in the footer of the page.
 
 use crate::{CATS, DOGS, visit};
 

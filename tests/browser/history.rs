@@ -1,4 +1,4 @@
-//! Back, forward, reload: none of them counts, and none brings a used ballot back to somebody who then votes again.
+//! Back, forward and reload neither cast a vote nor restore a used ballot.
 
 use voting_tests::browser::Browser;
 use voting_tests::http::Visitor;
@@ -10,7 +10,7 @@ async fn ballot(browser: &Browser) -> String {
 }
 
 #[tokio::test]
-async fn back_and_reload_never_count_and_the_next_vote_does() {
+async fn back_and_reload_cast_no_vote_and_the_next_click_does() {
     let (browser, local, _data) = visit(&[]).await;
     let counted = Visitor::new(&local.url);
     let mut used = vec![ballot(&browser).await];
@@ -21,7 +21,7 @@ async fn back_and_reload_never_count_and_the_next_vote_does() {
     browser.open(&format!("{}/elsewhere", local.url)).await;
     browser.back().await;
     browser.reload().await;
-    assert_eq!(counted.results().await, "Cats: 1/1 (100%) | Dogs: 0/1 (0%)", "nobody voted again");
+    assert_eq!(counted.results().await, "Cats: 1/1 (100%) | Dogs: 0/1 (0%)", "no further vote");
     assert!(!used.contains(&ballot(&browser).await), "the ballot of the first vote is back");
 
     used.push(ballot(&browser).await);
@@ -36,7 +36,7 @@ async fn back_and_reload_never_count_and_the_next_vote_does() {
 }
 
 #[tokio::test]
-async fn a_page_out_of_the_browsers_memory_gets_a_new_ballot() {
+async fn a_page_from_the_back_forward_cache_gets_a_new_ballot() {
     let (browser, _local, _data) = visit(&[]).await;
     let before = ballot(&browser).await;
     let comes_back = "dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true }))";
@@ -49,11 +49,11 @@ async fn a_page_out_of_the_browsers_memory_gets_a_new_ballot() {
 }
 
 #[tokio::test]
-async fn a_ballot_that_is_sent_again_changes_nothing_and_says_so() {
+async fn a_resubmitted_ballot_is_reported_and_changes_nothing() {
     let (browser, local, _data) = visit(&[]).await;
     let used = ballot(&browser).await;
     browser.follow(CATS).await;
-    // As a browser that keeps what is in forms would do.
+    // Simulates a browser that restores form fields.
     browser
         .script("document.querySelector('[name=ballot]').value = arguments[0]", serde_json::json!([used]))
         .await;

@@ -1,18 +1,18 @@
-//! The page fits, whatever is on it and wherever it is shown.
+//! The page fits into its window with any content.
 
 use serde_json::json;
 use voting_tests::browser::Browser;
 
 use crate::visit;
 
-/// How far the page can be scrolled sideways, in CSS pixels.
+/// Horizontal scroll distance in CSS pixels.
 async fn overhang(browser: &Browser) -> i64 {
     let script = "const it = document.documentElement; return it.scrollWidth - it.clientWidth";
     browser.script(script, json!([])).await.as_i64().unwrap()
 }
 
 #[tokio::test]
-async fn no_name_makes_a_page_scroll_sideways() {
+async fn no_name_causes_horizontal_scrolling() {
     let title = "Which of these very many animals do you like best in all of the world?";
     let long = "W".repeat(60);
     let words = "A choice of sixty characters in words, as a committee writes".to_owned();

@@ -1,4 +1,4 @@
-//! What changes on a page while somebody looks at it.
+//! Live updates of an open page.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::visit;
 
 #[tokio::test]
 async fn the_releases_change_with_the_votes() {
-    // Analytics 1.0 and 1.1 take turns, and so does what they say.
+    // The results alternate between analytics 1.0 and 1.1.
     let (browser, _local, _data) = visit(&["--step", "2"]).await;
     for _ in 0..2 {
         browser.wait_for("[data-release=analytics]", "1.0").await;
@@ -21,7 +21,7 @@ async fn the_releases_change_with_the_votes() {
 }
 
 #[tokio::test]
-async fn a_screen_reader_hears_the_last_of_many_changes() {
+async fn a_screen_reader_announces_the_last_of_many_changes() {
     let (browser, local, _data) = visit(&[]).await;
     let listen = "const it = document.getElementById('announcement'); window.heard = [];
         new MutationObserver(() => window.heard.push(it.textContent)).observe(it, { childList: true })";
@@ -54,7 +54,7 @@ async fn a_page_in_the_background_holds_no_connection() {
 }
 
 #[tokio::test]
-async fn bars_do_not_move_for_those_who_want_less_motion() {
+async fn bars_are_not_animated_with_reduced_motion() {
     let (browser, local, _data) = visit(&[]).await;
     browser.prefer(&[("prefers-reduced-motion", "reduce")]).await;
     browser.wait_for("#connection", "Live").await;

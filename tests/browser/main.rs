@@ -1,5 +1,4 @@
-//! The page in a real browser. No test may leave a message in the browser's console, but for those that stage an
-//! outage.
+//! The page in a real browser. Only tests of outages may leave messages in the console.
 
 mod accessibility;
 mod feature_flag;
@@ -13,11 +12,10 @@ use tempfile::TempDir;
 use voting_tests::browser::Browser;
 use voting_tests::process::Local;
 
-/// The buttons of the two choices.
 const CATS: &str = "button[value=Cats]";
 const DOGS: &str = "button[value=Dogs]";
 
-/// A step of the tutorial with the folder of its votes, and a browser that has its page open.
+/// A step of the tutorial, its data folder, and a browser with the page.
 async fn visit(arguments: &[&str]) -> (Browser, Local, TempDir) {
     let data = tempfile::tempdir().unwrap();
     let local = Local::start(data.path(), arguments).await;

@@ -1,4 +1,4 @@
-//! What a voter sees when parts are away. A lost connection is in the browser's console, so that is not looked at.
+//! The page during outages, which also leave messages in the console.
 
 use voting_tests::browser::Browser;
 use voting_tests::deployment::Deployment;
@@ -9,7 +9,7 @@ use voting_tests::servers::Redis;
 use crate::{CATS, DOGS};
 
 #[tokio::test]
-async fn analytics_goes_and_comes_back_while_somebody_looks() {
+async fn an_open_page_survives_an_outage_of_analytics() {
     let redis = Redis::database().await;
     let mut deployment = Deployment::start("1.0", "1.1", &redis.url(), &[]).await;
     let browser = Browser::start().await;
@@ -34,7 +34,7 @@ async fn analytics_goes_and_comes_back_while_somebody_looks() {
 }
 
 #[tokio::test]
-async fn the_page_connects_again_when_the_app_is_back() {
+async fn the_page_reconnects_when_the_app_is_back() {
     let redis = Redis::database().await;
     let mut deployment = Deployment::start("1.0", "1.1", &redis.url(), &[]).await;
     let browser = Browser::start().await;
@@ -51,7 +51,7 @@ async fn the_page_connects_again_when_the_app_is_back() {
 }
 
 #[tokio::test]
-async fn a_refused_vote_is_offered_again_and_then_counted_once() {
+async fn a_refused_vote_can_be_resubmitted_and_counts_once() {
     let redis = Redis::database().await;
     let proxy = Proxy::start(redis.address(), Mode::Open).await;
     let deployment = Deployment::start("1.0", "1.1", &redis.url_at(proxy.address()), &[]).await;

@@ -1,4 +1,4 @@
-//! Voting: counted once, told, with a mouse, a keyboard, or no scripts.
+//! Voting with a mouse, with a keyboard, and without scripts.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use voting_tests::servers::Redis;
 use crate::{CATS, DOGS, visit};
 
 #[tokio::test]
-async fn a_vote_is_counted_and_told_and_seen_live_in_a_second_window() {
+async fn a_vote_is_counted_confirmed_and_shown_live_in_a_second_window() {
     let (browser, local, _data) = visit(&[]).await;
     let other = Browser::start().await;
     other.open(&local.url).await;
@@ -39,11 +39,11 @@ async fn a_double_click_sends_one_vote_and_counts_once() {
     let redis = Redis::database().await;
     let proxy = Proxy::start(redis.address(), Mode::Open).await;
     let deployment = Deployment::start("1.0", "1.1", &redis.url_at(proxy.address()), &[]).await;
-    // The app's connection to the store is open from here on.
+    // Opens the app's connection to the store.
     deployment.visitor().vote("Cats").await;
     let browser = Browser::start().await;
     browser.open(&deployment.app.url("/")).await;
-    // The second click comes while the first one is under way.
+    // The second click happens while the first request is in flight.
     proxy.set(Mode::Silent);
     let twice = "const button = document.querySelector(arguments[0]);
         for (const when of [100, 200]) setTimeout(() => button.click(), when)";
@@ -56,7 +56,7 @@ async fn a_double_click_sends_one_vote_and_counts_once() {
 }
 
 #[tokio::test]
-async fn a_keyboard_is_enough() {
+async fn voting_works_with_a_keyboard() {
     let (browser, local, _data) = visit(&[]).await;
     let focused = async |browser: &Browser| {
         let text = "const it = document.activeElement; return it.innerText.replace(/\\s+/g, ' ')";

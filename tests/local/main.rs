@@ -1,4 +1,4 @@
-//! `cargo run`: the tutorial's steps in one process.
+//! voting-local (`cargo run`): the steps of the tutorial in one process.
 
 use std::collections::HashSet;
 
@@ -11,13 +11,13 @@ fn folder() -> TempDir {
 }
 
 #[tokio::test]
-async fn it_says_where_it_is_and_what_to_try() {
+async fn the_banner_names_the_url_and_the_feature_flag() {
     let data = folder();
     let local = Local::start(data.path(), &[]).await;
     assert!(
-        local.welcome.contains("http://localhost:") && local.welcome.contains("feature flag"),
+        local.banner.contains("http://localhost:") && local.banner.contains("feature flag"),
         "{}",
-        local.welcome
+        local.banner
     );
     assert_eq!(Visitor::new(&local.url).get("/").await.status, 200);
     assert!(local.end(Signal::Interrupt).await.success());
@@ -94,7 +94,7 @@ async fn each_step_shows_what_the_tutorial_shows() {
         (vec![percentages.to_owned(); 6], "app=2.0, analytics=2.0, storage=2.0")
     );
 
-    // Finalizing brings the votes of 1.0 over, and again changes nothing.
+    // Step 4 transfers the votes of 1.0. Repeating it changes nothing.
     for _ in 0..2 {
         let (seen, path) = summaries(&["--step", "4"]).await;
         assert_eq!(
@@ -121,13 +121,13 @@ async fn votes_survive_a_restart_and_a_kill() {
 }
 
 #[tokio::test]
-async fn what_it_cannot_use_is_one_line() {
+async fn invalid_settings_are_one_line_errors() {
     let data = folder();
     let directory = data.path().join("votes");
     let directory = directory.to_str().unwrap();
     let in_use = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let port = in_use.local_addr().unwrap().port().to_string();
-    // A file can't be a directory, for root neither.
+    // Not even root can use a file as a directory.
     let file = data.path().join("file");
     std::fs::write(&file, "").unwrap();
     let file = file.to_str().unwrap();

@@ -1,4 +1,4 @@
-//! What `docker compose up` starts in each step: hardened, gated, isolated, and with no password written down.
+//! `docker compose up` in each step: hardened and isolated containers, start-up order, no passwords in files.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,17 +9,16 @@ use crate::images::released_images;
 use crate::parse::{Document, documents};
 use crate::{read, root};
 
-/// A YAML file with its anchors and merges resolved.
+/// A YAML file with resolved anchors and merges.
 pub fn yaml(path: &str) -> Value {
     let mut value: serde_yaml_ng::Value = serde_yaml_ng::from_str(&read(path)).expect(path);
-    // A pass resolves one level: a transfer is a job, which is hardened.
+    // A pass resolves one level. (A transfer is a job, and a job is hardened.)
     for _ in 0..3 {
         value.apply_merge().expect(path);
     }
     serde_json::to_value(value).expect(path)
 }
 
-/// The services by name.
 pub fn services() -> BTreeMap<String, Value> {
     serde_json::from_value(yaml("docker/compose/services.yaml")["services"].clone()).expect("services")
 }
@@ -106,7 +105,7 @@ fn only_the_gateway_has_a_port_and_only_on_this_machine() {
 }
 
 #[test]
-fn no_password_is_written_down_and_roots_is_not_shared() {
+fn no_password_is_in_a_file_and_that_of_root_is_not_shared() {
     let with_password = Regex::new("://[^/@]*:[^/@]*@").expect("a regex");
     for (name, service) in services() {
         for (variable, value) in service["environment"].as_object().into_iter().flatten() {
@@ -127,7 +126,7 @@ fn no_password_is_written_down_and_roots_is_not_shared() {
 }
 
 #[test]
-fn a_store_is_reached_by_its_own_release_alone() {
+fn a_store_is_reachable_by_its_release_only() {
     let networks = &yaml("docker/compose/services.yaml")["networks"];
     for (store, members_of_it) in [
         ("storage-1-0", set(&["voting-app-1-0", "voting-analytics-1-0", "voting-analytics-1-1"])),
@@ -142,7 +141,7 @@ fn a_store_is_reached_by_its_own_release_alone() {
 }
 
 #[test]
-fn nothing_starts_before_what_it_needs_is_healthy() {
+fn services_start_after_their_dependencies_are_healthy() {
     let services = services();
     for (name, service) in &services {
         let needed: BTreeMap<String, Value> =
@@ -152,11 +151,11 @@ fn nothing_starts_before_what_it_needs_is_healthy() {
             let condition = if other_is_job { "service_completed_successfully" } else { "service_healthy" };
             assert_eq!(need["condition"], condition, "{name} on {other}");
         }
-        // The image has the check of a service of ours; compose only says how often.
+        // The check is in the image; compose sets the interval.
         let is_job = service["restart"] == "no";
         let is_ours = service["build"].is_object();
         assert_eq!(service["healthcheck"]["test"].is_array(), !is_job && !is_ours, "{name}");
-        // Whoever is called must be there first; the gateway itself waits for the apps.
+        // Upstreams start first; the gateway waits for the apps.
         for (variable, value) in service["environment"].as_object().into_iter().flatten() {
             for other in
                 services.keys().filter(|other| *other != "gateway" && value.to_string().contains(*other))
@@ -169,7 +168,7 @@ fn nothing_starts_before_what_it_needs_is_healthy() {
 }
 
 #[test]
-fn the_stores_are_those_of_the_manifests_and_keep_their_data() {
+fn the_stores_equal_those_of_the_manifests_and_keep_their_data() {
     let services = services();
     for (file, store, volume) in [
         ("k8s/step-1-create-voting-app.yaml", "voting-storage-1-0", "redis:/data"),
@@ -180,7 +179,7 @@ fn the_stores_are_those_of_the_manifests_and_keep_their_data() {
         let container = document.at("/spec/template/spec/containers/0").expect("a container");
         assert_eq!(services[store]["image"], container["image"]);
         assert!(strings(&services[store]["volumes"]).contains(&volume.to_owned()), "{store} loses its data");
-        // The manifest's data folder is below the volume's root, because a disk may have other things there.
+        // The manifest uses a subfolder of the volume, because the root of a disk may contain other files.
         let arguments = strings(&container["args"]).into_iter().filter(|one| !one.starts_with("--datadir="));
         let command = strings(&services[store]["command"]);
         let command: Vec<_> = command.into_iter().filter(|one| one != "redis-server").collect();
@@ -189,7 +188,7 @@ fn the_stores_are_those_of_the_manifests_and_keep_their_data() {
 }
 
 #[test]
-fn each_step_says_what_runs_and_where_it_is_routed() {
+fn each_step_defines_its_services_and_routes() {
     let file = read("docker/compose/services.yaml");
     let variable = Regex::new(r"\$\{([A-Z0-9_]+)\}").expect("a regex");
     let used: BTreeSet<_> = variable.captures_iter(&file).map(|found| found[1].to_owned()).collect();
@@ -231,7 +230,7 @@ fn every_image_of_the_release_table_is_built_and_started() {
             "{name}: a registry may have something else of that name"
         );
         let (program, tag) = image.split_once(':').expect("a tag");
-        // One service builds an image, others of the same image need not.
+        // One of the services that share an image builds it.
         if let Some(build) = service["build"].as_object() {
             assert_eq!(
                 (&build["target"], &build["args"]["RELEASE"]),

@@ -1,4 +1,4 @@
-//! The gateway of `docker compose up` does what the mesh does in the same step.
+//! The gateway of `docker compose up` routes as the mesh does in the same step.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::compose::{services, yaml};
 use crate::istio::{HttpRoute, Resource, VirtualService};
 use crate::parse::documents;
 
-/// The steps that route differently, by the file of the gateway's routes and that of the mesh's.
+/// Steps with different routes: the file for the gateway and the file for the mesh.
 const STEPS: [(&str, &str); 3] = [
     ("everybody-to-1.0", "istio/step-3-way-back-everybody-to-1.0.yaml"),
     ("by-cookie", "istio/step-3-add-routing-for-2.0-components.yaml"),
@@ -39,7 +39,7 @@ fn each_step_routes_as_the_mesh_does() {
             assert_eq!(route["name"], other.name, "{step}");
             let subset = other.route[0].destination.subset.as_deref().expect("a subset");
             let cluster = format!("voting-app-{}", subset.trim_start_matches('v'));
-            // Events stay open: no time-out, which is the mesh's default.
+            // Event streams have no timeout, as by default in the mesh.
             assert_eq!(route["route"], serde_json::json!({"cluster": cluster, "timeout": "0s"}), "{step}");
             assert_eq!(host["retry_policy"]["retry_on"], other.retries.retry_on, "{step}");
             let header = &route["match"]["headers"][0];

@@ -16,7 +16,7 @@ fn image(document: &Document) -> Option<String> {
     Some(image.to_owned())
 }
 
-/// Tag of the image of the operator's tool, which has one release for all stores.
+/// Image tag of the operator's tool.
 const TOOL_VERSION: &str = "2.0";
 
 /// Every image of the system as `NAME:TAG`.
@@ -60,7 +60,7 @@ fn every_image_of_the_release_table_is_built_and_no_other() {
 }
 
 #[test]
-fn an_image_runs_its_one_program_as_nobody_and_checks_it_without_a_shell() {
+fn an_image_runs_one_program_unprivileged_and_checks_it_without_a_shell() {
     let file = read("docker/Dockerfile");
     assert!(!file.starts_with("# syntax="), "the syntax would be fetched");
     assert!(
@@ -89,7 +89,7 @@ fn an_image_runs_its_one_program_as_nobody_and_checks_it_without_a_shell() {
 }
 
 #[test]
-fn names_labels_and_images_tell_the_same_release() {
+fn names_labels_and_images_have_the_same_release() {
     for document in all_that_is_ever_applied().values().filter(|one| one.key.starts_with("deployment.")) {
         let label =
             |name: &str| document.at(&format!("/metadata/labels/{name}")).and_then(|value| value.as_str());
@@ -102,7 +102,7 @@ fn names_labels_and_images_tell_the_same_release() {
 }
 
 #[test]
-fn one_command_sets_the_registry_and_may_be_given_twice() {
+fn one_idempotent_command_sets_the_registry() {
     let block = blocks()
         .into_iter()
         .find(|block| block.section == "Prepare a cluster" && block.commands.contains("REGISTRY"));

@@ -1,31 +1,15 @@
-//! The part of Istio's API that the manifests use, strictly: an unknown field is an error.
+//! The part of Istio's API that the manifests use. Unknown fields are errors.
 //!
-//! That this is Istio's API is not decided here: `tests/mesh` has Istio's own parser read the same files.
+//! `tests/mesh` parses the same files with Istio's own parser.
 
 #![allow(dead_code, reason = "a field that is only there to be parsed strictly")]
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
+pub use voting_tests::resource::Resource;
 
 pub type Labels = BTreeMap<String, String>;
-
-#[derive(Deserialize, Debug)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct Resource<S> {
-    pub api_version: String,
-    pub kind: String,
-    pub metadata: Metadata,
-    pub spec: S,
-}
-
-#[derive(Deserialize, Debug)]
-#[serde(deny_unknown_fields)]
-pub struct Metadata {
-    pub name: String,
-    #[serde(default)]
-    pub labels: Labels,
-}
 
 #[derive(Deserialize, Debug)]
 #[serde(deny_unknown_fields)]

@@ -1,14 +1,14 @@
 //! The manifests of `k8s/`, `istio/` and `docker/`, and the tutorial that applies them.
 //!
-//! - [`parse`]: every document strictly, against the types of Kubernetes and Istio.
-//! - [`steps`]: what there is after each step of the tutorial, and what `kubectl apply` prints on the way.
-//! - [`routing`]: routes, subsets, services and ports fit together after each step.
-//! - [`pods`]: every pod is restricted, bounded, probed, and finds what it names.
-//! - [`images`]: image tags against the release table, how images are built, and the command that sets the registry.
-//! - [`compose`]: what `docker compose up` starts. [`gateway`]: its Envoy routes as the mesh does.
+//! - [`parse`]: strict parsing with the types of Kubernetes and Istio.
+//! - [`steps`]: the resources after each step of the tutorial, and the output of `kubectl apply`.
+//! - [`routing`]: consistency of routes, subsets, services and ports after each step.
+//! - [`pods`]: security, resources, probes and references of every pod.
+//! - [`images`]: image tags, builds, and the command that sets the registry.
+//! - [`compose`]: the services of `docker compose up`. [`gateway`]: its routes.
 //! - [`tutorial`]: the commands and file names of `docs/tutorial.md`.
 //!
-//! What Istio itself makes of all this is asked in `tests/mesh`.
+//! `tests/mesh` checks the same files with Istio itself.
 
 mod compose;
 mod gateway;
@@ -22,17 +22,17 @@ mod tutorial;
 
 use std::path::{Path, PathBuf};
 
-/// The repository's own directory.
+/// The root of the repository.
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// A text file of the repository.
+/// Reads a file of the repository.
 fn read(path: &str) -> String {
     std::fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// Every manifest, the variants for AKS among them.
+/// The paths of all manifests, including the variants for AKS.
 fn manifests() -> Vec<String> {
     let mut paths = Vec::new();
     for folder in ["k8s", "k8s/aks", "istio", "istio/aks"] {

@@ -1,4 +1,4 @@
-//! Documents, parsed strictly.
+//! Strict parsing of the manifests.
 
 use std::collections::BTreeMap;
 
@@ -15,33 +15,30 @@ use serde_json::Value;
 use crate::istio;
 use crate::{manifests, read};
 
-/// One document of a manifest.
+/// A document of a manifest.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Document {
-    /// As `kubectl` prints it: `deployment.apps/voting-app-1-0`.
+    /// The name that `kubectl` prints, as `deployment.apps/voting-app-1-0`.
     pub key: String,
-    /// The whole of it.
     pub value: Value,
 }
 
 impl Document {
-    /// What stands at a place such as `/spec/replicas`.
+    /// The value at a JSON pointer such as `/spec/replicas`.
     pub fn at(&self, place: &str) -> Option<&Value> {
         self.value.pointer(place)
     }
 
-    /// Its name.
     pub fn name(&self) -> &str {
         self.at("/metadata/name").and_then(Value::as_str).unwrap_or_default()
     }
 
-    /// As one of the types of [`istio`] or of Kubernetes. It was parsed strictly before.
+    /// Converts the document into a type of [`istio`] or Kubernetes.
     pub fn typed<T: DeserializeOwned>(&self) -> T {
         T::deserialize(&self.value).unwrap_or_else(|error| panic!("{}: {error}", self.key))
     }
 }
 
-/// Labels at a place of a document.
 pub fn labels(value: Option<&Value>) -> BTreeMap<String, String> {
     value.map_or_else(BTreeMap::new, |value| {
         BTreeMap::deserialize(value).unwrap_or_else(|error| panic!("{value} are no labels: {error}"))
@@ -50,12 +47,12 @@ pub fn labels(value: Option<&Value>) -> BTreeMap<String, String> {
 
 use serde::Deserialize as _;
 
-/// The documents of a file of the repository, each parsed strictly.
+/// Parses the documents of a file strictly.
 pub fn documents(path: &str) -> Vec<Document> {
     parse(&read(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// The documents of a text, each parsed strictly.
+/// Parses the documents of a text strictly.
 pub fn parse(text: &str) -> Result<Vec<Document>, String> {
     serde_yaml_ng::Deserializer::from_str(text)
         .map(|document| {
@@ -97,14 +94,14 @@ fn istio<S: DeserializeOwned>(value: &Value) -> Result<(), String> {
     istio::Resource::<S>::deserialize(value).map(drop).map_err(|error| error.to_string())
 }
 
-/// The types of Kubernetes drop what they do not know, so everything that went in must come out again.
+/// The types of Kubernetes ignore unknown fields, so the check compares the document before and after a round trip.
 fn kubernetes<T: DeserializeOwned + Serialize>(value: &Value) -> Result<(), String> {
     let typed = T::deserialize(value).map_err(|error| error.to_string())?;
     let back = serde_json::to_value(typed).map_err(|error| error.to_string())?;
     lost(value, &back, "").map_or(Ok(()), |place| Err(format!("there is no field {place}")))
 }
 
-/// The first place of `before` that `after` does not have. An empty object or list may come out as nothing.
+/// The first field of `before` that is missing in `after`. Empty objects and lists may be missing.
 fn lost(before: &Value, after: &Value, place: &str) -> Option<String> {
     match (before, after) {
         (Value::Object(before), Value::Object(after)) => before.iter().find_map(|(field, inner)| {
@@ -130,12 +127,12 @@ fn is_empty(value: &Value) -> bool {
 }
 
 #[test]
-fn every_document_is_known_field_by_field() {
+fn every_field_of_every_document_is_known() {
     let count: usize = manifests().iter().map(|path| documents(path).len()).sum();
     assert!(count > 60, "only {count} documents");
 }
 
-/// Fields whose keys are the author's own.
+/// Fields with arbitrary keys.
 const FREE: [&str; 9] = [
     "labels",
     "annotations",
@@ -149,7 +146,7 @@ const FREE: [&str; 9] = [
 ];
 
 #[test]
-fn a_misspelt_field_is_refused_wherever_it_is() {
+fn a_misspelt_field_is_rejected_anywhere() {
     let mut misspelt = 0;
     for path in manifests() {
         for document in documents(&path) {
@@ -162,12 +159,12 @@ fn a_misspelt_field_is_refused_wherever_it_is() {
                 let parent =
                     value.pointer_mut(parent).and_then(Value::as_object_mut).expect("a field has a parent");
                 let inner = parent.remove(field).expect("the field is there");
-                // An empty field of an unknown name would be lost without a trace.
+                // The round trip does not detect empty unknown fields.
                 let inner = if is_empty(&inner) { Value::from(true) } else { inner };
                 parent.insert(format!("{field}x"), inner);
                 assert!(
                     strictly(version, kind, &value).is_err(),
-                    "{path}: {}: nobody minds {place}x",
+                    "{path}: {}: {place}x is accepted",
                     document.key
                 );
                 misspelt += 1;
@@ -177,7 +174,7 @@ fn a_misspelt_field_is_refused_wherever_it_is() {
     assert!(misspelt > 1000, "only {misspelt} fields");
 }
 
-/// The places of all fields below `value`; the keys of `apiVersion` and `kind` are read before the types are.
+/// JSON pointers to all fields below `value` except `apiVersion` and `kind`, which select the type.
 fn fields(value: &Value, place: &str) -> Vec<String> {
     match value {
         Value::Object(map) => map
@@ -199,7 +196,7 @@ fn fields(value: &Value, place: &str) -> Vec<String> {
 }
 
 #[test]
-fn the_variants_for_aks_differ_only_in_what_the_add_on_wants() {
+fn the_variants_for_aks_differ_only_where_the_add_on_requires_it() {
     let mut gateway = documents("istio/step-1-create-voting-app-gateway.yaml");
     for document in &mut gateway {
         if let Some(selector) = document.value.pointer_mut("/spec/selector") {

@@ -1,4 +1,4 @@
-//! Every pod is restricted, bounded and probed, and finds what it names.
+//! Security, resources, probes and references of every pod.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,6 @@ use crate::parse::{Document, labels};
 use crate::routing::all_that_is_ever_applied;
 use crate::steps::applied;
 
-/// A workload and the specification of its pods.
 struct Workload {
     document: Document,
     pod: Value,
@@ -54,7 +53,7 @@ fn pods_are_restricted() {
     for workload in workloads() {
         let (pod, container) = (&workload.pod["securityContext"], &workload.container["securityContext"]);
         assert_eq!(pod["runAsNonRoot"], true, "{}", workload.key());
-        // 1337 is the sidecar's own: its traffic is not redirected.
+        // 1337 is the user of the sidecar, whose traffic is not redirected.
         let user = if workload.is_store() { 999 } else { 65532 };
         assert_eq!(
             (&pod["runAsUser"], &pod["runAsGroup"]),
@@ -73,7 +72,7 @@ fn pods_are_restricted() {
 }
 
 #[test]
-fn pods_are_bounded_and_leave_gracefully() {
+fn pods_have_limits_and_shut_down_gracefully() {
     for workload in workloads() {
         let resources = &workload.container["resources"];
         for resource in ["cpu", "memory"] {
@@ -85,7 +84,7 @@ fn pods_are_bounded_and_leave_gracefully() {
                 );
             }
         }
-        // The services take at most 3 seconds to be noticed and 10 to finish; the stores write what they hold.
+        // Services need at most 3 seconds before the drain and 10 seconds for it; stores flush their data.
         let grace = workload.pod["terminationGracePeriodSeconds"].as_u64().unwrap_or_default();
         let least = if workload.is_store() { 60 } else { 20 };
         assert!(grace >= least, "{}: a grace period of {grace} s", workload.key());
@@ -94,7 +93,7 @@ fn pods_are_bounded_and_leave_gracefully() {
 
 #[test]
 fn pods_are_probed_on_the_admin_port_and_stores_from_inside() {
-    // A job is done when it ends: there is nothing to probe.
+    // Jobs have no probes.
     for workload in workloads().iter().filter(|workload| !workload.is_job()) {
         for probe in ["startupProbe", "readinessProbe", "livenessProbe"] {
             let probe = &workload.container[probe];
@@ -117,7 +116,7 @@ fn pods_are_probed_on_the_admin_port_and_stores_from_inside() {
 }
 
 #[test]
-fn pods_are_spread_and_have_an_account_of_their_own() {
+fn pods_are_spread_and_have_their_own_accounts() {
     let mut accounts = BTreeSet::new();
     let all = all_that_is_ever_applied();
     for workload in workloads() {
@@ -141,7 +140,7 @@ fn pods_are_spread_and_have_an_account_of_their_own() {
 }
 
 #[test]
-fn secrets_claims_and_accounts_are_there_once_they_are_named() {
+fn secrets_claims_and_accounts_exist_before_they_are_referenced() {
     let secret_keys = ["MYSQL_DATABASE", "MYSQL_USER", "MYSQL_PASSWORD", "MYSQL_ROOT_PASSWORD"];
     for workload in workloads() {
         for variable in workload.environment() {
@@ -203,7 +202,7 @@ fn no_password_is_in_the_repository() {
 }
 
 #[test]
-fn variables_are_ones_that_the_programs_read() {
+fn every_variable_is_a_setting_of_the_program() {
     let app = voting_app::cli::Cli::command();
     let analytics = voting_analytics::cli::Cli::command();
     for workload in workloads() {
@@ -216,8 +215,8 @@ fn variables_are_ones_that_the_programs_read() {
             command.get_arguments().filter_map(|argument| argument.get_env()?.to_str()).collect();
         for variable in workload.environment() {
             let name = variable["name"].as_str().unwrap_or_default();
-            assert!(known.contains(name), "{}: nobody reads {name}", workload.key());
-            // The image knows its release; a manifest that names another would be a lie.
+            assert!(known.contains(name), "{}: {name} is not a setting", workload.key());
+            // The image sets the release.
             assert_ne!(name, "RELEASE", "{}", workload.key());
         }
     }
@@ -246,7 +245,7 @@ fn budgets_and_autoscalers_find_their_pods() {
 }
 
 #[test]
-fn every_served_port_has_a_policy_for_the_network() {
+fn every_served_port_has_a_network_policy() {
     let all = all_that_is_ever_applied();
     let default = &all["networkpolicy.networking.k8s.io/default-deny"];
     assert_eq!(default.at("/spec/podSelector"), Some(&json!({})));

@@ -1,4 +1,4 @@
-//! Routes, subsets, services and ports fit together after every file that is applied.
+//! Consistency of routes, subsets, services and ports after every applied file.
 
 use std::collections::BTreeSet;
 
@@ -23,7 +23,6 @@ fn destinations(service: &VirtualService) -> Vec<&Destination> {
     http.chain(tcp).map(|target| &target.destination).collect()
 }
 
-/// The labels of each workload's pods.
 fn pods(cluster: &Cluster) -> Vec<(String, Labels)> {
     of_kind(cluster, "deployment.apps")
         .map(|document| (document.name().to_owned(), labels(document.at("/spec/template/metadata/labels"))))
@@ -51,7 +50,7 @@ fn routes_name_services_ports_and_subsets_that_exist() {
                 let target = target.unwrap_or_else(|| panic!("{place}: there is no such service"));
                 let ports = target.at("/spec/ports").and_then(|ports| ports.as_array()).expect("ports");
                 let has_port = ports.iter().any(|port| port["port"] == destination.port.number);
-                // The routing of 2.0 comes before its pods, and so before its port.
+                // The routing of 2.0 is applied before its pods and its port.
                 let is_early = step.file.starts_with("istio/step-3-add") && destination.port.number == 3306;
                 assert!(has_port || is_early, "{place}: there is no such port");
                 if let Some(subset) = &destination.subset {
@@ -66,7 +65,7 @@ fn routes_name_services_ports_and_subsets_that_exist() {
 #[test]
 fn subsets_match_the_pods_of_one_workload() {
     for step in applied() {
-        // Until its pods come, which is the next file, the subsets of 2.0 are empty.
+        // The subsets of 2.0 are empty until the next file creates its pods.
         if step.file.starts_with("istio/step-3-add") {
             continue;
         }
@@ -115,7 +114,7 @@ fn every_http_service_ends_with_a_default_route_and_every_tcp_match_has_a_port()
 }
 
 #[test]
-fn nothing_is_sent_again_that_may_have_arrived() {
+fn requests_that_may_have_arrived_are_not_retried() {
     for path in manifests() {
         for document in documents(&path).iter().filter(|one| one.key.starts_with("virtualservice")) {
             for route in document.typed::<Resource<VirtualService>>().spec.http {
@@ -136,7 +135,7 @@ fn the_cookie_rule_is_the_one_of_the_code() {
         for document in documents(&path).iter().filter(|one| one.key.starts_with("virtualservice")) {
             for route in document.typed::<Resource<VirtualService>>().spec.http {
                 for regex in route.matches.iter().filter_map(|one| one.headers.get("cookie")) {
-                    // The cohort's cookies are matched by the same rule.
+                    // The cookies of the cohorts have the same rule.
                     let cookie = match route.name.as_str() {
                         "flag" => "featureflag=on".to_owned(),
                         "drawn-1-0" => r"votingcanary=1\.0".to_owned(),
@@ -158,7 +157,7 @@ fn the_cookie_rule_is_the_one_of_the_code() {
 }
 
 #[test]
-fn weights_add_up_and_each_side_gives_its_own_cookie() {
+fn weights_add_up_and_each_side_sets_its_cookie() {
     let document = documents("istio/step-3b-widen-canary-to-10-percent.yaml").remove(0);
     let service: Resource<VirtualService> = document.typed();
     let draw = &service.spec.http.last().expect("a route").route;
@@ -173,7 +172,7 @@ fn weights_add_up_and_each_side_gives_its_own_cookie() {
 
 #[test]
 fn permissions_name_accounts_pods_and_ports_that_exist() {
-    // Those of the gateways, by `istioctl install` and by the add-on.
+    // The gateways of `istioctl install` and of the add-on.
     let outside = [
         "istio-system/istio-ingressgateway-service-account",
         "aks-istio-ingress/aks-istio-ingressgateway-external",
@@ -198,7 +197,7 @@ fn permissions_name_accounts_pods_and_ports_that_exist() {
             }
             for port in rule.to.iter().flat_map(|to| &to.operation.ports) {
                 let is_served = selected.iter().any(|one| container_ports(one).contains(port));
-                assert!(is_served, "{}: nobody serves {port}", document.key);
+                assert!(is_served, "{}: no pod serves {port}", document.key);
             }
         }
     }
@@ -215,7 +214,7 @@ fn container_ports(workload: &Document) -> BTreeSet<String> {
     ports.unwrap_or_default().iter().map(|port| port["containerPort"].to_string()).collect()
 }
 
-/// Every resource in its last form, the ways back included.
+/// The final version of every resource, including the ways back.
 pub fn all_that_is_ever_applied() -> Cluster {
     let files = manifests().into_iter().filter(|path| !path.contains("/aks/"));
     files.flat_map(|path| documents(&path)).map(|document| (document.key.clone(), document)).collect()
@@ -241,7 +240,7 @@ fn services_reach_named_ports_that_pods_have_and_never_the_admin_port() {
                     ports.is_some_and(|ports| ports.iter().any(|port| port["name"] == target))
                 };
                 let found = workloads.iter().filter(named).count();
-                assert!(found > 0, "after {}: nobody has the port {target} of {}", step.file, service.key);
+                assert!(found > 0, "after {}: no pod has the port {target} of {}", step.file, service.key);
             }
         }
     }

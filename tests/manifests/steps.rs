@@ -1,26 +1,24 @@
-//! What there is after each step of the tutorial, and what is printed on the way there.
+//! The resources after each step of the tutorial, and the output of `kubectl`.
 
 use std::collections::BTreeMap;
 
 use crate::parse::{Document, documents};
 use crate::tutorial::{Block, blocks};
 
-/// What has been applied, by what `kubectl` calls it.
+/// The applied documents by their name in `kubectl`.
 pub type Cluster = BTreeMap<String, Document>;
 
-/// A file that was applied, and what there is then.
+/// An applied file and the cluster after it.
 pub struct Applied {
-    /// The file.
     pub file: String,
-    /// What `kubectl apply` prints.
+    /// The output of `kubectl apply`.
     pub printed: String,
-    /// What the tutorial says that it prints.
+    /// The output in the tutorial.
     pub shown: String,
-    /// What there is then.
     pub cluster: Cluster,
 }
 
-/// The files of the main way, applied one after the other.
+/// The files of the main path in order.
 pub fn applied() -> Vec<Applied> {
     let mut cluster = Cluster::new();
     let mut all = Vec::new();
@@ -47,7 +45,7 @@ fn applied_files(block: &Block) -> impl Iterator<Item = &str> {
     block.commands.lines().filter_map(|line| line.strip_prefix("kubectl apply -f ")?.split(' ').next())
 }
 
-/// What is promised of each file: resources in this order, others among them.
+/// Expected resources of each file, in this order, possibly with others between them.
 const PROMISED: [(&str, &[&str]); 6] = [
     (
         "k8s/step-1-create-voting-app.yaml",
@@ -70,7 +68,7 @@ const PROMISED: [(&str, &[&str]); 6] = [
     ("k8s/step-2-update-voting-analytics-to-1.1.yaml", &["deployment.apps/voting-analytics-1-1 created"]),
     (
         "istio/step-2-update-and-add-routing-for-all-components.yaml",
-        // DestinationRules before the VirtualServices that use them.
+        // DestinationRules come before the VirtualServices that use them.
         &[
             "destinationrule.networking.istio.io/voting-app created",
             "destinationrule.networking.istio.io/voting-analytics created",
@@ -114,7 +112,7 @@ fn applying_prints_what_the_tutorial_shows() {
 }
 
 #[test]
-fn applying_creates_what_is_promised_in_that_order() {
+fn applying_creates_the_expected_resources_in_order() {
     let applied = applied();
     for (file, promised) in PROMISED {
         let step = applied
@@ -129,7 +127,7 @@ fn applying_creates_what_is_promised_in_that_order() {
 }
 
 #[test]
-fn the_routing_of_2_0_is_there_before_its_pods() {
+fn the_routing_of_2_0_exists_before_its_pods() {
     let applied = applied();
     let position =
         |file: &str| applied.iter().position(|step| step.file == file).expect("the file is applied");

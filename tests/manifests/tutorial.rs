@@ -1,4 +1,4 @@
-//! `docs/tutorial.md`: its blocks of commands, and what they refer to.
+//! The command blocks of `docs/tutorial.md`, and their references.
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
@@ -6,27 +6,24 @@ use std::process::{Command, Stdio};
 
 use crate::{manifests, read, root};
 
-/// Commands, and what the tutorial says that they print.
+/// A block of commands with their output.
 #[derive(Clone, Debug, Default)]
 pub struct Block {
     /// The heading: `Step 3: Canary release 2.0`.
     pub section: String,
-    /// The heading below it: `Way back`, or nothing.
+    /// The subheading: `Way back`, or empty.
     pub subsection: String,
-    /// What is to be typed.
     pub commands: String,
-    /// What it prints.
     pub output: String,
 }
 
 impl Block {
-    /// Whether it belongs to the way from the first step to the last.
+    /// Whether it belongs to the main path, from the first step to the last.
     pub fn is_on_the_main_way(&self) -> bool {
         self.section.starts_with("Step ") && self.subsection != "Way back"
     }
 }
 
-/// The blocks in their order.
 pub fn blocks() -> Vec<Block> {
     let mut blocks: Vec<Block> = Vec::new();
     let mut current = Block::default();
@@ -58,7 +55,7 @@ pub fn blocks() -> Vec<Block> {
     blocks
 }
 
-/// The words of a text that are files of `k8s/` or `istio/`.
+/// The files of `k8s/` or `istio/` in a text.
 fn files(text: &str) -> BTreeSet<String> {
     text.split(|c: char| c.is_whitespace() || "`'\"()[],;".contains(c))
         .filter(|word| (word.starts_with("k8s/") || word.starts_with("istio/")) && !word.contains('*'))
@@ -68,14 +65,14 @@ fn files(text: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn it_names_every_manifest_and_no_other() {
+fn the_tutorial_uses_every_manifest_and_no_other() {
     let named: Vec<String> =
         files(&read("docs/tutorial.md")).into_iter().filter(|name| name.ends_with("yaml")).collect();
     assert_eq!(named, manifests());
 }
 
 #[test]
-fn its_commands_are_ones_that_bash_understands() {
+fn commands_of_the_tutorial_are_valid_bash() {
     for block in blocks() {
         let mut bash = Command::new("bash")
             .arg("-n")
@@ -90,7 +87,7 @@ fn its_commands_are_ones_that_bash_understands() {
 }
 
 #[test]
-fn its_table_of_2019_names_commands_that_it_uses() {
+fn the_table_of_2019_names_commands_of_the_tutorial() {
     let text = read("docs/tutorial.md");
     let (body, table) = text.split_once("## From the 2019 tutorial to this one").expect("the table");
     let rows: Vec<&str> = table.lines().filter(|line| line.starts_with("| `")).collect();
@@ -106,7 +103,7 @@ fn its_table_of_2019_names_commands_that_it_uses() {
 }
 
 #[test]
-fn it_links_to_files_that_exist() {
+fn links_of_the_tutorial_exist() {
     let text = read("docs/tutorial.md");
     for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
         if let Some(anchor) = target.strip_prefix('#') {

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// What curl in the tutorial does not show is tried by browsers, at the end of a step, through the real Envoy.
+// Browser behavior that curl in the tutorial does not show, tested through the real Envoy at the end of a step.
 var browsersAfter = map[string]func(*testing.T, *stage){
 	"Step 3":  cookiesPickTheRelease,
 	"Step 3b": browsersStayWhereTheyWereSent,
@@ -35,7 +35,7 @@ func cookiesPickTheRelease(t *testing.T, s *stage) {
 	}
 }
 
-// browsersStayWhereTheyWereSent draws until both sides have come up, and comes back to each.
+// browsersStayWhereTheyWereSent draws until both cohorts have been assigned, and returns to each.
 func browsersStayWhereTheyWereSent(t *testing.T, s *stage) {
 	drawn := map[string]int{}
 	for browsers := 0; browsers < 200 && len(drawn) < 2 || browsers < 20; browsers++ {
@@ -80,7 +80,7 @@ func clientOf(protocol string) *http.Client {
 	return &http.Client{Transport: transport}
 }
 
-// appThatServes asks for the page and reads which release of the app says that it made it.
+// appThatServes requests the page and returns the release of the app that rendered it.
 func appThatServes(t *testing.T, client *http.Client, s *stage, protocol string, cookies ...string) string {
 	t.Helper()
 	request, err := http.NewRequest(http.MethodGet, "http://"+s.ingress()+"/", nil)
@@ -107,8 +107,7 @@ func appThatServes(t *testing.T, client *http.Client, s *stage, protocol string,
 	return release
 }
 
-// thereAndBack goes the way back from step 4, votes on the old release, and finalizes once more: no vote is lost and none
-// counts twice.
+// thereAndBack takes the way back from step 4, votes on the old release, and finalizes again: no vote is lost or doubled.
 func thereAndBack(t *testing.T, s *stage, shell *shell, forward []block, back block) {
 	t.Helper()
 	expect := func(when, want string) {

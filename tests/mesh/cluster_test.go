@@ -18,8 +18,8 @@ import (
 	"istio.io/istio/pkg/config"
 )
 
-// cluster is what has been applied so far, and stands in for the API server and the controllers that make pods and
-// endpoint slices. Istio's control plane is fed from it.
+// cluster holds the applied resources and replaces the API server and the controllers of pods and endpoint slices. It is the
+// input of Istio's control plane.
 type cluster struct {
 	documents map[string]document
 	replicas  map[string]int32 // what `kubectl scale` has asked for, by deployment
@@ -27,7 +27,7 @@ type cluster struct {
 	real      realPods // nil: each pod has an address of its own, a sidecar, and is ready
 }
 
-// realPods are pods with something behind them, outside of Kubernetes and without sidecars.
+// realPods are pods with running programs, outside of Kubernetes and without sidecars.
 type realPods interface {
 	// address is where a pod is reached.
 	address(pod *corev1.Pod) string
@@ -47,7 +47,7 @@ func (c *cluster) apply(d document) string {
 	if before, found := c.documents[d.key]; found {
 		verb = "configured"
 		if before.text == d.text {
-			// What others have set in it stays, such as the passwords in the secret.
+			// Fields of other owners are kept, such as the passwords in the secret.
 			return d.key + " unchanged"
 		}
 	}
@@ -59,7 +59,7 @@ func (c *cluster) delete(key string) {
 	delete(c.documents, key)
 }
 
-// clone lets a test go on from here without changing what others see.
+// clone copies the cluster for a test that continues from here.
 func (c *cluster) clone() *cluster {
 	other := newCluster()
 	other.gateway = c.gateway
@@ -128,7 +128,7 @@ func (c *cluster) services() []*corev1.Service {
 	return services
 }
 
-// pods are what the controllers of Deployments and Jobs would make, running and ready, each with the sidecar's label.
+// pods are the pods that the controllers of Deployments and Jobs would create: ready, and labelled for the sidecar.
 func (c *cluster) pods() []*corev1.Pod {
 	gateway := c.gateway.pod()
 	if c.real != nil {

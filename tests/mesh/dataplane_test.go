@@ -21,8 +21,8 @@ import (
 )
 
 // TestTheTutorialPrintsWhatItShows runs the tutorial's own commands in a shell: curl is the real one, against Envoy and our
-// binaries; kubectl is the stand-in. What they print is compared with what the tutorial shows, and all the while people
-// ask for the page: not one request may fail.
+// binaries; kubectl is the stand-in. Their output is compared with the tutorial, under
+// continuous load, of which no request may fail.
 func TestTheTutorialPrintsWhatItShows(t *testing.T) {
 	// A stock Envoy does not have these two extensions of Istio's own build.
 	test.SetForTest(t, &features.MetadataExchange, false)
@@ -47,7 +47,7 @@ func TestTheTutorialPrintsWhatItShows(t *testing.T) {
 			t.Errorf("%s\n%s\nThe tutorial shows:\n%s\nIt prints:\n%s", b.section, b.commands, b.output, printed)
 		}
 		if strings.HasPrefix(b.commands, "INGRESS_IP=") {
-			// From here on the gateway has an address, so it is Envoy's turn to be there, too.
+			// From here on the gateway has an address, so Envoy must run, too.
 			if err := waitForOK("http://" + s.ingress() + "/"); err != nil {
 				t.Fatal(err)
 			}
@@ -76,8 +76,8 @@ func mainWay(blocks []block, step string) []block {
 	return slices.DeleteFunc(slices.Clone(blocks), func(b block) bool { return b.step() != step || b.isWayBack() })
 }
 
-// settle compares what was printed with what the tutorial shows. Commands that only read may be asked again for a short
-// while: the control plane's word takes a moment to arrive at Envoy, as it does in a cluster.
+// settle compares the output with the tutorial. Commands that only read are repeated for a short time: a change takes a
+// moment to arrive at Envoy, as in a cluster.
 func settle(printed, shown string, again func() string, commands string) bool {
 	onlyReads := strings.HasPrefix(commands, "for i in") || strings.HasPrefix(commands, "curl -si")
 	for deadline := time.Now().Add(5 * time.Second); ; printed = again() {
@@ -96,7 +96,7 @@ var counted = regexp.MustCompile(`(?m)^ *\d+ `)
 func same(commands, printed, shown string) bool {
 	printed = strings.ReplaceAll(printed, "\r", "")
 	if strings.Contains(commands, "uniq -c") {
-		// How many of the browsers draw which side is chance.
+		// The cohort of a browser is random.
 		printed, shown = counted.ReplaceAllString(printed, ""), counted.ReplaceAllString(shown, "")
 	}
 	return printed == shown
@@ -166,7 +166,7 @@ func (s *shell) run(commands string) string {
 	return stdout.String()
 }
 
-// actAsKubectl is what this test's own program does when the shell calls it by that name.
+// actAsKubectl runs when the shell calls the test program as kubectl.
 func actAsKubectl(socket string) int {
 	call := invocation{Args: os.Args[1:]}
 	if slices.Contains(call.Args, "/dev/stdin") {

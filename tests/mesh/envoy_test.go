@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// startEnvoy runs a real Envoy as the ingress gateway: it gets all of its configuration from the control plane at xds.
+// startEnvoy runs a real Envoy as the ingress gateway: its configuration comes from the control plane at xds.
 func startEnvoy(t *testing.T, xds net.Addr, g gateway, ip string) {
 	t.Helper()
 	host, port, err := net.SplitHostPort(xds.String())
@@ -21,7 +21,7 @@ func startEnvoy(t *testing.T, xds net.Addr, g gateway, ip string) {
 	}
 	bootstrap := map[string]any{
 		"node": map[string]any{
-			// How a proxy tells the control plane what it is: kind, address, pod, domain.
+			// The identity of a proxy: kind, address, pod, domain.
 			"id":      fmt.Sprintf("router~%s~%s.%s~%s.svc.cluster.local", ip, g.pod().Name, g.namespace, g.namespace),
 			"cluster": g.name + "." + g.namespace,
 			"metadata": map[string]any{
@@ -72,7 +72,7 @@ func startEnvoy(t *testing.T, xds net.Addr, g gateway, ip string) {
 		"--config-path", file, "--use-dynamic-base-id", "--concurrency", "1", "--log-level", "warning"))
 }
 
-// startProcess starts a program that ends with the test, and keeps what it says for the case that the test fails.
+// startProcess starts a program that ends with the test, and prints its output if the test fails.
 func startProcess(t *testing.T, name string, command *exec.Cmd) *process {
 	t.Helper()
 	log, err := os.Create(filepath.Join(t.TempDir(), "log"))
@@ -80,7 +80,7 @@ func startProcess(t *testing.T, name string, command *exec.Cmd) *process {
 		t.Fatal(err)
 	}
 	command.Stdout, command.Stderr = log, log
-	// The program ends with the test's process too, however that ends.
+	// The program also ends if the test process is killed.
 	command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := command.Start(); err != nil {
 		t.Fatalf("%s: %v", name, err)
@@ -115,7 +115,7 @@ type process struct {
 	ended   chan struct{}
 }
 
-// stop asks the program to leave, as the kubelet does.
+// stop sends SIGTERM, as the kubelet does.
 func (p *process) stop() error {
 	if err := p.command.Process.Signal(syscall.SIGTERM); err != nil {
 		return err
@@ -128,7 +128,7 @@ func (p *process) stop() error {
 	}
 }
 
-// setting reads what `cargo xtask mesh` hands over.
+// setting reads a variable that `cargo xtask mesh` sets.
 func setting(t *testing.T, name string) string {
 	t.Helper()
 	value := os.Getenv(name)

@@ -8,7 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
-// gateway is an ingress gateway: no part of our manifests, but selected by our Gateway.
+// gateway is an ingress gateway: not part of the manifests, but selected by their Gateway.
 type gateway struct {
 	namespace string
 	account   string
@@ -16,9 +16,9 @@ type gateway struct {
 }
 
 var (
-	// istioGateway is the one that `istioctl install` makes.
+	// istioGateway is the gateway of `istioctl install`.
 	istioGateway = gateway{"istio-system", "istio-ingressgateway-service-account", "ingressgateway"}
-	// addOnGateway is the external one of AKS's add-on.
+	// addOnGateway is the external gateway of the AKS add-on.
 	addOnGateway = gateway{"aks-istio-ingress", "aks-istio-ingressgateway-external", "aks-istio-ingressgateway-external"}
 )
 
@@ -61,7 +61,7 @@ func (g gateway) pod() *corev1.Pod {
 }
 
 // TestTheGatewayOfTheAddOnReachesTheApp follows the tutorial on AKS up to the canary. The variants of the files are the only
-// difference; a gateway of another identity is turned away.
+// difference; a gateway with another identity is rejected.
 func TestTheGatewayOfTheAddOnReachesTheApp(t *testing.T) {
 	stranger := addOnGateway
 	stranger.account = "another"

@@ -14,14 +14,13 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// kubectl stands in for the program of that name, as far as the tutorial uses it: it changes the cluster and prints what
-// kubectl prints. A command or an option that it does not know is an error, so that the tutorial cannot leave what is
-// checked here unnoticed.
+// kubectl replaces the program of that name as far as the tutorial uses it: it changes the cluster and prints the output of
+// kubectl. Unknown commands and options are errors, so that every command of the tutorial is tested.
 type kubectl struct {
 	*cluster
-	// changed hears of every single change, in the order in which an API server would take it.
+	// changed is called for every single change, in the order of an API server.
 	changed func(what string) error
-	// runJob does a job's work. Nil: there is nothing behind the jobs.
+	// runJob runs a job. Nil: jobs have no programs.
 	runJob func(job *batchv1.Job) error
 	// ingress is the address of the gateway.
 	ingress string
@@ -180,7 +179,7 @@ func (k *kubectl) runDelete(a arguments) (string, error) {
 	return printed.String(), nil
 }
 
-// selected lists what there is of a kind with the labels asked for.
+// selected lists the objects of a kind with these labels.
 func (k *kubectl) selected(kind string, selector labels.Selector) []string {
 	var keys []string
 	for _, key := range k.sortedKeys() {

@@ -1,5 +1,5 @@
-// Package mesh asks Istio itself what this repository's manifests do: its parser and validation read them, its control
-// plane turns them into Envoy configuration, and a real Envoy serves our real binaries with it.
+// Package mesh tests the manifests with Istio itself: its parser and validation read them, its control plane turns them
+// into Envoy configuration, and a real Envoy serves the real programs with it.
 package mesh
 
 import (
@@ -26,7 +26,7 @@ import (
 
 const namespace = "voting"
 
-// root is the repository's own directory, seen from this package's.
+// root is the root of the repository, relative to this package.
 const root = "../.."
 
 // document is one YAML document, parsed strictly: as a Kubernetes object or as an Istio configuration, never both.

@@ -18,10 +18,10 @@ import (
 	"istio.io/istio/pkg/config/mesh"
 )
 
-// istioVersion is what the proxies say they are: the control plane fits its configuration to it.
+// istioVersion is the version of the proxies, which determines their configuration.
 const istioVersion = "1.31.0"
 
-// meshUnderTest is Istio's control plane fed with a cluster, asked as its proxies ask it.
+// meshUnderTest is Istio's control plane for a cluster, queried as by its proxies.
 type meshUnderTest struct {
 	t       *testing.T
 	cluster *cluster
@@ -137,16 +137,16 @@ type request struct {
 }
 
 const (
-	dropped = "dropped by the network"
-	denied  = "denied by policy"
-	refused = "refused: not mutual TLS"
-	nobody  = "no endpoint"
-	missing = "missing subset"
-	noRoute = "no route"
+	dropped    = "dropped by the network"
+	denied     = "denied by policy"
+	refused    = "refused: not mutual TLS"
+	noEndpoint = "no endpoint"
+	missing    = "missing subset"
+	noRoute    = "no route"
 )
 
 // reach follows a call through the caller's configuration to the endpoints, and through each endpoint's own
-// configuration, and says where it ends.
+// configuration, and returns its destination.
 func (m *meshUnderTest) reach(r request) reached {
 	m.t.Helper()
 	caller := m.pod(r.from)
@@ -211,15 +211,15 @@ func (m *meshUnderTest) arrive(caller *corev1.Pod, r request, name string, share
 		}
 	}
 	if len(seen) == 0 {
-		result[nobody] += share
+		result[noEndpoint] += share
 	}
-	// Several deployments behind one cluster share its calls; how, is the load balancer's business.
+	// The load balancer distributes calls to several deployments of one cluster.
 	for outcome := range seen {
 		result[outcome] += share / uint32(len(seen))
 	}
 }
 
-// enter asks the called pod's own configuration whether it lets the call in.
+// enter checks whether the configuration of the called pod allows the call.
 func (m *meshUnderTest) enter(caller, pod *corev1.Pod, port int, r request, mutualTLS bool) string {
 	var chain *listener.FilterChain
 	call := simulation.Call{
@@ -248,7 +248,7 @@ func (m *meshUnderTest) enter(caller, pod *corev1.Pod, port int, r request, mutu
 	if !allowed(m.t, chain, principal, uint32(port)) {
 		return denied
 	}
-	// Asked last: what the mesh forbids by itself must not need the network's policies to be seen.
+	// Last: a denial by the mesh must not depend on network policies.
 	if !m.cluster.networkAllows(caller, pod, port) {
 		return dropped
 	}

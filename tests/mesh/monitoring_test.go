@@ -11,7 +11,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// podMonitor is the part of monitoring/podmonitor.yaml that says where to scrape; the whole is parsed in tests/monitoring.
+// podMonitor is the part of monitoring/podmonitor.yaml that says where to scrape; tests/monitoring parses all of it.
 type podMonitor struct {
 	Spec struct {
 		Selector struct {
@@ -29,8 +29,8 @@ type podMonitor struct {
 	}
 }
 
-// TestPrometheusScrapesThroughTheSidecar: the PodMonitor and the annotations lead to the one port that is open to whoever
-// watches; the program's own port stays closed.
+// TestPrometheusScrapesThroughTheSidecar: the PodMonitor and the annotations lead to the only port that is open to
+// monitoring; the port of the program stays closed.
 func TestPrometheusScrapesThroughTheSidecar(t *testing.T) {
 	var monitor podMonitor
 	if err := yaml.Unmarshal([]byte(mustRead(t, "monitoring/podmonitor.yaml")), &monitor); err != nil {
@@ -122,7 +122,7 @@ func TestTheRolloutsRoutesStandBesideTheTutorials(t *testing.T) {
 	c.delete("destinationrule.networking.istio.io/voting-app-rollout")
 	apply("istio/step-3-way-back-everybody-to-1.0.yaml")
 
-	// The subsets of two rules for one host are all there.
+	// The subsets of both rules for the host exist.
 	for _, d := range readManifest(t, "rollouts/routing.yaml") {
 		c.apply(d)
 	}

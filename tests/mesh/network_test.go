@@ -11,8 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 )
 
-// networkAllows evaluates the NetworkPolicies below the mesh: the caller's must let the call out, and the called pod's must
-// let it in.
+// networkAllows evaluates the NetworkPolicies below the mesh: both the policies of the caller and of the called pod must allow the call.
 func (c *cluster) networkAllows(from, to *corev1.Pod, port int) bool {
 	out, in := true, true
 	for _, key := range c.sortedKeys() {
@@ -75,9 +74,9 @@ func matchPorts(ports []networkingv1.NetworkPolicyPort, port int) bool {
 	})
 }
 
-// TestTheNetworkLetsNobodyElseIn compares, for every pair of pods, what the NetworkPolicies allow with the few calls that the
+// TestTheNetworkAllowsNoOtherCalls compares, for every pair of pods, what the NetworkPolicies allow with the few calls that the
 // system is made of.
-func TestTheNetworkLetsNobodyElseIn(t *testing.T) {
+func TestTheNetworkAllowsNoOtherCalls(t *testing.T) {
 	c := everything(t)
 	pods := append(c.pods(), addOnGateway.pod(),
 		outsider("istio-system", "istiod", map[string]string{"app": "istiod"}),
@@ -111,7 +110,7 @@ func isPartOfTheSystem(from, to *corev1.Pod, port int) bool {
 	case redis, mysql:
 		isUser := caller == "voting-app" || caller == "voting-analytics" || caller == "voting-storage-transfer"
 		return isUser && workloadOf(to) == map[int]string{redis: storage1, mysql: storage2}[port]
-	case 15020, 15021: // of the sidecar, for whoever watches it
+	case 15020, 15021: // of the sidecar, for monitoring
 		return to.Namespace == namespace
 	case 15012:
 		return strings.HasSuffix(called, "/istiod")
@@ -121,7 +120,7 @@ func isPartOfTheSystem(from, to *corev1.Pod, port int) bool {
 	return false
 }
 
-// component is what the tests above call a pod: its label in our namespace, its place and name elsewhere.
+// component is the name of a pod in these tests: its label in our namespace, otherwise its namespace and name.
 func component(pod *corev1.Pod) string {
 	if pod.Namespace == namespace {
 		return pod.Labels["app"]

@@ -12,8 +12,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// publish brings the running control plane's view of the cluster up to date, object by object, and works out anew where
-// the calls between workloads go.
+// publish brings the running control plane's view of the cluster up to date, object by object, and computes the
+// routes between workloads again.
 func (s *stage) publish() error {
 	pods := s.cluster.pods()
 	services := s.cluster.services()

@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// sidecar stands in for the proxies beside a workload's pods on its way to one port of a service. Where a call goes is
-// what Istio's configuration for that workload says at that moment, sidecars and strict mutual TLS included.
+// sidecar replaces the proxies of a workload's pods for calls to one port of a service. It routes by Istio's current
+// configuration for that workload, including sidecars and strict mutual TLS.
 type sidecar struct {
 	stage    *stage
 	workload string
@@ -100,7 +100,7 @@ func (s *sidecar) forward() {
 	}
 }
 
-// load asks for the page again and again, as people do, and remembers every answer that is not the page.
+// load requests the page continuously and records every failed response.
 type load struct {
 	asked  atomic.Int64
 	mutex  sync.Mutex

@@ -14,7 +14,7 @@ func TestMain(m *testing.M) {
 	if socket := os.Getenv("KUBECTL_SOCKET"); socket != "" {
 		os.Exit(actAsKubectl(socket))
 	}
-	// The control plane's own log would drown what the tests say.
+	// The log of the control plane would hide the output of the tests.
 	for _, scope := range istiolog.Scopes() {
 		scope.SetOutputLevel(istiolog.NoneLevel)
 	}
@@ -22,7 +22,7 @@ func TestMain(m *testing.M) {
 }
 
 // TestEachStepReachesWhatItShould follows the tutorial command by command. After every single document that an API server
-// would take, whoever has a right to an answer must get one; after every step, the step's own table must hold.
+// would take, every legitimate request must succeed; after every step, the step's own table must hold.
 func TestEachStepReachesWhatItShould(t *testing.T) {
 	k := &kubectl{cluster: newCluster()}
 	k.changed = func(what string) error { return stillServed(t, k.cluster, what) }
@@ -49,7 +49,7 @@ func TestEachStepReachesWhatItShould(t *testing.T) {
 	}
 }
 
-// goBack takes a step's way back from where the step has led to, and leaves the main way as it was.
+// goBack runs the way back of a step on a copy of the cluster.
 func goBack(t *testing.T, from *cluster, b block) {
 	k := &kubectl{cluster: from.clone()}
 	k.changed = func(what string) error { return stillServed(t, k.cluster, what) }
@@ -98,10 +98,10 @@ func words(line string) []string {
 	return all
 }
 
-// stillServed says whether everybody who has a right to an answer gets one in this very state of the cluster.
+// stillServed checks that every legitimate request succeeds in the current state of the cluster.
 func stillServed(t *testing.T, c *cluster, what string) error {
 	if _, found := c.documents["gateway.networking.istio.io/voting-app-gateway"]; !found {
-		return nil // nobody can be in the middle of anything yet
+		return nil // there is no traffic yet
 	}
 	m := newMesh(t, c)
 	for _, want := range rights(m) {

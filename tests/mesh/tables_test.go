@@ -152,7 +152,7 @@ var tables = map[string][]expectation{
 		browser(app2 + " 100"),
 		call(app2, "voting-analytics", web, analytics2+" 100"),
 		call(app2, "voting-storage", mysql, storage2+" 100"),
-		call(app2, "voting-storage", redis, nobody+" 100"),
+		call(app2, "voting-storage", redis, noEndpoint+" 100"),
 		call(storage2, "voting-analytics", web, denied+" 100"),
 		plaintext(app2, "voting-storage", mysql, refused+" 100"),
 		plaintext(analytics2, "voting-app", web, refused+" 100"),

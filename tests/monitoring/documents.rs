@@ -1,4 +1,4 @@
-//! The files of `monitoring/`, strictly: an unknown field is an error.
+//! Strict parsing of `monitoring/`: unknown fields are errors.
 
 #![allow(dead_code, reason = "a field that is only there to be parsed strictly")]
 
@@ -7,25 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use voting_tests::resource::Resource;
 
 use crate::read;
-
-/// A resource of the Prometheus Operator.
-#[derive(Deserialize, Debug)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct Resource<S> {
-    pub api_version: String,
-    pub kind: String,
-    pub metadata: Metadata,
-    pub spec: S,
-}
-
-#[derive(Deserialize, Debug)]
-#[serde(deny_unknown_fields)]
-pub struct Metadata {
-    pub name: String,
-    pub labels: BTreeMap<String, String>,
-}
 
 #[derive(Deserialize, Debug)]
 #[serde(deny_unknown_fields)]
@@ -41,7 +25,7 @@ pub struct Group {
     pub rules: Vec<Rule>,
 }
 
-/// A recorded series or an alert.
+/// A recording rule or an alert.
 #[derive(Deserialize, Debug)]
 #[serde(deny_unknown_fields)]
 pub struct Rule {
@@ -121,13 +105,13 @@ pub fn dashboard() -> Value {
     serde_json::from_str(&read("monitoring/dashboard.json")).expect("the dashboard is JSON")
 }
 
-/// The panels but for the headings of rows.
+/// The panels without row headings.
 pub fn panels(dashboard: &Value) -> Vec<&Value> {
     dashboard["panels"].as_array().unwrap().iter().filter(|panel| panel["type"] != "row").collect()
 }
 
 #[test]
-fn every_alert_says_how_bad_it_is_and_what_to_do() {
+fn every_alert_has_a_severity_and_a_runbook() {
     let runbook = read("docs/operations.md");
     let sections: BTreeSet<_> = runbook.lines().filter_map(|line| line.strip_prefix("### ")).collect();
     let mut alerts = BTreeSet::new();
@@ -149,15 +133,15 @@ fn every_alert_says_how_bad_it_is_and_what_to_do() {
         assert!(sections.contains(alert.as_str()), "the runbook has no section {alert}");
         assert!(alerts.insert(alert.clone()), "{alert} is there twice");
     }
-    let gone: Vec<_> = sections
+    let stale: Vec<_> = sections
         .iter()
         .filter(|section| section.starts_with("Voting") && !alerts.contains(**section))
         .collect();
-    assert!(gone.is_empty(), "sections of the runbook without an alert: {gone:?}");
+    assert!(stale.is_empty(), "sections of the runbook without an alert: {stale:?}");
 }
 
 #[test]
-fn every_alert_fires_and_is_silent_in_a_unit_test() {
+fn unit_tests_cover_every_alert_firing_and_silent() {
     let tests: Value = serde_yaml_ng::from_str(&read("tests/monitoring/promtool.yaml")).unwrap();
     let tests = tests["tests"].as_array().unwrap().iter();
     let expected: BTreeSet<_> = tests
@@ -172,7 +156,7 @@ fn every_alert_fires_and_is_silent_in_a_unit_test() {
 }
 
 #[test]
-fn the_pod_monitor_finds_the_ports_that_the_pods_have() {
+fn the_pod_monitor_selects_existing_ports() {
     let monitor = pod_monitor().spec;
     let mut found = BTreeMap::new();
     for manifest in ["step-1-create-voting-app", "step-3-update-voting-app-with-new-storage"] {
@@ -200,7 +184,7 @@ fn the_pod_monitor_finds_the_ports_that_the_pods_have() {
 }
 
 #[test]
-fn the_dashboard_is_whole() {
+fn the_dashboard_is_complete() {
     let dashboard = dashboard();
     assert!(dashboard["schemaVersion"].as_u64() >= Some(39), "{}", dashboard["schemaVersion"]);
     let mut ids = BTreeSet::new();
@@ -237,7 +221,7 @@ fn the_dashboard_is_whole() {
 }
 
 #[test]
-fn the_documentation_names_files_that_exist() {
+fn files_in_the_documentation_exist() {
     let name = regex::Regex::new(r"(?:monitoring|rollouts|istio|k8s|tests)/[\w./-]+\.(?:yaml|json)").unwrap();
     let text = read("docs/operations.md");
     let names: BTreeSet<_> = name.find_iter(&text).map(|found| found.as_str()).collect();

@@ -1,4 +1,4 @@
-//! Every metric, label and value that a query names is in the `/metrics` of the real services.
+//! Every metric, label and value in a query exists in the `/metrics` of the real services.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,15 +13,15 @@ use crate::queries::{Query, all, recorded};
 use crate::read;
 use crate::traffic::Poll;
 
-/// Labels that Prometheus gives to every series of a target.
+/// Labels that Prometheus adds to every series of a target.
 const TARGET: [&str; 4] = ["instance", "job", "namespace", "pod"];
 
-/// The labels and their values of each metric.
+/// Labels of each metric with their values.
 #[derive(Debug, Default)]
 struct Metrics(BTreeMap<String, BTreeMap<String, BTreeSet<String>>>);
 
 impl Metrics {
-    /// Adds what stands in the text format.
+    /// Adds metrics in the text format.
     fn add(&mut self, text: &str) {
         let line = Regex::new(r#"^(\w+)(?:\{(.*)\})? \S+$"#).unwrap();
         let label = Regex::new(r#"(\w+)="([^"]*)""#).unwrap();
@@ -35,11 +35,11 @@ impl Metrics {
     }
 }
 
-/// What is wrong with a query.
+/// Finds errors in a query.
 struct Check<'a> {
     metrics: &'a Metrics,
     problems: Vec<String>,
-    /// The names of the selectors so far, and the labels that they are grouped and matched by.
+    /// The names of the selectors, and the labels of groupings and matches.
     names: BTreeSet<String>,
     grouped: BTreeSet<String>,
 }
@@ -92,7 +92,7 @@ impl Check<'_> {
     }
 }
 
-/// The alternatives of a matcher, excluded ones too, that match no value: a misspelt one would never be noticed.
+/// Alternatives of a matcher, also of a negative one, that match no value: probably misspelt.
 fn missing(matcher: &Matcher, values: &BTreeSet<String>) -> Vec<String> {
     let alternatives: Vec<&str> = match &matcher.op {
         MatchOp::Equal | MatchOp::NotEqual => vec![matcher.value.as_str()],
@@ -113,10 +113,10 @@ fn missing(matcher: &Matcher, values: &BTreeSet<String>) -> Vec<String> {
         .collect()
 }
 
-/// What a query names and the services do not have.
+/// Finds metrics, labels and values that the services do not have.
 fn problems(query: &Query, metrics: &Metrics) -> Vec<String> {
     let (grouped, names, mut problems) = walked(query, metrics);
-    // Recorded series have the labels that their rules group by.
+    // Recorded series have the grouping labels of their rules.
     let recorded: BTreeSet<_> = all()
         .iter()
         .filter(|other| names.iter().any(|name| other.place == format!("rules, {name}")))
@@ -149,12 +149,12 @@ async fn metrics() -> Metrics {
 }
 
 #[tokio::test]
-async fn every_metric_label_and_value_of_a_query_is_measured() {
+async fn every_metric_label_and_value_of_a_query_exists() {
     let metrics = metrics().await;
     let found: Vec<_> = all().iter().flat_map(|query| problems(query, &metrics)).collect();
     assert!(found.is_empty(), "{}", found.join("\n"));
 
-    // Each of these must be found, or nothing above means anything.
+    // The check itself finds each of these errors.
     for (wrong, problem) in [
         ("voting_vote_total", "there is no metric voting_vote_total"),
         ("sum(rate(voting_votes_total{outcome=\"count\"}[1m]))", "has no outcome \"count\""),
@@ -176,7 +176,7 @@ async fn every_metric_label_and_value_of_a_query_is_measured() {
         missing.iter().filter(|name| !documentation.contains(&format!("`{name}`"))).collect();
     assert!(missing.is_empty(), "docs/operations.md lacks {missing:?}");
 
-    // The PodMonitor keeps all of our metrics.
+    // The PodMonitor keeps all metrics of the services.
     let keep = &pod_monitor().spec.pod_metrics_endpoints[0].metric_relabelings[0].regex;
     let keep = Regex::new(&format!("^(?:{keep})$")).unwrap();
     let dropped: Vec<_> = metrics.0.keys().filter(|name| !keep.is_match(name)).collect();

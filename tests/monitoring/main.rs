@@ -1,10 +1,10 @@
-//! What an operator sees in the cluster: the dashboard and the rules of `monitoring/`, and the analyses of `rollouts/`.
+//! Monitoring: the dashboard and the rules of `monitoring/`, and the analyses of `rollouts/`.
 //!
-//! - [`documents`]: the files, strictly; every alert has a section in the runbook.
-//! - [`queries`]: every query of these files, parsed; the rules as a file for Prometheus.
-//! - [`live`]: every metric, label and value that a query names is in the `/metrics` of the real services.
-//! - [`prometheus`]: promtool's unit tests of the rules, and a real Prometheus that scrapes the real services.
-//! - [`traffic`]: services that have seen everything that can happen to a vote.
+//! - [`documents`]: strict parsing of the files; a runbook section for every alert.
+//! - [`queries`]: all queries of these files; the rules as a file for Prometheus.
+//! - [`live`]: the metrics of the real services have the names in the queries.
+//! - [`prometheus`]: unit tests of the rules with promtool, and a real Prometheus that scrapes the real services.
+//! - [`traffic`]: services with every possible outcome of a vote.
 
 mod documents;
 mod live;
@@ -14,12 +14,12 @@ mod traffic;
 
 use std::path::{Path, PathBuf};
 
-/// A file of the repository.
+/// The path of a file of the repository.
 fn path(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(name)
 }
 
-/// A text file of the repository.
+/// Reads a file of the repository.
 fn read(name: &str) -> String {
     std::fs::read_to_string(path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
 }

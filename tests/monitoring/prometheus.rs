@@ -1,4 +1,4 @@
-//! promtool's unit tests of the rules, and a real Prometheus that scrapes the real services.
+//! Unit tests of the rules with promtool, and a real Prometheus that scrapes the real services.
 
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -15,7 +15,7 @@ use crate::queries::{HURRY, all, hurried, rule_file};
 use crate::read;
 use crate::traffic::Poll;
 
-/// A program of Debian's package.
+/// A program of the Debian package.
 fn program(name: &str) -> PathBuf {
     find_program(&[name]).unwrap_or_else(|| {
         panic!("this machine has no {name}: run `cargo xtask test`, or install the package prometheus")
@@ -30,18 +30,17 @@ async fn promtool(arguments: &[&str], folder: &TempDir) {
 }
 
 #[tokio::test]
-async fn the_rules_say_what_their_unit_tests_expect() {
+async fn the_rules_pass_their_unit_tests() {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
     write("rules.yaml", &rule_file(true).to_string());
     promtool(&["check", "rules", "--lint=all", "--lint-fatal", "rules.yaml"], &folder).await;
-    // The unit tests compare whole alerts; what they say to people is not repeated there.
+    // The unit tests compare whole alerts; annotations are not repeated there.
     write("rules.yaml", &rule_file(false).to_string());
     write("tests.yaml", &read("tests/monitoring/promtool.yaml"));
     promtool(&["test", "rules", "tests.yaml"], &folder).await;
 }
 
-/// A Prometheus of this test.
 struct Prometheus {
     _child: Child,
     _folder: TempDir,
@@ -49,7 +48,7 @@ struct Prometheus {
 }
 
 impl Prometheus {
-    /// Scrapes the services as the PodMonitor would, and evaluates the rules; time goes [`HURRY`] times as fast.
+    /// Starts a Prometheus that scrapes the services as the PodMonitor does and evaluates the rules, [`HURRY`] times as fast.
     async fn start(poll: &Poll) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut rules = rule_file(true);
@@ -107,12 +106,12 @@ impl Prometheus {
         body["data"].take()
     }
 
-    /// The series and values that a query has now.
+    /// The current result of a query.
     async fn query(&self, text: &str) -> Vec<Value> {
         self.ask("query", &[("query", text)]).await["result"].as_array().unwrap().clone()
     }
 
-    /// The names of the alerts that fire.
+    /// The names of firing alerts.
     async fn firing(&self) -> Vec<String> {
         let alerts = self.query("ALERTS{alertstate=\"firing\"}").await;
         alerts.iter().map(|alert| alert["metric"]["alertname"].as_str().unwrap().to_owned()).collect()
@@ -120,12 +119,12 @@ impl Prometheus {
 }
 
 #[tokio::test]
-async fn a_real_prometheus_answers_every_query_and_finds_a_vote_that_nobody_cast() {
+async fn a_real_prometheus_answers_every_query_and_detects_a_forged_vote() {
     let poll = Poll::start().await;
     let prometheus = Prometheus::start(&poll).await;
     poll.see_everything().await;
 
-    // Until the longest window is full, and what was seen above is out of it.
+    // Until the longest window is filled and no longer contains the events above.
     let visitor = poll.deployment.visitor();
     let window = Duration::from_secs(14 * 60 / HURRY);
     let start = Instant::now();
@@ -154,7 +153,7 @@ async fn a_real_prometheus_answers_every_query_and_finds_a_vote_that_nobody_cast
     }
     assert_eq!(prometheus.firing().await, Vec::<String>::new());
 
-    // A vote for the cats that no pod has accepted.
+    // A vote for Cats that no pod accepted.
     poll.redis.query::<u64>("INCR", &["Cats"]).await;
     eventually("it is found", window, async || {
         visitor.vote("Dogs").await;

@@ -1,4 +1,4 @@
-//! Every query of the dashboard, the rules and the analyses.
+//! The queries of the dashboard, the rules and the analyses.
 
 use std::collections::BTreeSet;
 
@@ -10,27 +10,25 @@ use serde_json::Value;
 use crate::documents::{dashboard, panels, rules};
 use crate::read;
 
-/// A query and where it stands.
+/// A query and its location.
 #[derive(Clone, Debug)]
 pub struct Query {
-    /// Where it stands, to be found again.
+    /// The location for messages.
     pub place: String,
-    /// The query, with values in place of a dashboard's variables and an analysis' arguments.
+    /// The query, with values for the variables of a dashboard and the arguments of an analysis.
     pub text: String,
-    /// Whether it has an answer in good times; an alert has none.
+    /// Whether it has a result without an incident; an alert has none.
     pub is_answered: bool,
-    /// Labels that its legend shows.
+    /// Labels in the legend.
     pub legend: Vec<String>,
 }
 
 impl Query {
-    /// The query, parsed.
     pub fn parsed(&self) -> Expr {
         parse(&self.text).unwrap_or_else(|error| panic!("{}: {error}\n{}", self.place, self.text))
     }
 }
 
-/// All queries.
 pub fn all() -> Vec<Query> {
     let queries = [of_dashboard(), of_rules(), of_analyses()];
     for (name, (queries, least)) in
@@ -41,7 +39,7 @@ pub fn all() -> Vec<Query> {
     queries.concat()
 }
 
-/// The names of the series that the rules record.
+/// The names of recorded series.
 pub fn recorded() -> BTreeSet<String> {
     rules().spec.groups.into_iter().flat_map(|group| group.rules).filter_map(|rule| rule.record).collect()
 }
@@ -109,7 +107,7 @@ fn of_analyses() -> Vec<Query> {
     queries
 }
 
-/// The rules as a file of Prometheus, with or without what alerts say to people.
+/// The rules as a Prometheus file, with or without annotations.
 pub fn rule_file(annotations: bool) -> Value {
     let mut file: Value = serde_yaml_ng::from_str(&read("monitoring/rules.yaml")).unwrap();
     let mut spec = file["spec"].take();
@@ -122,12 +120,12 @@ pub fn rule_file(annotations: bool) -> Value {
     spec
 }
 
-/// How much faster time goes where [`hurried`] durations are used.
+/// Speed-up by [`hurried`] durations.
 pub const HURRY: u64 = 20;
 
-/// The same text with all durations divided by [`HURRY`].
+/// Divides all durations of a text by [`HURRY`].
 pub fn hurried(text: &str) -> String {
-    // A duration stands in brackets, after `offset`, or alone.
+    // A duration is in brackets, after `offset`, or alone.
     let place = Regex::new(r"(\[|offset |^)((?:\d+[smh])+)").unwrap();
     let part = Regex::new(r"(\d+)([smh])").unwrap();
     let replace = |found: &Captures<'_>| {
@@ -149,7 +147,7 @@ pub fn hurried(text: &str) -> String {
 }
 
 #[test]
-fn durations_are_hurried_wherever_they_stand() {
+fn all_durations_of_a_rule_are_hurried() {
     assert_eq!(
         hurried("rate(a[5m]) + max_over_time(b5m[50s] offset 10m10s)"),
         "rate(a[15000ms]) + max_over_time(b5m[2500ms] offset 30500ms)"

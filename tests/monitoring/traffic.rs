@@ -1,4 +1,4 @@
-//! Services that have seen everything that can happen to a vote.
+//! Services with every possible outcome of a vote.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use voting_tests::http::Visitor;
 use voting_tests::proxy::{Mode, Proxy};
 use voting_tests::servers::Redis;
 
-/// Release 1.0 of the app with analytics 1.1 on a Redis that can be taken away.
+/// App 1.0 with analytics 1.1 on a Redis behind a proxy.
 pub struct Poll {
     pub deployment: Deployment,
     pub redis: Redis,
@@ -23,7 +23,7 @@ impl Poll {
         Self { deployment, redis, proxy }
     }
 
-    /// Votes with each outcome, and calls that fail.
+    /// Creates votes with each outcome, and failed calls.
     pub async fn see_everything(&self) {
         let visitor = self.deployment.visitor();
         let ballot = visitor.get("/").await.ballot();
@@ -32,13 +32,13 @@ impl Poll {
             assert_eq!(answer.header("x-vote-outcome"), outcome);
         }
         assert_eq!(visitor.post("/", "vote=Birds").await.status, 422);
-        self.leave_before_the_answer(&visitor).await;
+        self.disconnect_before_the_response(&visitor).await;
         visitor.vote("Dogs").await;
         self.proxy.set(Mode::DropAnswers);
         let answer = visitor.post("/", "vote=Cats").await;
         assert_eq!(answer.header("x-vote-outcome"), "unconfirmed");
         self.proxy.set(Mode::Closed);
-        // A connection that was idle is tried before a vote is sent on it.
+        // An idle connection is probed before a vote is sent on it.
         tokio::time::sleep(Duration::from_secs(1)).await;
         let answer = visitor.post("/", "vote=Cats").await;
         assert_eq!(answer.header("x-vote-outcome"), "refused");
@@ -53,8 +53,8 @@ impl Poll {
         assert_eq!(visitor.get("/").await.status, 200);
     }
 
-    /// A vote whose client does not wait for its answer. It is stored when the store is back.
-    async fn leave_before_the_answer(&self, visitor: &Visitor) {
+    /// Casts a vote whose client disconnects before the response. It is stored after the outage.
+    async fn disconnect_before_the_response(&self, visitor: &Visitor) {
         self.proxy.set(Mode::Silent);
         let form = visitor.request("POST", "/").header("content-type", "application/x-www-form-urlencoded");
         let answer = form.body("vote=Cats").timeout(Duration::from_millis(300)).send().await;

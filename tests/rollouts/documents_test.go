@@ -144,7 +144,7 @@ func TestAMistakeInTheRolloutIsFound(t *testing.T) {
 		rollout := theRollout(t, "2.0")
 		change(rollout)
 		if len(problems(t, rollout)) == 0 {
-			t.Errorf("nobody minds %s", mistake)
+			t.Errorf("%s is accepted", mistake)
 		}
 	}
 }
@@ -173,7 +173,7 @@ func TestEveryDocumentIsKnownFieldByField(t *testing.T) {
 	}
 }
 
-// TestTheFlagIsTheTutorials: the same browsers see the new release, whoever sets the route.
+// TestTheFlagIsTheTutorials: the same browsers see the new release with the routes of both.
 func TestTheFlagIsTheTutorials(t *testing.T) {
 	flag := func(path string) string {
 		content, err := os.ReadFile(filepath.Join(root, path))

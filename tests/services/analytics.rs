@@ -20,7 +20,7 @@ async fn json_of(analytics: &Visitor) -> Value {
 }
 
 #[tokio::test]
-async fn the_json_is_the_originals() {
+async fn the_json_has_the_format_of_the_original() {
     let redis = Redis::database().await;
     redis.query::<()>("MSET", &["Cats", "2", "Dogs", "4"]).await;
     for (version, text) in [("1.0", "Cats: 2 | Dogs: 4"), ("1.1", "Cats: 2/6 (33%) | Dogs: 4/6 (67%)")] {
@@ -40,7 +40,7 @@ async fn an_empty_mysql_gives_zeros() {
 }
 
 #[tokio::test]
-async fn other_paths_and_methods_say_what_is_allowed() {
+async fn errors_name_the_allowed_paths_and_methods() {
     let redis = Redis::database().await;
     let (analytics, _service) = release("1.0", &redis.url()).await;
     let nothing = analytics.get("/").await;

@@ -1,4 +1,4 @@
-//! Bad input: the right 4xx with a page that says what is allowed; the process lives on; the store holds nothing new.
+//! Invalid input: a 4xx response with a page that names the allowed values; the store is unchanged.
 
 use reqwest::header::{CONTENT_TYPE, COOKIE, ORIGIN};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -8,7 +8,7 @@ use voting_tests::servers::{MySql, Redis};
 
 const FORM: &str = "application/x-www-form-urlencoded";
 
-/// Every bad request, with the status and a part of the page that it gets.
+/// Sends every invalid request. Returns the responses with their expected status and a part of the page.
 async fn bad_requests(visitor: &Visitor) -> Vec<(&'static str, Answer, u16, &'static str)> {
     let form = |body: String| visitor.request("POST", "/").header(CONTENT_TYPE, FORM).body(body);
     let allowed = "Allowed: Cats or Dogs.";
@@ -67,7 +67,7 @@ async fn bad_requests(visitor: &Visitor) -> Vec<(&'static str, Answer, u16, &'st
     answers
 }
 
-async fn bad_input_is_refused(deployment: &Deployment) {
+async fn bad_input_is_rejected(deployment: &Deployment) {
     let visitor = deployment.visitor();
     visitor.vote("Cats").await;
     let before = visitor.results().await;
@@ -86,7 +86,7 @@ async fn bad_input_changes_nothing_in_redis() {
     let redis = Redis::database().await;
     let deployment = Deployment::start("1.0", "1.1", &redis.url(), &[]).await;
     redis.query::<()>("SET", &["foo:bar", "1"]).await;
-    bad_input_is_refused(&deployment).await;
+    bad_input_is_rejected(&deployment).await;
     assert_eq!(redis.query::<u64>("GET", &["foo:bar"]).await, 1);
     let mut keys: Vec<String> = redis.query("KEYS", &["*"]).await;
     keys.retain(|key| !key.starts_with("voting:{Cats}:ballots:"));
@@ -100,7 +100,7 @@ async fn bad_input_changes_nothing_in_redis() {
 async fn bad_input_changes_nothing_in_mysql() {
     let mysql = MySql::database().await;
     let deployment = Deployment::start("2.0", "2.0", &mysql.url(), &[]).await;
-    bad_input_is_refused(&deployment).await;
+    bad_input_is_rejected(&deployment).await;
     let mut connection = mysql.connect().await;
     let ballots: i64 =
         sqlx::query_scalar("SELECT COUNT(*) FROM ballots").fetch_one(&mut connection).await.unwrap();
@@ -110,7 +110,7 @@ async fn bad_input_changes_nothing_in_mysql() {
 }
 
 #[tokio::test]
-async fn a_request_that_is_no_http_gets_an_error_and_the_next_one_an_answer() {
+async fn invalid_http_is_rejected_and_the_next_request_is_served() {
     let redis = Redis::database().await;
     let deployment = Deployment::start("1.0", "1.1", &redis.url(), &[]).await;
     let huge = format!("GET / HTTP/1.1\r\nHost: x\r\nX-Long: {}\r\n\r\n", "x".repeat(100_000));

@@ -1,4 +1,4 @@
-//! The command `check`, which a container's health check runs.
+//! The command `check`, the health check of the containers.
 
 use std::time::Duration;
 
@@ -6,17 +6,17 @@ use voting_tests::http::Visitor;
 use voting_tests::process::{Ended, Service, Signal, run};
 use voting_tests::{ClosedPort, PATIENCE, Stopwatch, eventually};
 
-/// No store is there; a service serves all the same.
+/// Services run without a store, too.
 const STORE: (&str, &str) = ("STORAGE_URL", "redis://127.0.0.1:1");
 
 async fn check(program: &str, service: &Service) -> Ended {
     let port = service.admin.port().to_string();
-    // The image has the same settings for the check as for the service, the release among them.
+    // In a container the check has the settings of the service.
     run(program, &["check"], &[("ADMIN_PORT", &port), ("RELEASE", "1.0"), STORE]).await
 }
 
 #[tokio::test]
-async fn check_succeeds_while_the_service_serves_with_or_without_its_store() {
+async fn check_succeeds_while_the_service_runs_even_without_its_store() {
     for program in ["voting-app", "voting-analytics"] {
         let service = Service::start(program, &[STORE]).await;
         let ended = check(program, &service).await;

@@ -1,4 +1,4 @@
-//! The cookie of the feature flag.
+//! The feature flag cookie.
 
 use voting_tests::deployment::Deployment;
 use voting_tests::http::send;
@@ -10,7 +10,7 @@ async fn deployment() -> (Deployment, Redis) {
 }
 
 #[tokio::test]
-async fn it_is_set_for_15_minutes_refreshed_while_in_use_and_really_cleared() {
+async fn the_cookie_lasts_15_minutes_is_refreshed_and_can_be_cleared() {
     let (deployment, _redis) = deployment().await;
     let visitor = deployment.visitor();
     let on = "featureflag=on; HttpOnly; SameSite=Lax; Path=/; Max-Age=900";
@@ -40,7 +40,7 @@ async fn only_the_value_on_shows_as_set() {
 }
 
 #[tokio::test]
-async fn it_is_secure_behind_tls() {
+async fn the_cookie_is_secure_behind_tls() {
     let (deployment, _redis) = deployment().await;
     let request =
         deployment.visitor().request("POST", "/featureflag/set").header("x-forwarded-proto", "https");
@@ -49,7 +49,7 @@ async fn it_is_secure_behind_tls() {
 }
 
 #[tokio::test]
-async fn an_unknown_action_says_what_is_allowed() {
+async fn the_error_of_an_unknown_action_names_the_allowed_ones() {
     let (deployment, _redis) = deployment().await;
     let answer = deployment.visitor().post("/featureflag/toggle", "").await;
     assert_eq!(answer.status, 404);

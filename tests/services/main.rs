@@ -1,4 +1,4 @@
-//! The deployed programs on real stores: the HTTP contract, and what they do with bad input and outages.
+//! The services on real stores: the HTTP contract, invalid input, and outages.
 
 mod analytics;
 mod bad_input;

@@ -1,4 +1,4 @@
-//! The machine-readable description of both services: kept as files, and true.
+//! The OpenAPI descriptions of both services: the files, and their correctness.
 
 use std::path::Path;
 
@@ -21,7 +21,7 @@ async fn description(service: &Service) -> Value {
 }
 
 #[tokio::test]
-async fn the_files_are_what_the_services_say() {
+async fn the_files_equal_the_served_descriptions() {
     let (deployment, _redis) = deployment().await;
     for (service, name) in [(&deployment.app, "voting-app"), (&deployment.analytics, "voting-analytics")] {
         let said = description(service).await;
@@ -37,14 +37,14 @@ async fn the_files_are_what_the_services_say() {
     }
 }
 
-/// A schema of the description, with the others that it names.
+/// A schema of the description with the schemas that it refers to.
 fn schema(description: &Value, schema: &Value) -> Validator {
     let mut schema = schema.clone();
     schema["components"] = description["components"].clone();
     validator_for(&schema).unwrap()
 }
 
-/// The answer as the description has it: a status that it knows, with that content.
+/// Checks that a response has a described status and content.
 fn documented<'a>(description: &'a Value, method: &str, path: &str, answer: &Answer) -> &'a Value {
     let response = &description["paths"][path][method]["responses"][answer.status.to_string()];
     assert!(response.is_object(), "{method} {path} does not know {}", answer.status);
@@ -53,7 +53,7 @@ fn documented<'a>(description: &'a Value, method: &str, path: &str, answer: &Ans
         assert!(content.contains_key(media_type), "{method} {path}: {media_type}");
     }
     for (name, _) in response["headers"].as_object().into_iter().flatten() {
-        // Only while the flag is on, which it is not here.
+        // The feature flag is disabled here.
         let is_there = answer.headers.contains_key(name) || (name == "set-cookie" && path == "/");
         assert!(is_there, "{method} {path} {} has no {name}", answer.status);
     }
@@ -61,7 +61,7 @@ fn documented<'a>(description: &'a Value, method: &str, path: &str, answer: &Ans
 }
 
 #[tokio::test]
-async fn the_answers_are_as_described() {
+async fn responses_match_the_description() {
     let (Deployment { app, analytics }, redis) = deployment().await;
     let [of_app, of_analytics] = [description(&app).await, description(&analytics).await];
     let visitor = Visitor::new(app.url(""));
@@ -82,7 +82,7 @@ async fn the_answers_are_as_described() {
     let validator = schema(&of_analytics, &response["content"]["application/json"]["schema"]);
     let results: Value = serde_json::from_str(&answer.text).unwrap();
     validator.validate(&results).unwrap();
-    // The schema says something: without a count it does not hold.
+    // The schema is effective: it rejects a response without a count.
     assert!(
         !validator
             .is_valid(&json!({"category1": {"name": "Cats"}, "category2": results["category2"], "text": ""}))
@@ -91,7 +91,7 @@ async fn the_answers_are_as_described() {
 }
 
 #[tokio::test]
-async fn the_form_that_is_described_is_the_form_that_is_taken() {
+async fn the_described_form_is_the_accepted_form() {
     let (deployment, _redis) = deployment().await;
     let description = description(&deployment.app).await;
     let body =

@@ -1,4 +1,4 @@
-//! Outages: a bounded wait and an honest answer.
+//! Outages: bounded waits and truthful responses.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use voting_tests::{ClosedPort, PATIENCE, Stopwatch, eventually};
 
 const UNAVAILABLE: &str = "The votes are unavailable right now. You can still vote.";
 
-/// The page of an app with this analytics. It must render in time.
+/// The page of an app with this voting-analytics. Checks that it renders in time and takes votes.
 async fn page_with(what: &str, analytics: SocketAddr) -> Answer {
     let analytics = format!("http://{analytics}");
     let redis = Redis::database().await;
@@ -31,7 +31,7 @@ async fn page_with(what: &str, analytics: SocketAddr) -> Answer {
 }
 
 #[tokio::test]
-async fn whatever_analytics_does_the_page_renders_in_time_and_takes_votes() {
+async fn the_page_renders_in_time_and_takes_votes_despite_any_fault_of_analytics() {
     let garbage = |body: &'static str| Router::new().fallback(async move || body);
     let huge = Router::new().fallback(async || "x".repeat(10 * 1024 * 1024));
     let slow = Router::new().fallback(async || tokio::time::sleep(Duration::from_secs(60)).await);
@@ -57,7 +57,7 @@ async fn whatever_analytics_does_the_page_renders_in_time_and_takes_votes() {
     assert_eq!((page.status, page.results().as_str()), (200, UNAVAILABLE));
 }
 
-/// A vote while the store is away, then after it came back.
+/// Casts a vote during an outage of the store and after it.
 async fn a_vote_survives_an_outage(app: &str, analytics: &str, store: &str, proxy: &Proxy) {
     let deployment = Deployment::start(app, analytics, store, &[]).await;
     let (visitor, admin) = (deployment.visitor(), Visitor::new(deployment.app.admin_url("")));
@@ -111,7 +111,7 @@ async fn a_vote_survives_an_outage_of_mysql() {
 }
 
 #[tokio::test]
-async fn a_vote_whose_answer_was_lost_is_told_so_and_counts_once() {
+async fn a_vote_with_a_lost_confirmation_is_reported_and_counts_once() {
     let redis = Redis::database().await;
     let proxy = Proxy::start(redis.address(), Mode::Open).await;
     let deployment = Deployment::start("1.0", "1.1", &redis.url_at(proxy.address()), &[]).await;

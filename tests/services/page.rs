@@ -1,4 +1,4 @@
-//! The page: its parts, its headers, live results.
+//! The page: elements, headers and live results.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,7 +19,7 @@ async fn deployment(settings: &[(&str, &str)]) -> (Deployment, Redis) {
 }
 
 #[tokio::test]
-async fn a_ballot_of_the_page_counts_once_however_often_it_is_sent() {
+async fn a_resubmitted_ballot_counts_once() {
     let (deployment, _redis) = deployment(&[]).await;
     let visitor = deployment.visitor();
     let page = visitor.get("/").await;
@@ -35,7 +35,7 @@ async fn a_ballot_of_the_page_counts_once_however_often_it_is_sent() {
 }
 
 #[tokio::test]
-async fn the_page_has_the_headers_of_a_page_that_is_safe_and_never_kept() {
+async fn the_page_has_security_headers_and_is_not_cached() {
     let (deployment, _redis) = deployment(&[]).await;
     let page = deployment.visitor().get("/").await;
     for (name, value) in [
@@ -57,7 +57,7 @@ async fn the_page_has_the_headers_of_a_page_that_is_safe_and_never_kept() {
 }
 
 #[tokio::test]
-async fn assets_are_kept_for_ever_under_the_name_of_their_content() {
+async fn assets_are_cached_forever_under_their_content_hash() {
     let (deployment, _redis) = deployment(&[]).await;
     let visitor = deployment.visitor();
     let page = visitor.get("/").await;
@@ -75,7 +75,7 @@ async fn assets_are_kept_for_ever_under_the_name_of_their_content() {
     assert_eq!((older.status, older.header("cache-control")), (200, "no-store"));
 }
 
-/// What comes over the wire for a request of a browser: head and body, as sent.
+/// The bytes of a response to a browser: head and body.
 async fn on_the_wire(deployment: &Deployment, path: &str) -> Vec<u8> {
     let mut connection = TcpStream::connect(deployment.app.address).await.unwrap();
     let request = format!(
@@ -89,7 +89,7 @@ async fn on_the_wire(deployment: &Deployment, path: &str) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn a_first_visit_costs_less_than_10_kb() {
+async fn a_first_visit_transfers_less_than_10_kb() {
     let (deployment, _redis) = deployment(&[("FEATUREFLAG", "true"), ("SHOWDETAILS", "true")]).await;
     let page = deployment.visitor().get("/").await;
     let asset = |selector, attribute| page.attribute(selector, attribute).unwrap();
@@ -105,7 +105,7 @@ async fn a_first_visit_costs_less_than_10_kb() {
 }
 
 #[tokio::test]
-async fn assets_are_compressed_for_those_who_take_it_and_the_same_for_both_releases() {
+async fn assets_are_compressed_on_request_and_the_same_in_both_releases() {
     let (deployment, _redis) = deployment(&[]).await;
     let newer = Service::start("voting-app", &[("RELEASE", "2.0")]).await;
     let url = deployment.visitor().get("/").await.attribute("link[rel=stylesheet]", "href").unwrap();
@@ -129,7 +129,7 @@ async fn assets_are_compressed_for_those_who_take_it_and_the_same_for_both_relea
 }
 
 #[tokio::test]
-async fn what_became_of_a_vote_is_told_once_and_to_nobody_else() {
+async fn the_outcome_of_a_vote_is_shown_once_and_only_to_its_voter() {
     let (deployment, _redis) = deployment(&[]).await;
     let visitor = deployment.visitor();
     let voted = visitor.post("/", "vote=Dogs").await;
@@ -145,7 +145,7 @@ async fn what_became_of_a_vote_is_told_once_and_to_nobody_else() {
 }
 
 #[tokio::test]
-async fn a_reset_can_be_switched_off() {
+async fn resets_can_be_disabled() {
     let (deployment, _redis) = deployment(&[("ALLOW_RESET", "false")]).await;
     let visitor = deployment.visitor();
     visitor.vote("Cats").await;
@@ -155,7 +155,7 @@ async fn a_reset_can_be_switched_off() {
 }
 
 #[tokio::test]
-async fn a_viewer_sees_votes_of_others_within_two_seconds() {
+async fn a_viewer_sees_the_votes_of_others_within_two_seconds() {
     let (deployment, _redis) = deployment(&[]).await;
     let visitor = deployment.visitor();
     let mut events = visitor.request("GET", "/events").send().await.unwrap();
@@ -176,7 +176,7 @@ async fn a_viewer_sees_votes_of_others_within_two_seconds() {
     wait_for("\"counts\":[0,1]").await;
 }
 
-/// An app whose analytics is a stand-in that counts how often it is asked.
+/// An app with a fake voting-analytics that counts its requests.
 async fn counted_reads() -> (Service, Redis, Arc<AtomicU64>) {
     let reads = Arc::new(AtomicU64::new(0));
     let counter = reads.clone();
@@ -194,7 +194,7 @@ async fn counted_reads() -> (Service, Redis, Arc<AtomicU64>) {
 }
 
 #[tokio::test]
-async fn all_viewers_of_a_pod_share_one_read_a_second_and_nobody_costs_none() {
+async fn all_viewers_of_a_pod_share_one_read_per_second_and_without_viewers_there_is_none() {
     let (app, _redis, reads) = counted_reads().await;
     let visitor = Visitor::new(app.url(""));
     let mut viewers = Vec::new();
@@ -221,7 +221,7 @@ async fn all_viewers_of_a_pod_share_one_read_a_second_and_nobody_costs_none() {
 }
 
 #[tokio::test]
-async fn a_new_viewer_never_gets_results_that_are_older_than_the_page() {
+async fn a_new_viewer_gets_no_results_older_than_the_page() {
     let (app, _redis, reads) = counted_reads().await;
     let visitor = Visitor::new(app.url(""));
     let _other = visitor.request("GET", "/events").send().await.unwrap();
@@ -235,7 +235,7 @@ async fn a_new_viewer_never_gets_results_that_are_older_than_the_page() {
 }
 
 #[tokio::test]
-async fn traces_go_on_to_analytics() {
+async fn trace_headers_are_propagated_to_analytics() {
     use axum::http::HeaderMap;
     let (sender, mut heard) = tokio::sync::mpsc::unbounded_channel();
     let analytics = upstream(Router::new().fallback(async move |headers: HeaderMap| {

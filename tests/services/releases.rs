@@ -1,10 +1,10 @@
-//! Each release of the table on its store, with the original's settings.
+//! Each release on its store, with the original's settings.
 
 use voting_tests::http::Visitor;
 use voting_tests::process::Service;
 use voting_tests::servers::{MySql, Redis};
 
-/// The analytics and the app of these releases, with these settings of the store.
+/// Starts voting-analytics and voting-app in these releases with these settings of the store.
 async fn deploy(app: &str, analytics: &str, store: &[(&str, &str)]) -> (Visitor, Visitor, [Service; 2]) {
     let analytics = Service::start("voting-analytics", &[store, &[("RELEASE", analytics)]].concat()).await;
     let (host, port) = (analytics.address.ip().to_string(), analytics.address.port().to_string());
@@ -77,7 +77,7 @@ async fn release_2_0_counts_in_mysql() {
 }
 
 #[tokio::test]
-async fn every_name_that_is_allowed_is_shown_and_counted() {
+async fn every_valid_name_is_shown_and_counted() {
     let redis = Redis::own().await;
     let (host, port) = (redis.address().ip().to_string(), redis.address().port().to_string());
     let (first, second) = ("it's <b>\"100%\"</b> & ünï 😺", "x".repeat(100));

@@ -1,9 +1,9 @@
-//! Settings that can't be used stop the start with one clear line.
+//! Invalid settings abort start-up with a one-line error.
 
 use voting_tests::process::run;
 
 #[tokio::test]
-async fn a_setting_that_cannot_be_used_stops_the_start_with_one_line() {
+async fn an_invalid_setting_aborts_start_up_with_one_line() {
     let in_use = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let port = in_use.local_addr().unwrap().port().to_string();
     let busy = format!("port {port} is in use; stop what uses it or choose another port");
@@ -48,7 +48,7 @@ async fn a_setting_that_cannot_be_used_stops_the_start_with_one_line() {
 }
 
 #[tokio::test]
-async fn the_help_names_every_setting_and_shows_no_secret() {
+async fn the_help_lists_every_setting_and_shows_no_secret() {
     let settings = [("MYSQL_PASSWORD", "hunter2"), ("STORAGE_URL", "redis://:hunter2@h:6379")];
     for (program, names) in [
         (

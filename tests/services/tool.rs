@@ -10,7 +10,7 @@ async fn tool(arguments: &[&str], url: &str) -> Ended {
     run("voting-storage", arguments, &[("STORAGE_URL", url)]).await
 }
 
-/// The numbers of a line of the tool's table.
+/// The numbers in a row of the table that the tool prints.
 fn row(ended: &Ended, choice: &str) -> Vec<u64> {
     assert!(ended.success, "{}", ended.stderr);
     let line = ended.stdout.lines().find(|line| line.starts_with(choice)).unwrap();
@@ -25,7 +25,7 @@ async fn cast(url: &str, choice: Choice, votes: u32) {
 }
 
 #[tokio::test]
-async fn it_migrates_checks_counts_and_resets() {
+async fn the_tool_migrates_checks_counts_and_resets() {
     let mysql = MySql::database().await;
     let url = mysql.url();
     assert!(tool(&["migrate"], &url).await.success);
@@ -42,7 +42,7 @@ async fn it_migrates_checks_counts_and_resets() {
 }
 
 #[tokio::test]
-async fn it_transfers_any_number_of_times() {
+async fn a_transfer_can_be_repeated() {
     let (redis, mysql) = (Redis::database().await, MySql::database().await);
     cast(&redis.url(), Choice::First, 2).await;
     cast(&mysql.url(), Choice::Second, 1).await;
@@ -57,7 +57,7 @@ async fn it_transfers_any_number_of_times() {
 }
 
 #[tokio::test]
-async fn a_backup_is_read_in_any_number_of_times() {
+async fn a_backup_can_be_imported_repeatedly() {
     let (redis, mysql) = (Redis::database().await, MySql::database().await);
     cast(&redis.url(), Choice::First, 2).await;
     let backup = tool(&["export"], &redis.url()).await;
@@ -76,7 +76,7 @@ async fn a_backup_is_read_in_any_number_of_times() {
 }
 
 #[tokio::test]
-async fn what_is_missing_or_away_is_one_line() {
+async fn errors_are_one_line() {
     let down = ClosedPort::reserve();
     let down = format!("redis://:secret@{}", down.address());
     for (ended, part) in [

@@ -1,4 +1,4 @@
-//! Every backend against its real server: the contract that all of them keep, and what each has of its own.
+//! Every backend on its real server: the common contract, and the specifics of each backend.
 
 mod contract;
 mod mysql;

@@ -15,7 +15,7 @@ async fn empty() -> (String, MySql) {
 
 contract!(empty());
 
-/// The original's table, with these votes in it.
+/// Creates the original's table with these votes.
 async fn azurevote(mysql: &MySql, votes: &[(&str, u32)]) {
     mysql
         .execute(
@@ -31,7 +31,7 @@ async fn azurevote(mysql: &MySql, votes: &[(&str, u32)]) {
 }
 
 #[tokio::test]
-async fn an_originals_database_is_taken_over_once() {
+async fn a_database_of_the_original_is_adopted_once() {
     let (url, mysql) = empty().await;
     azurevote(&mysql, &[("'Cats'", 4), ("'Dogs'", 2), ("'cats'", 5), ("NULL", 3), ("'Çats'", 1)]).await;
     for _ in 0..3 {
@@ -49,21 +49,21 @@ async fn an_originals_database_is_taken_over_once() {
 }
 
 #[tokio::test]
-async fn a_take_over_that_was_cut_off_is_finished() {
+async fn an_interrupted_adoption_is_completed() {
     let (url, mysql) = empty().await;
     azurevote(&mysql, &[("'Cats'", 4)]).await;
-    // As after a kill between the two steps.
+    // The state after a kill between the two steps.
     mysql.execute("RENAME TABLE azurevote TO azurevote_taken_over").await;
     let store = open_store(&url);
     assert_eq!(store.tally().await.unwrap(), Tally::new(4, 0));
 }
 
 #[tokio::test]
-async fn a_migration_that_was_cut_off_is_finished() {
+async fn an_interrupted_migration_is_completed() {
     let (url, mysql) = empty().await;
     let first = open_store(&url);
     first.cast(ballot(Choice::First)).await.unwrap();
-    // As after a kill in the middle of the first migration.
+    // The state after a kill during the first migration.
     mysql.execute("UPDATE _sqlx_migrations SET success = FALSE; DROP TABLE own_origin").await;
     let store = open_store(&url);
     assert_eq!(store.tally().await.unwrap(), Tally::new(1, 0));
@@ -84,7 +84,7 @@ async fn a_newer_schema_does_not_stop_an_older_release() {
 }
 
 #[tokio::test]
-async fn replicas_take_turns_at_the_schema() {
+async fn one_replica_at_a_time_changes_the_schema() {
     let (url, mysql) = empty().await;
     let mut other = mysql.connect().await;
     let lock = "SELECT GET_LOCK(CONCAT('voting-schema-', LEFT(SHA2(DATABASE(), 256), 32)), 5)";
@@ -105,7 +105,7 @@ async fn replicas_take_turns_at_the_schema() {
 }
 
 #[tokio::test]
-async fn a_password_with_every_kind_of_character_is_used() {
+async fn a_password_may_have_any_characters() {
     let mysql = MySql::database().await;
     let user = format!("u{}", &mysql.name()[mysql.name().len() - 6..].replace('_', "x"));
     let password = "p@ss/w:rd?#%41 '\"\\ü";
@@ -131,7 +131,7 @@ async fn a_password_with_every_kind_of_character_is_used() {
 }
 
 #[tokio::test]
-async fn a_database_that_was_emptied_is_made_again() {
+async fn dropped_tables_are_created_again() {
     let (url, mysql) = empty().await;
     let store = open_store(&url);
     store.cast(ballot(Choice::First)).await.unwrap();

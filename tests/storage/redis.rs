@@ -18,14 +18,14 @@ async fn empty() -> (String, Redis) {
 contract!(empty());
 
 #[tokio::test]
-async fn an_originals_redis_is_taken_over_in_place() {
+async fn a_redis_of_the_original_is_adopted_in_place() {
     let (url, redis) = empty().await;
     redis.query::<()>("SET", &["Cats", "7"]).await;
     redis.query::<()>("SET", &["Dogs", "3"]).await;
     let store = open_store(&url);
     assert_eq!(store.tally().await.unwrap(), Tally::new(7, 3));
     store.cast(ballot(Choice::First)).await.unwrap();
-    // An original that still runs counts on, and reads what we count.
+    // A running original keeps counting and reads the new votes.
     redis.query::<()>("INCR", &["Cats"]).await;
     assert_eq!(redis.query::<u64>("GET", &["Cats"]).await, 9);
     assert_eq!(store.tally().await.unwrap(), Tally::new(9, 3));
@@ -34,7 +34,7 @@ async fn an_originals_redis_is_taken_over_in_place() {
 }
 
 #[tokio::test]
-async fn ids_expire_after_they_are_no_longer_taken() {
+async fn ids_expire_after_their_retention() {
     let (url, redis) = empty().await;
     let store = open_store(&url);
     let vote = ballot(Choice::Second);
@@ -50,8 +50,8 @@ async fn ids_expire_after_they_are_no_longer_taken() {
 }
 
 #[tokio::test]
-async fn a_redis_that_cannot_be_asked_for_several_ids_at_once_will_do() {
-    // As it was before release 6.2.
+async fn a_redis_without_smismember_works() {
+    // Redis before release 6.2.
     let redis = Redis::with(&["--save", "", "--rename-command", "SMISMEMBER", "\"\""]).await;
     let store = open_store(&redis.url());
     let (first, second) = (ballot(Choice::First), ballot(Choice::Second));
@@ -65,7 +65,7 @@ async fn a_redis_that_cannot_be_asked_for_several_ids_at_once_will_do() {
 }
 
 #[tokio::test]
-async fn what_was_counted_is_told_apart_in_a_group_of_several_minutes() {
+async fn a_batch_of_several_minutes_distinguishes_counted_ballots() {
     const MINUTES: u64 = 5;
     let (url, redis) = empty().await;
     let store = open_store(&url);
@@ -88,7 +88,7 @@ async fn what_was_counted_is_told_apart_in_a_group_of_several_minutes() {
         casts.sort_by_key(|(place, _)| *place);
         casts.into_iter().map(|(_, cast)| cast).collect::<Vec<_>>()
     };
-    // Every third was counted before.
+    // Every third ballot is cast twice.
     let before = cast_all(ballots.iter().copied().step_by(3).collect()).await;
     assert!(before.iter().all(|cast| *cast == Cast::Counted));
     for (place, cast) in cast_all(ballots.clone()).await.into_iter().enumerate() {
@@ -104,7 +104,7 @@ async fn what_was_counted_is_told_apart_in_a_group_of_several_minutes() {
 }
 
 #[tokio::test]
-async fn a_key_that_is_no_count_is_an_error_that_changes_nothing() {
+async fn a_non_numeric_count_is_an_error_without_effect() {
     let (url, redis) = empty().await;
     redis.query::<()>("SET", &["Dogs", "many"]).await;
     let store = open_store(&url);

@@ -1,4 +1,4 @@
-//! A Redis Cluster: the contract, and where the votes lie.
+//! Redis Cluster: the contract, and the distribution of the votes.
 
 use voting_core::{Cast, Choice, Tally};
 use voting_tests::servers::RedisCluster;
@@ -28,7 +28,7 @@ async fn all_servers_share_the_votes() {
 }
 
 #[tokio::test]
-async fn a_slot_that_moves_to_another_server_takes_its_votes_along() {
+async fn a_migrated_slot_keeps_its_votes() {
     let cluster = RedisCluster::start().await;
     let store = open_store(&cluster.url(1));
     let votes = [ballot(Choice::First), ballot(Choice::Second)];

@@ -1,4 +1,4 @@
-//! A poll that is split over several stores: the contract, and where its votes lie.
+//! Sharded polls: the contract, and the distribution of the votes.
 
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ mod on_mysql {
 }
 
 #[tokio::test]
-async fn each_part_takes_its_share() {
+async fn votes_are_distributed_evenly_over_the_shards() {
     let (url, parts) = redis().await;
     let store = open_store(&url);
     for _ in 0..300 {
@@ -45,12 +45,12 @@ async fn each_part_takes_its_share() {
         shares.push(part.query::<u64>("GET", &["Cats"]).await);
     }
     assert_eq!(shares.iter().sum::<u64>(), 300);
-    // Of three equal shares; 40 is five standard deviations away.
+    // Three equal shares; 40 is five standard deviations.
     assert!(shares.iter().all(|share| share.abs_diff(100) < 40), "{shares:?}");
 }
 
 #[tokio::test]
-async fn votes_move_between_one_store_and_several_and_back() {
+async fn votes_move_between_a_single_and_a_sharded_store_and_back() {
     let (url, _parts) = redis().await;
     let single = MySql::database().await;
     let (split, single) = (open_store(&url), open_store(&single.url()));
@@ -64,14 +64,14 @@ async fn votes_move_between_one_store_and_several_and_back() {
         assert_eq!(split.tally().await.unwrap(), Tally::new(30, 30));
         assert_eq!(single.tally().await.unwrap(), Tally::new(30, 30));
     }
-    // What came from elsewhere is taken away with the rest.
+    // A reset also deletes transferred votes.
     split.reset().await.unwrap();
     transfer(split.as_ref(), single.as_ref()).await.unwrap();
     assert_eq!(single.tally().await.unwrap(), Tally::default());
 }
 
 #[tokio::test]
-async fn a_part_that_is_away_refuses_its_ballots_and_no_others() {
+async fn an_unavailable_shard_refuses_its_ballots_and_no_others() {
     let (url, _parts) = redis().await;
     let down = ClosedPort::reserve();
     let url = format!("{url} redis://{}", down.address());
@@ -88,6 +88,6 @@ async fn a_part_that_is_away_refuses_its_ballots_and_no_others() {
         counted += u32::from(cast.await.unwrap());
     }
     assert!((15..40).contains(&counted), "{counted}");
-    // A sum that leaves a part out would be wrong, so there is none.
+    // A sum without one of the shards would be wrong.
     assert!(store.tally().await.is_err());
 }

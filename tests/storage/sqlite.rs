@@ -1,4 +1,4 @@
-//! SQLite: the contract, and files.
+//! SQLite: the contract, and its files.
 
 use tempfile::TempDir;
 use voting_core::{Choice, Choices, Tally};
@@ -15,7 +15,7 @@ async fn empty() -> (String, TempDir) {
 contract!(empty());
 
 #[tokio::test]
-async fn a_file_that_is_no_database_is_an_error_that_leaves_it_alone() {
+async fn a_file_that_is_not_a_database_is_not_changed() {
     let (url, folder) = empty().await;
     let file = folder.path().join("votes.db");
     let text = "a text, and longer than the head of a database: ".repeat(100);
@@ -26,7 +26,7 @@ async fn a_file_that_is_no_database_is_an_error_that_leaves_it_alone() {
 }
 
 #[tokio::test]
-async fn a_folder_that_comes_later_is_used_then() {
+async fn a_folder_that_is_created_later_is_used() {
     let folder = tempfile::tempdir().unwrap();
     let url = format!("sqlite:{}/later/votes.db", folder.path().display());
     let store = open(&url.parse().unwrap(), &Choices::default()).unwrap();

@@ -1,4 +1,4 @@
-//! Transfers at any moment: between any two backends, cut off half way, while both stores take votes.
+//! Transfers: between any two backends, interrupted, and while both stores take votes.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -15,15 +15,21 @@ use voting_tests::servers::{MySql, Redis};
 use voting_tests::store::{ballot, open_store};
 use voting_tests::{PATIENCE, eventually};
 
-/// Something that happens at one of two stores.
+/// An event at one of two stores.
 #[derive(Clone, Copy, Debug)]
 enum Event {
-    /// Votes for a choice.
-    Cast { at: usize, choice: Choice, votes: u8 },
-    /// A reset.
-    Reset { at: usize },
-    /// A transfer from this store to the other.
-    Transfer { from: usize },
+    Cast {
+        at: usize,
+        choice: Choice,
+        votes: u8,
+    },
+    Reset {
+        at: usize,
+    },
+    /// A transfer to the other store.
+    Transfer {
+        from: usize,
+    },
 }
 
 fn event() -> impl Strategy<Value = Event> {
@@ -35,14 +41,14 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
-/// What must hold, said vote by vote: a store knows the votes that were cast in it or transferred to it, and a reset
-/// takes away those that the store knows.
+/// The expected state, vote by vote: a store knows the votes that were cast in it or transferred to it, and a reset deletes
+/// the votes that the store knows.
 #[derive(Default)]
 struct Model {
     cast: Vec<Choice>,
     known: [HashSet<usize>; 2],
-    /// Those that a store knows to be taken away.
-    gone: [HashSet<usize>; 2],
+    /// Known votes that were deleted by a reset.
+    deleted: [HashSet<usize>; 2],
 }
 
 impl Model {
@@ -54,9 +60,9 @@ impl Model {
                     self.cast.push(choice);
                 }
             }
-            Event::Reset { at } => self.gone[at] = self.known[at].clone(),
+            Event::Reset { at } => self.deleted[at] = self.known[at].clone(),
             Event::Transfer { from } => {
-                for votes in [&mut self.known, &mut self.gone] {
+                for votes in [&mut self.known, &mut self.deleted] {
                     let sent = votes[from].clone();
                     votes[1 - from].extend(sent);
                 }
@@ -66,7 +72,8 @@ impl Model {
 
     fn tally(&self, at: usize) -> Tally {
         let [first, second] = Choice::ALL.map(|choice| {
-            let counts = self.known[at].difference(&self.gone[at]).filter(|vote| self.cast[**vote] == choice);
+            let counts =
+                self.known[at].difference(&self.deleted[at]).filter(|vote| self.cast[**vote] == choice);
             u64::try_from(counts.count()).unwrap()
         });
         Tally::new(first, second)
@@ -97,10 +104,10 @@ async fn play(stores: &[Arc<dyn VoteStore>; 2], events: &[Event]) {
     assert_eq!(stores[0].snapshot().await.unwrap(), stores[1].snapshot().await.unwrap());
 }
 
-/// What the stores of a case need until its end.
+/// Servers that live as long as a case.
 type Servers = Box<dyn std::any::Any>;
 
-/// Any interleaving ends with both stores equal to what was cast and not taken away.
+/// Checks that after any interleaving both stores have the votes of the model.
 fn any_interleaving_ends_equal(
     runtime: &tokio::runtime::Runtime,
     cases: u32,
@@ -146,7 +153,7 @@ fn any_interleaving_between_redis_and_mysql_ends_equal() {
     });
 }
 
-/// Casts votes until told to stop, and says how many were counted.
+/// Casts votes until `stop` is set, and counts them.
 fn voters(
     store: &Arc<dyn VoteStore>,
     choice: Choice,
@@ -166,7 +173,7 @@ fn voters(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_transfer_that_is_killed_half_way_while_both_stores_take_votes_loses_and_doubles_nothing() {
+async fn a_killed_transfer_under_load_loses_and_doubles_nothing() {
     let (redis, mysql) = (Redis::database().await, MySql::database().await);
     let urls = [redis.url(), mysql.url()];
     let stores = urls.each_ref().map(|url| open_store(url));
@@ -185,7 +192,7 @@ async fn a_transfer_that_is_killed_half_way_while_both_stores_take_votes_loses_a
     let whole = Instant::now();
     assert!(start(0, 1).wait().await.unwrap().success());
     let whole = whole.elapsed();
-    // The kills are spread over the time of a whole transfer and a little more.
+    // The delays before the kills cover the duration of a transfer and a little more.
     for round in 0..24_u32 {
         let (from, to) = if round % 2 == 0 { (0, 1) } else { (1, 0) };
         let mut tool = start(from, to);

@@ -1,4 +1,4 @@
-//! A small balancer: each connection goes to the next replica that says that it is ready.
+//! A load balancer: each connection goes to the next ready replica.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,7 +11,6 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::PATIENCE;
 use crate::process::Service;
 
-/// A balancer in front of some services.
 #[derive(Debug)]
 pub struct Balancer {
     address: SocketAddr,
@@ -23,7 +22,7 @@ struct Replica {
 }
 
 impl Balancer {
-    /// A balancer on a free port; it asks each replica ten times a second whether it is ready.
+    /// Starts a balancer on a free port. It probes the readiness of each replica ten times per second.
     pub async fn start<'a>(services: impl IntoIterator<Item = &'a Service>) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -56,13 +55,12 @@ impl Balancer {
         Self { address }
     }
 
-    /// The URL of the page behind it.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 }
 
-/// A probe that is answered late says nothing about readiness, so it is waited for.
+/// A late response says nothing about readiness, so probes have a long timeout.
 async fn watch(replica: Arc<Replica>, url: String) {
     let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().unwrap();
     loop {

@@ -1,4 +1,4 @@
-//! A visitor with a real browser: headless Chromium, driven through chromedriver.
+//! A real browser: headless Chromium, controlled through chromedriver.
 
 use std::fmt;
 use std::os::unix::process::CommandExt as _;
@@ -19,10 +19,10 @@ use crate::free_port;
 use crate::servers::find_program;
 use crate::watchdog::Watchdog;
 
-/// How long a page may take to show what is waited for.
+/// Time limit of a wait for the page.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The driver that all browsers of this program share. It ends with the program, and they with it.
+/// The chromedriver of all browsers of this program. It ends with the program and ends the browsers.
 struct Driver {
     url: String,
     chromium: PathBuf,
@@ -43,7 +43,7 @@ fn driver() -> &'static Driver {
         };
         let chromium = find(&["chromium", "chromium-browser", "google-chrome"]);
         let port = free_port();
-        // Profiles of browsers that are killed must not stay behind.
+        // The profiles of killed browsers are removed with this folder.
         let profiles = TempDir::new().unwrap().keep();
         let process = Command::new(find(&["chromedriver"]))
             .arg(format!("--port={port}"))
@@ -51,7 +51,7 @@ fn driver() -> &'static Driver {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
-            // The browsers are in its group.
+            // The browsers are in the process group of the driver.
             .process_group(0)
             .spawn()
             .unwrap();
@@ -65,12 +65,12 @@ fn driver() -> &'static Driver {
     })
 }
 
-/// A browser of its own profile, with one window.
+/// A browser with a new profile and one window.
 #[derive(Debug)]
 pub struct Browser(Client);
 
 impl Browser {
-    /// A browser whose window shows 1280 by 800 pixels of a page.
+    /// A browser with a viewport of 1280 by 800 pixels.
     pub async fn start() -> Self {
         let capabilities = json!({
             "browserName": "chrome",
@@ -79,7 +79,7 @@ impl Browser {
                 "binary": driver().chromium,
                 "args": [
                     "--headless", "--disable-gpu", "--hide-scrollbars", "--lang=en", "--force-device-scale-factor=1",
-                    // In containers there is no room for a sandbox, nor for much shared memory.
+                    // Containers have no sandbox and little shared memory.
                     "--no-sandbox", "--disable-dev-shm-usage",
                     "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
                 ],
@@ -89,7 +89,7 @@ impl Browser {
         let mut builder = ClientBuilder::new(HttpConnector::new());
         builder.capabilities(capabilities);
         let mut tries = 0;
-        // On a busy machine Chromium may not answer its driver in time.
+        // On a busy machine Chromium may miss a deadline of its driver.
         let client = loop {
             tries += 1;
             match builder.connect(&driver().url).await {
@@ -103,27 +103,23 @@ impl Browser {
         browser
     }
 
-    /// Opens a page and waits until it is loaded.
     pub async fn open(&self, url: &str) {
         self.0.goto(url).await.unwrap();
     }
 
-    /// Loads the page anew.
     pub async fn reload(&self) {
         self.0.refresh().await.unwrap();
     }
 
-    /// The back button.
     pub async fn back(&self) {
         self.0.back().await.unwrap();
     }
 
-    /// Clicks the first element that the selector finds.
     pub async fn click(&self, selector: &str) {
         self.0.find(Locator::Css(selector)).await.unwrap().click().await.unwrap();
     }
 
-    /// Clicks what leads to another page, or to this one anew, and waits until that is loaded.
+    /// Clicks a link or button and waits until the next page is loaded.
     pub async fn follow(&self, selector: &str) {
         self.script("window.isOld = true", json!([])).await;
         self.click(selector).await;
@@ -136,12 +132,12 @@ impl Browser {
         }
     }
 
-    /// Types into whatever has the focus.
+    /// Types into the focused element.
     pub async fn press(&self, keys: &str) {
         self.0.active_element().await.unwrap().send_keys(keys).await.unwrap();
     }
 
-    /// The text of the first element that the selector finds, as a reader sees it; empty if there is none.
+    /// The visible text of the first element that matches the selector; empty without such an element.
     pub async fn text(&self, selector: &str) -> String {
         let found = self
             .script("return document.querySelector(arguments[0])?.innerText ?? ''", json!([selector]))
@@ -149,13 +145,13 @@ impl Browser {
         found.as_str().unwrap().trim().to_owned()
     }
 
-    /// An attribute of the first element that the selector finds.
+    /// An attribute of the first element that matches the selector.
     pub async fn attribute(&self, selector: &str, name: &str) -> Option<String> {
         let script = "return document.querySelector(arguments[0])?.getAttribute(arguments[1])";
         self.script(script, json!([selector, name])).await.as_str().map(str::to_owned)
     }
 
-    /// Waits until the text of an element has this in it.
+    /// Waits until the text of an element contains `text`.
     pub async fn wait_for(&self, selector: &str, text: &str) {
         let start = Instant::now();
         loop {
@@ -168,42 +164,42 @@ impl Browser {
         }
     }
 
-    /// What a script in the page returns. A promise is waited for.
+    /// Runs a script in the page and returns its result; awaits a promise.
     pub async fn script(&self, script: &str, arguments: Value) -> Value {
         let Value::Array(arguments) = arguments else { panic!("arguments are a list") };
         self.0.execute(script, arguments).await.unwrap()
     }
 
-    /// A command of the Chrome DevTools Protocol.
+    /// Runs a command of the Chrome DevTools Protocol.
     pub async fn devtools(&self, command: &str, parameters: Value) -> Value {
         let body = json!({ "cmd": command, "params": parameters });
         self.0.issue_cmd(Post { path: "goog/cdp/execute", body }).await.unwrap()
     }
 
-    /// Gives the window so many CSS pixels for the page.
+    /// Sets the size of the viewport in CSS pixels.
     pub async fn resize(&self, width: u32, height: u32) {
         let size = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false });
         self.devtools("Emulation.setDeviceMetricsOverride", size).await;
     }
 
-    /// Sets what the reader prefers, as `prefers-color-scheme` is `dark`.
+    /// Sets media features such as `prefers-color-scheme: dark`.
     pub async fn prefer(&self, preferences: &[(&str, &str)]) {
         let features: Vec<_> =
             preferences.iter().map(|(name, value)| json!({ "name": name, "value": value })).collect();
         self.devtools("Emulation.setEmulatedMedia", json!({ "features": features })).await;
     }
 
-    /// Switches scripts off, those of [`Self::script`] excepted.
+    /// Disables scripts except those of [`Self::script`].
     pub async fn without_scripts(&self) {
         self.devtools("Emulation.setScriptExecutionDisabled", json!({ "value": true })).await;
     }
 
-    /// What is in the window, as a PNG.
+    /// A screenshot as PNG.
     pub async fn screenshot(&self) -> Vec<u8> {
         self.0.screenshot().await.unwrap()
     }
 
-    /// What the console said since this was asked last: errors of scripts, of loading, of the content security policy.
+    /// Console messages since the last call: errors of scripts, of loading, of the content security policy.
     pub async fn console(&self) -> Vec<String> {
         let log =
             self.0.issue_cmd(Post { path: "se/log", body: json!({ "type": "browser" }) }).await.unwrap();
@@ -211,19 +207,19 @@ impl Browser {
         log.as_array().unwrap().iter().map(message).collect()
     }
 
-    /// Ends the browser; its console must have said nothing.
+    /// Ends the browser; the console must be empty.
     pub async fn end(self) {
         assert_eq!(self.console().await, [""; 0]);
         self.quit().await;
     }
 
-    /// Ends the browser, whatever its console said: for outages, which it tells of.
+    /// Ends the browser after an outage, which may leave messages in the console.
     pub async fn quit(self) {
         self.0.close().await.unwrap();
     }
 }
 
-/// A command of chromedriver that is not part of WebDriver.
+/// A chromedriver command that is not part of WebDriver.
 struct Post {
     path: &'static str,
     body: Value,
@@ -245,7 +241,7 @@ impl WebDriverCompatibleCommand for Post {
     }
 }
 
-/// axe-core, the accessibility checker, as a script.
+/// The script of axe-core, the accessibility checker.
 pub fn axe() -> String {
     let this = std::env::current_exe().unwrap();
     let path = this.ancestors().nth(3).unwrap_or(Path::new("")).join("axe-core/package/axe.min.js");

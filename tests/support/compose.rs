@@ -1,4 +1,4 @@
-//! `docker compose up` as a project of the test's own: its own names, its own port, gone afterwards.
+//! `docker compose up` as a temporary project with its own names and port.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -10,21 +10,20 @@ use tokio::process::Command;
 use crate::free_port;
 use crate::watchdog::Watchdog;
 
-/// No command of compose takes longer than this; starting MySQL on an empty volume is the longest.
+/// Time limit of a compose command. The start of MySQL on an empty volume takes the longest.
 const LIMIT: Duration = Duration::from_secs(240);
 
-/// The containers of one test.
 #[derive(Debug)]
 pub struct Compose {
     project: String,
     port: u16,
     step: String,
-    /// Takes all away if the test does not come to it.
+    /// Removes everything if the test is aborted.
     _watchdog: Watchdog,
 }
 
 impl Compose {
-    /// A project at the step before the first: nothing runs.
+    /// A project without containers.
     pub fn new() -> Self {
         let project = format!("voting-test-{}", std::process::id());
         let remove = [
@@ -42,24 +41,24 @@ impl Compose {
         Self { project, port: free_port(), step: String::new(), _watchdog }
     }
 
-    /// The URL of the gateway, without a slash at the end.
+    /// URL of the gateway without a trailing slash.
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// Goes to a step of the tutorial and waits until all that runs there is healthy.
+    /// Switches to a step of the tutorial and waits until its services are healthy.
     ///
     /// # Errors
-    /// It does not come to that.
+    /// A service does not become healthy.
     pub async fn go_to(&mut self, step: &str) -> anyhow::Result<()> {
         self.step = step.to_owned();
         self.compose(&["up", "--detach", "--wait", "--wait-timeout", "180"]).await.map(drop)
     }
 
-    /// `docker compose` with these arguments; its output.
+    /// Runs `docker compose` and returns the output.
     ///
     /// # Errors
-    /// It fails or takes too long.
+    /// The command fails or times out.
     pub async fn compose(&self, arguments: &[&str]) -> anyhow::Result<String> {
         let mut command = Command::new("docker");
         command.args(["compose", "--progress", "plain"]).args(arguments);
@@ -69,17 +68,17 @@ impl Compose {
         output(command).await
     }
 
-    /// `docker` with these arguments; its output.
+    /// Runs `docker` and returns the output.
     ///
     /// # Errors
-    /// It fails or takes too long.
+    /// The command fails or times out.
     pub async fn docker(&self, arguments: &[&str]) -> anyhow::Result<String> {
         let mut command = Command::new("docker");
         command.args(arguments);
         output(command).await
     }
 
-    /// The services that have a container that runs.
+    /// The services with a running container.
     ///
     /// # Errors
     /// As [`Compose::compose`].
@@ -90,7 +89,7 @@ impl Compose {
         Ok(services)
     }
 
-    /// Everything of this project that is left on the machine: containers, volumes, networks.
+    /// The containers, volumes and networks of the project.
     ///
     /// # Errors
     /// As [`Compose::docker`].

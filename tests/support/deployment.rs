@@ -1,4 +1,4 @@
-//! The deployed programs together: a release of voting-app with the releases that it works with.
+//! A release of voting-app with its voting-analytics and store.
 
 use std::path::Path;
 
@@ -8,14 +8,12 @@ use crate::process::{Service, programs};
 /// voting-app and voting-analytics on one store, as child processes.
 #[derive(Debug)]
 pub struct Deployment {
-    /// The app.
     pub app: Service,
-    /// The analytics that it calls.
     pub analytics: Service,
 }
 
 impl Deployment {
-    /// These releases on the store at this URL, with further settings of the app.
+    /// Starts these releases on the store at this URL, with additional settings for the app.
     pub async fn start(app: &str, analytics: &str, store: &str, settings: &[(&str, &str)]) -> Self {
         Self::start_in(programs(), app, analytics, store, settings).await
     }
@@ -36,7 +34,6 @@ impl Deployment {
         Self { app, analytics }
     }
 
-    /// Somebody who opens the page.
     pub fn visitor(&self) -> Visitor {
         Visitor::new(self.app.url(""))
     }

@@ -1,4 +1,4 @@
-//! Faults under load: a small cluster of the real programs, what is done to it, and what the ledger says then.
+//! Faults under load: a small cluster of the real programs, fault injection, and the report of the ledger.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use crate::process::{Service, Signal};
 use crate::proxy::{Mode, Proxy};
 use crate::servers::{MySql, OwnServer, Redis};
 
-/// Which releases a cluster runs, and so which store.
+/// The releases and the store of a cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClusterRelease {
     /// App 1.0 and analytics 1.1 on Redis with its append-only file.
@@ -20,29 +20,27 @@ pub enum ClusterRelease {
     Two,
 }
 
-/// Something that goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// `kill -9` of one of the two apps.
+    /// `kill -9` of an app.
     KillApp,
-    /// SIGTERM of one of the two apps.
+    /// SIGTERM of an app.
     TerminateApp,
-    /// `kill -9` of the analytics.
+    /// `kill -9` of voting-analytics.
     KillAnalytics,
     /// `kill -9` of the store, and its restart.
     KillStore,
     /// The store is frozen for 5 seconds.
     FreezeStore,
-    /// For a second every connection to the store is cut at its first answer.
+    /// For one second every connection to the store is cut at its first response.
     DropAnswers,
-    /// For a second there is no connection to the store.
+    /// For one second the store refuses connections.
     CutConnections,
-    /// For 4 seconds, longer than any deadline, nothing passes to or from the store.
+    /// For 4 seconds, longer than any deadline, the network to the store loses every packet.
     SilentNetwork,
 }
 
 impl Fault {
-    /// All of them.
     pub const ALL: [Self; 8] = [
         Self::KillApp,
         Self::TerminateApp,
@@ -89,7 +87,7 @@ impl Store {
     }
 }
 
-/// Two apps behind a balancer, one analytics, and a store behind a proxy, which stands for the network.
+/// Several apps behind a balancer, one voting-analytics, and a store behind a proxy, which simulates the network.
 pub struct Cluster {
     store: Store,
     proxy: Proxy,
@@ -99,7 +97,7 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Starts it, with all its replicas at once on an empty store.
+    /// Starts all replicas concurrently on an empty store.
     pub async fn start(release: ClusterRelease, replicas: usize) -> Self {
         let store = Store::start(release).await;
         let (proxy, url) = store.behind_proxy().await;
@@ -123,10 +121,10 @@ impl Cluster {
         Self { store, proxy, analytics, apps, balancer }
     }
 
-    /// A load of at least this many ballots, with these faults one after the other while it runs.
+    /// Runs a load of at least this number of ballots and injects the faults one after the other.
     ///
     /// # Errors
-    /// The ledger could not be closed: see [`ledger::run`].
+    /// Those of [`ledger::run`].
     pub async fn run(
         &mut self,
         faults: &[Fault],

@@ -1,4 +1,4 @@
-//! A visitor of the page, and stand-ins for an upstream that misbehaves.
+//! A visitor of the page, and fake upstreams.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use voting_core::BallotId;
 
 use crate::PATIENCE;
 
-/// Talks to one address as a browser does, but follows no redirect.
+/// A client of one service, which does not follow redirects.
 #[derive(Clone, Debug)]
 pub struct Visitor {
     client: Client,
@@ -19,31 +19,27 @@ pub struct Visitor {
     cookies: Option<String>,
 }
 
-/// An answer, read whole.
+/// A response with its body.
 #[derive(Clone, Debug)]
 pub struct Answer {
-    /// The status.
     pub status: u16,
-    /// The headers.
     pub headers: reqwest::header::HeaderMap,
-    /// The body.
     pub text: String,
 }
 
 impl Visitor {
-    /// A visitor of the service at this URL (without a slash at the end).
+    /// A visitor of the service at this URL, which has no trailing slash.
     pub fn new(base: impl Into<String>) -> Self {
         let client = Client::builder().no_proxy().redirect(redirect::Policy::none()).timeout(PATIENCE);
         Self { client: client.build().unwrap(), base: base.into(), cookies: None }
     }
 
-    /// The same visitor with these cookies.
     #[must_use]
     pub fn with_cookies(&self, cookies: &str) -> Self {
         Self { cookies: Some(cookies.to_owned()), ..self.clone() }
     }
 
-    /// A request to be completed and passed to [`send`].
+    /// A request for [`send`].
     pub fn request(&self, method: &str, path: &str) -> reqwest::RequestBuilder {
         let request = self.client.request(method.parse().unwrap(), format!("{}{path}", self.base));
         match &self.cookies {
@@ -52,19 +48,18 @@ impl Visitor {
         }
     }
 
-    /// `GET` of a path.
     pub async fn get(&self, path: &str) -> Answer {
         send(self.request("GET", path)).await
     }
 
-    /// A form.
+    /// Posts a form.
     pub async fn post(&self, path: &str, body: impl Into<String>) -> Answer {
         let form = "application/x-www-form-urlencoded";
         send(self.request("POST", path).header(CONTENT_TYPE, form).body(body.into())).await
     }
 
-    /// [`Visitor::get`] of a service whose store and upstream work. On a busy machine they may miss the service's deadline,
-    /// so an answer that says so is requested again, unless it came before any deadline.
+    /// [`Visitor::get`] of a service with a working store and upstream. On a busy machine they may miss a deadline of the
+    /// service. Such a request is repeated; one that failed earlier than any deadline is not.
     pub async fn get_served(&self, path: &str) -> Answer {
         let start = Instant::now();
         loop {
@@ -96,8 +91,7 @@ impl Visitor {
     }
 }
 
-/// Whether an answer says that a deadline of the service was missed, and the request, first sent at `start`, may be
-/// repeated.
+/// Whether a response reports a missed deadline, and the request, first sent at `start`, may be repeated.
 fn is_late(answer: &Answer, start: Instant, attempt: Instant) -> bool {
     /// Shorter than the deadline of any call of the services.
     const DEADLINE: Duration = Duration::from_millis(900);
@@ -106,7 +100,6 @@ fn is_late(answer: &Answer, start: Instant, attempt: Instant) -> bool {
         && start.elapsed() < PATIENCE
 }
 
-/// Sends a request and reads the answer.
 pub async fn send(request: reqwest::RequestBuilder) -> Answer {
     read(request.send().await.unwrap()).await
 }
@@ -117,12 +110,12 @@ async fn read(response: Response) -> Answer {
 }
 
 impl Answer {
-    /// A header; empty if it is not there.
+    /// The value of a header; empty without the header.
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 
-    /// The text of the one line that has the word `results`.
+    /// The text of the only line with the word `results`.
     pub fn results(&self) -> String {
         let lines: Vec<_> = self.text.lines().filter(|line| line.contains("results")).collect();
         assert_eq!(lines.len(), 1, "{}", self.text);
@@ -131,14 +124,14 @@ impl Answer {
         inner.unwrap_or_else(|| panic!("{:?}", lines[0])).to_owned()
     }
 
-    /// An attribute of the first element that the selector finds.
+    /// An attribute of the first element that matches the selector.
     pub fn attribute(&self, selector: &str, name: &str) -> Option<String> {
         let page = Html::parse_document(&self.text);
         let element = page.select(&Selector::parse(selector).unwrap()).next()?;
         element.value().attr(name).map(ToOwned::to_owned)
     }
 
-    /// The text of the first element that the selector finds, with single spaces.
+    /// The text of the first element that matches the selector, with single spaces.
     pub fn element(&self, selector: &str) -> Option<String> {
         let page = Html::parse_document(&self.text);
         let element = page.select(&Selector::parse(selector).unwrap()).next()?;
@@ -146,7 +139,7 @@ impl Answer {
         Some(text.split_whitespace().collect::<Vec<_>>().join(" "))
     }
 
-    /// The ballot that the page casts.
+    /// The ballot id of the form.
     pub fn ballot(&self) -> String {
         self.attribute("input[name=ballot]", "value").expect("the page has no ballot")
     }

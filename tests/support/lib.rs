@@ -8,6 +8,7 @@
 //! - [`faults`]: a cluster of the programs behind a [`balancer`], and its faults.
 //! - [`compose`]: the containers of `docker compose up`.
 //! - [`deployment`]: the programs together. [`http`]: a visitor of the page. [`browser`]: a visitor with a real browser.
+//! - [`resource`]: the common fields of Kubernetes resources.
 //! - [`timing`]: waits and time limits. [`port`]: ports on loopback.
 
 pub mod balancer;
@@ -20,6 +21,7 @@ pub mod ledger;
 pub mod port;
 pub mod process;
 pub mod proxy;
+pub mod resource;
 pub mod servers;
 pub mod store;
 pub mod timing;

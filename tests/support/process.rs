@@ -13,18 +13,15 @@ use tokio::process::{Child, Command};
 
 use crate::{PATIENCE, free_port};
 
-/// A signal.
 #[derive(Clone, Copy, Debug)]
 pub enum Signal {
-    /// Asks to leave.
     Terminate,
     /// Ctrl-C.
     Interrupt,
-    /// `kill -9`.
     Kill,
-    /// Freezes.
+    /// Freezes the process.
     Stop,
-    /// Thaws.
+    /// Resumes a frozen process.
     Continue,
 }
 
@@ -39,11 +36,10 @@ impl Signal {
         }
     }
 
-    /// Sends it.
     #[allow(unsafe_code, reason = "the standard library has no other signal than kill -9")]
     pub fn send(self, pid: u32) {
         let pid = i32::try_from(pid).unwrap();
-        // SAFETY: kill(2) takes two numbers and touches no memory of ours.
+        // SAFETY: kill(2) takes two numbers and accesses no memory of this process.
         let done = unsafe { libc::kill(pid, self.number()) };
         assert_eq!(done, 0, "{self:?} to {pid}: {}", std::io::Error::last_os_error());
     }
@@ -74,21 +70,21 @@ pub fn programs() -> &'static Path {
         std::env::vars().map(|(name, _)| name).filter(of_this).for_each(|name| {
             cargo.env_remove(name);
         });
-        assert!(cargo.status().unwrap().success(), "the programs can't be built");
+        assert!(cargo.status().unwrap().success(), "building the programs failed");
         folder.to_owned()
     })
 }
 
-/// One of the system's programs, running; it is killed when this is dropped.
+/// A running service, which is killed on drop.
 #[derive(Debug)]
 pub struct Service {
     program: PathBuf,
     settings: Vec<(String, String)>,
     log: Option<PathBuf>,
     child: Child,
-    /// Where it serves.
+    /// The public address.
     pub address: SocketAddr,
-    /// Where its admin port is.
+    /// The address of the admin port.
     pub admin: SocketAddr,
 }
 
@@ -118,7 +114,7 @@ impl Service {
         (service, reader)
     }
 
-    /// Starts it again where it was; it must have ended.
+    /// Starts it again on the same ports after it has exited.
     pub async fn restart(&mut self) {
         let (program, settings, log) = (self.program.clone(), self.settings.clone(), self.log.clone());
         let stdout = stdout(log.as_deref());
@@ -151,27 +147,22 @@ impl Service {
         Self { program, settings, log, child, address, admin }
     }
 
-    /// The URL of a path of the service.
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
 
-    /// The URL of a path of the admin port.
     pub fn admin_url(&self, path: &str) -> String {
         format!("http://{}{path}", self.admin)
     }
 
-    /// Its process.
     pub fn pid(&self) -> u32 {
         self.child.id().unwrap()
     }
 
-    /// Sends it a signal.
     pub fn signal(&self, signal: Signal) {
         signal.send(self.pid());
     }
 
-    /// Waits for its end.
     pub async fn wait(&mut self) -> ExitStatus {
         self.child.wait().await.unwrap()
     }
@@ -198,62 +189,58 @@ pub fn clean(program: &Path) -> Command {
     command
 }
 
-/// How a program ended, and what it said.
+/// The result of a program.
 #[derive(Debug)]
 pub struct Ended {
-    /// Whether its exit code was 0.
     pub success: bool,
-    /// Its standard output.
     pub stdout: String,
-    /// Its standard error.
     pub stderr: String,
 }
 
-/// Runs one of the system's programs to its end.
+/// Runs one of the system's programs until it exits.
 pub async fn run(name: &str, arguments: &[&str], settings: &[(&str, &str)]) -> Ended {
     let mut command = clean(&program(name));
     let output = command.args(arguments).envs(settings.iter().copied()).output();
-    let output = tokio::time::timeout(PATIENCE, output).await.expect("the program does not end").unwrap();
+    let output = tokio::time::timeout(PATIENCE, output).await.expect("the program does not exit").unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     Ended { success: output.status.success(), stdout: text(output.stdout), stderr: text(output.stderr) }
 }
 
-/// `voting-local`, running.
+/// A running `voting-local`.
 #[derive(Debug)]
 pub struct Local {
     child: Child,
-    /// The URL of its page, without a slash at the end.
+    /// URL of the page without a trailing slash.
     pub url: String,
-    /// What it printed when it was ready.
-    pub welcome: String,
+    /// The banner that it prints when it is ready.
+    pub banner: String,
 }
 
 impl Local {
-    /// Starts it on a free port and waits for its welcome.
+    /// Starts it on a free port and waits for the banner.
     pub async fn start(data_dir: &Path, arguments: &[&str]) -> Self {
         let mut command = clean(&program("voting-local"));
         command.arg("--data-dir").arg(data_dir).args(["--port", "0"]).args(arguments).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let mut welcome = String::new();
+        let mut banner = String::new();
         let reading = async {
             while let Some(line) = lines.next_line().await.unwrap() {
-                welcome += &line;
-                welcome.push('\n');
+                banner += &line;
+                banner.push('\n');
                 if line.contains("Ctrl-C") {
                     break;
                 }
             }
         };
         tokio::time::timeout(PATIENCE, reading).await.expect("voting-local does not start");
-        let url = welcome.split_whitespace().find(|word| word.starts_with("http://"));
-        let url = url.expect("voting-local prints no address").to_owned();
-        // What it logs later must not fill the pipe.
+        let url = banner.split_whitespace().find(|word| word.starts_with("http://"));
+        let url = url.expect("voting-local prints no URL").to_owned();
+        // Later log lines must not fill the pipe.
         tokio::spawn(async move { lines.into_inner().read_to_end(&mut Vec::new()).await });
-        Self { child, url, welcome }
+        Self { child, url, banner }
     }
 
-    /// Sends a signal and waits for the end.
     pub async fn end(mut self, signal: Signal) -> ExitStatus {
         signal.send(self.child.id().unwrap());
         self.child.wait().await.unwrap()

@@ -1,4 +1,4 @@
-//! A TCP connection that can be cut: what a network does to a client at the worst moment.
+//! A TCP proxy that simulates network faults.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,23 +10,22 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
-/// What the proxy does.
+/// The behavior of a proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// Passes everything on.
+    /// Forwards everything.
     Open,
-    /// Takes no connections and cuts those that there are.
+    /// Closes open connections and refuses new ones.
     Closed,
-    /// Passes requests on; at the first answer cuts the connection instead. So the server has done what it was
-    /// asked, and the client does not know.
+    /// Forwards requests and closes the connection at the first response: the server has executed a request, and the
+    /// client does not know.
     DropAnswers,
-    /// Keeps connections and passes nothing on, as a network that loses every packet.
+    /// Keeps connections and forwards nothing, as a network that loses every packet.
     Silent,
-    /// Passes everything on, this much later: a network that is so long, each way.
+    /// Forwards everything with this latency in each direction.
     Distant(Duration),
 }
 
-/// A proxy in front of one address.
 #[derive(Clone, Debug)]
 pub struct Proxy {
     address: SocketAddr,
@@ -34,7 +33,7 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// A proxy on a free port.
+    /// Starts a proxy on a free port.
     pub async fn start(target: SocketAddr, mode: Mode) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -55,19 +54,18 @@ impl Proxy {
         Self { address, mode }
     }
 
-    /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Changes what it does, for the connections that there are too.
+    /// Changes the behavior, for open connections as well.
     pub fn set(&self, mode: Mode) {
         self.mode.send_replace(mode);
     }
 }
 
 async fn pass_on(client: TcpStream, server: TcpStream, mut modes: watch::Receiver<Mode>) {
-    // A proxy that held small messages back would slow down what is measured through it.
+    // Delayed small packets would distort measurements.
     client.set_nodelay(true).unwrap();
     server.set_nodelay(true).unwrap();
     let (from_client, to_client) = client.into_split();
@@ -86,7 +84,7 @@ async fn copy(
     mut modes: watch::Receiver<Mode>,
     is_answer: bool,
 ) {
-    // What is on its way, and when it arrives.
+    // Data in flight and its arrival time.
     let (send, mut on_its_way) = mpsc::unbounded_channel();
     let read = async move {
         let mut buffer = vec![0; 64 * 1024];
@@ -113,7 +111,7 @@ async fn copy(
             }
         }
     };
-    // At the end of what is read, the rest still arrives.
+    // After the end of the input, the data in flight still arrives.
     tokio::select! {
         () = write => {}
         () = async { read.await; std::future::pending().await } => {}

@@ -1,7 +1,7 @@
-//! A real Redis and a real MySQL or MariaDB.
+//! Real servers: Redis, and MySQL or MariaDB.
 //!
-//! In this order: the server that `TEST_REDIS_URL` or `TEST_MYSQL_URL` names; a container, where a Docker engine
-//! answers; a server program on the `PATH`. Else the test fails and says how to get one.
+//! In this order: the server at `TEST_REDIS_URL` or `TEST_MYSQL_URL`; a container, if a Docker engine is running; a program
+//! on the `PATH`. Otherwise the test fails with instructions.
 
 mod mysql;
 mod redis;
@@ -24,7 +24,7 @@ pub use mysql::MySql;
 pub use redis::Redis;
 pub use redis_cluster::RedisCluster;
 
-/// Where a program lies on the `PATH`, or where distributions put servers.
+/// Finds a program on the `PATH` or in the directories of system programs.
 pub fn find_program(names: &[&str]) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders: Vec<_> =
@@ -35,14 +35,14 @@ pub fn find_program(names: &[&str]) -> Option<PathBuf> {
         .find(|path| path.is_file())
 }
 
-/// Whether a Docker engine answers.
+/// Whether a Docker engine is running.
 pub async fn docker_answers() -> bool {
     let mut docker = Command::new("docker");
     docker.args(["version", "--format", "{{.Server.Version}}"]).stdout(Stdio::null()).stderr(Stdio::null());
     matches!(tokio::time::timeout(Duration::from_secs(10), docker.status()).await, Ok(Ok(status)) if status.success())
 }
 
-/// A server of one test, which may kill it, freeze it and start it again with its data.
+/// A dedicated server of one test, which may kill, freeze and restart it.
 #[derive(Debug)]
 pub struct OwnServer {
     program: PathBuf,
@@ -53,14 +53,14 @@ pub struct OwnServer {
 }
 
 impl OwnServer {
-    /// Starts it and waits until it takes connections; `data` is its folder.
+    /// Starts a server with the folder `data` and waits until it accepts connections.
     async fn start(program: PathBuf, arguments: Vec<String>, address: SocketAddr, data: TempDir) -> Self {
         let mut server = Self { program, arguments, address, data, running: None };
         server.restart().await;
         server
     }
 
-    /// Starts it again with its data, and waits until it takes connections; it must have ended.
+    /// Starts the server after it was killed, with the same data.
     pub async fn restart(&mut self) {
         let log_path = self.data.path().join("log");
         let log = std::fs::File::options().create(true).append(true).open(&log_path).unwrap();
@@ -77,26 +77,24 @@ impl OwnServer {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         let log = std::fs::read_to_string(&log_path).unwrap_or_default();
-        panic!("{} does not start:\n{log}", self.program.display());
+        panic!("{} did not start:\n{log}", self.program.display());
     }
 
-    /// Sends it a signal.
     pub fn signal(&self, signal: Signal) {
-        let (child, _) = self.running.as_ref().expect("the server does not run");
+        let (child, _) = self.running.as_ref().expect("the server is not running");
         signal.send(child.id().unwrap());
     }
 
-    /// `kill -9`.
     pub async fn kill(&mut self) {
-        let (mut child, _watchdog) = self.running.take().expect("the server does not run");
+        let (mut child, _watchdog) = self.running.take().expect("the server is not running");
         child.kill().await.unwrap();
     }
 }
 
-/// Where a shared server is, and what ends it with the tests.
+/// A server that all tests of a program share.
 enum Shared {
     Given(String),
-    /// It stands in a static, which is never dropped: the watchdog removes the container when the process ends.
+    /// A static is never dropped: the watchdog removes the container at the end of the process.
     Container {
         address: SocketAddr,
         _container: Box<ContainerAsync<GenericImage>>,
@@ -109,7 +107,6 @@ enum Shared {
 }
 
 impl Shared {
-    /// A container that listens on this port.
     async fn container(container: ContainerAsync<GenericImage>, port: u16) -> Self {
         let _watchdog = Watchdog::new(&format!("docker rm --force --volumes {}", container.id()));
         let port = container.get_host_port_ipv4(port).await.unwrap();

@@ -1,11 +1,11 @@
-//! Cleaning up after the test's process, however it ends.
+//! Clean-up that also works if the test process is killed.
 
 use std::process::{Child, Command, Stdio};
 
-/// Runs a command when it is dropped or when this process ends, even by a kill.
+/// Runs a command on drop or at the end of this process, even after `kill -9`.
 #[derive(Debug)]
 pub(crate) struct Watchdog {
-    /// It waits for the end of its input.
+    /// Waits for the end of its standard input.
     shell: Child,
 }
 

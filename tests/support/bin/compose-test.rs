@@ -1,6 +1,6 @@
-//! `docker compose up`, put to the test: every step with votes, every container restarted under load, no vote lost.
+//! A test of `docker compose up`: votes in every step, restarts of every container under load, and no lost vote.
 //!
-//! It needs the images (`cargo xtask images`), starts a project of its own on a free port, and takes it away again.
+//! Requires the images (`cargo xtask images`). Starts a temporary project on a free port and removes it afterwards.
 
 use std::collections::BTreeSet;
 use std::process::ExitCode;
@@ -16,9 +16,9 @@ const PATH_1_0: &str = "app=1.0, analytics=1.0, storage=1.0";
 const PATH_1_1: &str = "app=1.0, analytics=1.1, storage=1.0";
 const PATH_2_0: &str = "app=2.0, analytics=2.0, storage=2.0";
 
-/// Ballots under which containers are restarted, at the least.
+/// Minimum number of ballots of a load with restarts.
 const BALLOTS: u64 = 2000;
-/// The whole test takes two to four minutes.
+/// Time limit of the test, which takes two to four minutes.
 const LIMIT: Duration = Duration::from_secs(20 * 60);
 
 #[tokio::main]
@@ -26,7 +26,7 @@ async fn main() -> ExitCode {
     let mut compose = Compose::new();
     let test = Test { visitor: Visitor::new(compose.url()), start: Instant::now() };
     let done = tokio::time::timeout(LIMIT, test.run(&mut compose)).await;
-    match done.unwrap_or_else(|_| Err(anyhow::anyhow!("not done after {} s", LIMIT.as_secs()))) {
+    match done.unwrap_or_else(|_| Err(anyhow::anyhow!("timeout after {} s", LIMIT.as_secs()))) {
         Ok(()) => {
             test.say("passed");
             ExitCode::SUCCESS
@@ -83,7 +83,10 @@ impl Test {
         let both = [counts_1_0[0] + 1, counts_1_0[1]];
         for time in ["once", "twice"] {
             compose.compose(&["run", "--rm", "transfer"]).await?;
-            ensure!(counts(&self.visitor.results().await)? == both, "transferred {time}: not {both:?}");
+            ensure!(
+                counts(&self.visitor.results().await)? == both,
+                "after the transfer, {time}: not {both:?}"
+            );
             self.say(&format!("transferred {time}: {both:?}, the votes of both stores"));
         }
         self.restarts(compose, &["voting-storage-2-0", "voting-analytics-2-0", "voting-app-2-0", "gateway"])
@@ -95,22 +98,22 @@ impl Test {
         self.go_to(compose, "3", &["analytics-1-1", "analytics-2-0", "app-1-0", "app-2-0"]).await?;
         ensure!(
             counts(&self.visitor.results().await)? == counts_2_0,
-            "the way back does not bring the votes"
+            "the votes of 2.0 are missing after the way back"
         );
         self.say("the way back: release 1.0 has the votes of 2.0");
 
         compose.compose(&["down"]).await?;
         compose.go_to("4").await?;
-        ensure!(counts(&self.visitor.results().await)? == counts_2_0, "votes are gone with the containers");
-        self.say("down and up again: all votes are there");
+        ensure!(counts(&self.visitor.results().await)? == counts_2_0, "votes were lost with the containers");
+        self.say("down and up: all votes kept");
         compose.compose(&["--profile", "tools", "down", "--volumes", "--remove-orphans"]).await?;
         let left = compose.left().await?;
-        ensure!(left.is_empty(), "these are left on the machine: {left}");
-        self.say("down with its volumes: nothing is left");
+        ensure!(left.is_empty(), "not removed: {left}");
+        self.say("down with volumes: everything removed");
         Ok(())
     }
 
-    /// Goes to a step, where these services and no others of ours are to run, `voting-` put before their names.
+    /// Switches to a step in which exactly these services run; their names lack the prefix `voting-`.
     async fn go_to(&self, compose: &mut Compose, step: &str, services: &[&str]) -> anyhow::Result<()> {
         let start = Instant::now();
         compose.go_to(step).await?;
@@ -121,12 +124,12 @@ impl Test {
         }
         expected.sort();
         let running = compose.running().await?;
-        ensure!(running == expected, "in step {step} {running:?} run, not {expected:?}");
-        self.say(&format!("step {step} runs, after {:.0} s", start.elapsed().as_secs_f32()));
+        ensure!(running == expected, "step {step}: running {running:?}, expected {expected:?}");
+        self.say(&format!("step {step} up after {:.0} s", start.elapsed().as_secs_f32()));
         Ok(())
     }
 
-    /// Five views of the page by a browser with these cookies.
+    /// Checks five views of the page with these cookies.
     async fn sees(&self, cookies: Option<&str>, path: &str, results: &str) -> anyhow::Result<()> {
         let visitor =
             cookies.map_or_else(|| self.visitor.clone(), |cookies| self.visitor.with_cookies(cookies));
@@ -139,7 +142,7 @@ impl Test {
         Ok(())
     }
 
-    /// The paths that twenty views have, each of them at least once.
+    /// Checks that twenty views have these paths, each at least once.
     async fn sees_by_turns(&self, paths: &[&str]) -> anyhow::Result<()> {
         let mut seen = BTreeSet::new();
         for _ in 0..20 {
@@ -147,11 +150,11 @@ impl Test {
         }
         let expected: BTreeSet<_> = paths.iter().map(ToString::to_string).collect();
         ensure!(seen == expected, "{seen:?}, not {expected:?}");
-        self.say(&format!("by turns: {}", paths.join(" and ")));
+        self.say(&format!("alternating: {}", paths.join(" and ")));
         Ok(())
     }
 
-    /// The toggle works through the gateway: plain HTTP, so no `Secure`, and a forged origin is refused.
+    /// Checks the feature flag through the gateway: no `Secure` on plain HTTP, and no forged origin.
     async fn cookie_of_the_flag(&self) -> anyhow::Result<()> {
         let answer = self.visitor.post("/featureflag/set", "").await;
         let cookie = answer.header("set-cookie");
@@ -166,7 +169,7 @@ impl Test {
         Ok(())
     }
 
-    /// What the containers may do and what can be known of the passwords.
+    /// Checks the privileges of the containers and the secrecy of the passwords.
     async fn hardening(&self, compose: &Compose) -> anyhow::Result<()> {
         let ids = compose.compose(&["ps", "--all", "--quiet"]).await?;
         let ids: Vec<_> = ids.lines().collect();
@@ -190,13 +193,13 @@ impl Test {
         let passwords =
             mysql("cat /run/password/voting; echo; cat /run/root-password/root".to_owned()).await?;
         let passwords: Vec<_> = passwords.lines().collect();
-        ensure!(passwords.len() == 2 && passwords[0] != passwords[1], "there are not two passwords");
-        ensure!(passwords.iter().all(|password| password.len() == 48), "a password has not 24 bytes");
+        ensure!(passwords.len() == 2 && passwords[0] != passwords[1], "the passwords are not different");
+        ensure!(passwords.iter().all(|password| password.len() == 48), "a password is not 24 bytes long");
         let logs = compose.compose(&["logs", "--no-color"]).await?;
         let shown = compose.docker(&[&["inspect"], ids.as_slice()].concat()).await?;
         ensure!(
             passwords.iter().all(|password| !logs.contains(password) && !shown.contains(password)),
-            "a password can be read in the logs or settings of a container"
+            "a password is in the logs or settings of a container"
         );
         let ask = |user: &str, file: &str, statement: &str| {
             mysql(format!(
@@ -214,14 +217,11 @@ impl Test {
                 refused.with_context(|| format!("{user} may: {statement}, with {file}"))?.to_string();
             ensure!(refused.contains("denied"), "{refused}");
         }
-        self.say(&format!(
-            "{} containers are read-only and without rights; passwords are known to who needs them",
-            ids.len()
-        ));
+        self.say(&format!("{} containers are read-only and unprivileged; passwords are secret", ids.len()));
         Ok(())
     }
 
-    /// Restarts these services one after the other while people vote, and kills the first, which is the store.
+    /// Restarts these services one after the other under load, and kills the first one, the store.
     async fn restarts(&self, compose: &Compose, services: &[&str]) -> anyhow::Result<()> {
         let plan = Plan {
             url: compose.url(),
@@ -248,7 +248,7 @@ impl Test {
             compose.compose(&["kill", services[0]]).await?;
             compose.compose(&["start", services[0]]).await?;
             self.settle(&progress, (before + 100).max(BALLOTS)).await?;
-            self.say(&format!("{} killed and started under load", services[0]));
+            self.say(&format!("{} killed and restarted under load", services[0]));
             anyhow::Ok(())
         };
         let done = faults.await;
@@ -257,11 +257,11 @@ impl Test {
         done?;
         let report = report?;
         println!("{report}");
-        ensure!(report.is_clean(), "the promise does not hold: see the table");
+        ensure!(report.is_clean(), "votes were lost, doubled or stale: see the table");
         Ok(())
     }
 
-    /// Until so many ballots are cast: it goes on.
+    /// Waits for this number of ballots.
     async fn settle(&self, progress: &Progress, ballots: u64) -> anyhow::Result<()> {
         for _ in 0..600 {
             if progress.cast() >= ballots {
@@ -269,7 +269,7 @@ impl Test {
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        anyhow::bail!("after a minute only {} of {ballots} ballots are cast", progress.cast())
+        anyhow::bail!("only {} of {ballots} ballots cast within a minute", progress.cast())
     }
 
     async fn stop_and_start(&self, compose: &Compose) -> anyhow::Result<()> {
@@ -277,13 +277,13 @@ impl Test {
         compose.compose(&["stop"]).await?;
         compose.compose(&["up", "--detach", "--wait", "--wait-timeout", "180"]).await?;
         let after = self.visitor.results().await;
-        ensure!(before == after, "before the stop {before}, after the start {after}");
-        self.say(&format!("stopped and started: {after}"));
+        ensure!(before == after, "before the restart {before}, after it {after}");
+        self.say(&format!("stopped and restarted: {after}"));
         Ok(())
     }
 }
 
-/// The votes in a line such as `Cats: 2/6 (33%) | Dogs: 4/6 (67%)`.
+/// Parses a line such as `Cats: 2/6 (33%) | Dogs: 4/6 (67%)`.
 fn counts(results: &str) -> anyhow::Result<[u64; 2]> {
     let counts = results.split('|').filter_map(|part| part.split([':', '/']).nth(1)?.trim().parse().ok());
     let counts: Vec<u64> = counts.collect();

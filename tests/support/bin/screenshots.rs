@@ -1,4 +1,4 @@
-//! Takes the pictures of the documentation: `screenshots FOLDER`.
+//! Creates the screenshots of the documentation: `screenshots FOLDER`.
 
 use std::path::PathBuf;
 
@@ -13,11 +13,11 @@ use voting_tests::servers::Redis;
 
 const CATS: &str = "button[value=Cats]";
 
-/// Where the pictures go.
+/// The output folder.
 struct Album(PathBuf);
 
 impl Album {
-    /// Keeps what the browser shows.
+    /// Saves a screenshot.
     async fn keep(&self, name: &str, browser: &Browser) -> anyhow::Result<()> {
         let path = self.0.join(format!("{name}.png"));
         let picture = optimize_from_memory(&browser.screenshot().await, &Options::from_preset(4))?;
@@ -36,14 +36,14 @@ async fn main() -> anyhow::Result<()> {
     outages(&album).await
 }
 
-/// Opens a page and waits until it is live and still.
+/// Opens a page and waits until it is connected and its animations have ended.
 async fn open(browser: &Browser, url: &str) {
     browser.open(url).await;
     browser.wait_for("#connection", "Live").await;
     tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
 }
 
-/// The steps of the tutorial, with its votes.
+/// The steps of the tutorial with its votes.
 async fn steps(album: &Album) -> anyhow::Result<()> {
     let data = tempfile::tempdir()?;
     let step = async |arguments: &[&str]| {
@@ -96,7 +96,7 @@ async fn steps(album: &Album) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What voters see while a part is away.
+/// The pages during an outage.
 async fn outages(album: &Album) -> anyhow::Result<()> {
     let redis = Redis::database().await;
     let proxy = Proxy::start(redis.address(), Mode::Open).await;

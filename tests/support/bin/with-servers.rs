@@ -1,6 +1,6 @@
-//! Runs a command with an empty Redis and an empty MySQL or MariaDB of its own, and ends with it.
+//! Runs a command with an empty Redis and an empty MySQL or MariaDB.
 //!
-//! The command finds them by `TEST_REDIS_URL` and `TEST_MYSQL_URL`.
+//! Their URLs are in `TEST_REDIS_URL` and `TEST_MYSQL_URL`.
 
 use std::process::{Command, ExitCode};
 
@@ -24,7 +24,7 @@ async fn main() -> ExitCode {
             ExitCode::FAILURE
         }
         Err(error) => {
-            eprintln!("with-servers: can't start {command:?}: {error}");
+            eprintln!("with-servers: cannot start {command:?}: {error}");
             ExitCode::FAILURE
         }
     }

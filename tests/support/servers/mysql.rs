@@ -16,11 +16,11 @@ use tokio::sync::OnceCell;
 use super::{OwnServer, Shared, docker_answers, find_program, text};
 use crate::free_port;
 
-/// A database of a server that tests share, or of one of a test's own.
+/// A database of a shared or dedicated server.
 #[derive(Debug)]
 pub struct MySql {
     address: SocketAddr,
-    /// `root` or `root:PASSWORD`, as it stands in a URL.
+    /// `root` or `root:PASSWORD`, as in a URL.
     login: String,
     name: String,
     own: Option<OwnServer>,
@@ -30,7 +30,7 @@ static SHARED: OnceCell<Shared> = OnceCell::const_new();
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
 impl MySql {
-    /// An empty database of a server that the tests of this program share.
+    /// An empty database of the shared server.
     pub async fn database() -> Self {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let (address, login) = match SHARED.get_or_init(shared).await {
@@ -48,12 +48,12 @@ impl MySql {
         Self { address, login, name, own: None }.create().await
     }
 
-    /// A server of the test's own, for faults; a commit is on disk when it is acknowledged.
+    /// A database of a dedicated server, for faults. Commits are durable.
     pub async fn own() -> Self {
         Self::own_with(&[]).await
     }
 
-    /// The same with more arguments for the server.
+    /// [`MySql::own`] with additional server arguments.
     pub async fn own_with(arguments: &[&str]) -> Self {
         let server = start(arguments).await;
         let address = server.address;
@@ -68,46 +68,42 @@ impl MySql {
         self
     }
 
-    /// Where the server listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The URL of the database.
     pub fn url(&self) -> String {
         self.url_at(self.address)
     }
 
-    /// Its URL through a proxy at this address.
+    /// The URL through a proxy at this address.
     pub fn url_at(&self, address: SocketAddr) -> String {
         format!("mysql://{}@{address}/{}", self.login, self.name)
     }
 
-    /// The name of the database.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// A connection of an operator.
     pub async fn connect(&self) -> MySqlConnection {
         MySqlConnection::connect(&self.url()).await.unwrap()
     }
 
-    /// Statements, as an operator would give them.
+    /// Executes statements.
     pub async fn execute(&self, statements: &str) {
         self.connect().await.execute(sqlx::raw_sql(AssertSqlSafe(statements))).await.unwrap();
     }
 
-    /// A figure of the server's status.
+    /// Reads a status variable of the server.
     pub async fn status(&self, name: &str) -> u64 {
         let query = AssertSqlSafe(format!("SHOW GLOBAL STATUS LIKE '{name}'"));
         let row = self.connect().await.fetch_one(query).await.unwrap();
         row.get::<String, _>(1).parse().unwrap()
     }
 
-    /// The server, if it is the test's own.
+    /// The dedicated server.
     pub fn server(&mut self) -> &mut OwnServer {
-        self.own.as_mut().expect("a shared server is not to be killed")
+        self.own.as_mut().expect("a shared server must not be killed")
     }
 }
 
@@ -116,14 +112,14 @@ async fn shared() -> Shared {
         return Shared::Given(url);
     }
     if docker_answers().await {
-        // The image starts a server for its own set-up first; the second one is meant.
+        // The message of the temporary server for the initialization has no port.
         let image = GenericImage::new("mysql", "8.4")
             .with_exposed_port(ContainerPort::Tcp(3306))
             .with_wait_for(WaitFor::message_on_stderr("port: 3306"))
             .with_env_var("MYSQL_ROOT_PASSWORD", "test")
             .with_env_var("MYSQL_ROOT_HOST", "%")
             .with_startup_timeout(Duration::from_secs(180));
-        let container = image.start().await.expect("Docker answers, but a MySQL can't be started in it");
+        let container = image.start().await.expect("starting MySQL in Docker failed");
         return Shared::container(container, 3306).await;
     }
     let server = start(&[]).await;
@@ -133,7 +129,7 @@ async fn shared() -> Shared {
 async fn start(more: &[&str]) -> OwnServer {
     let data = TempDir::new().unwrap();
     let server = find_program(&["mysqld", "mariadbd"]).expect(
-        "no MySQL: set TEST_MYSQL_URL, start Docker, or put mysqld or mariadbd on the PATH (`cargo xtask test` installs it on Debian and Ubuntu)",
+        "no MySQL: set TEST_MYSQL_URL, start Docker, or install mysqld or mariadbd (`cargo xtask test` does on Debian and Ubuntu)",
     );
     let files = data.path().join("files");
     initialize(&server, &files).await;
@@ -154,7 +150,7 @@ async fn start(more: &[&str]) -> OwnServer {
     OwnServer::start(server, arguments, SocketAddr::from(([127, 0, 0, 1], port)), data).await
 }
 
-/// Makes the server's own tables.
+/// Creates the system tables.
 async fn initialize(server: &Path, files: &Path) {
     let install = find_program(&["mariadb-install-db", "mysql_install_db"]);
     let mut command = if let Some(install) = install {
@@ -171,7 +167,7 @@ async fn initialize(server: &Path, files: &Path) {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// The server refuses to run as root unless it is told to.
+/// The server runs as root only with this argument.
 fn as_this_user() -> Option<String> {
     (std::env::var("USER").as_deref() == Ok("root")
         || std::fs::metadata("/proc/self").is_ok_and(|meta| std::os::unix::fs::MetadataExt::uid(&meta) == 0))

@@ -13,30 +13,29 @@ use tokio::sync::OnceCell;
 use super::{OwnServer, Shared, docker_answers, find_program, text};
 use crate::free_port;
 
-/// Databases of a Redis that is not told otherwise; each test that runs has one.
+/// The default number of databases; each running test uses one.
 const DATABASES: u16 = 16;
 
-/// A database of a Redis that tests share, or a Redis of a test's own.
+/// A database of the shared server, or a dedicated server.
 #[derive(Debug)]
 pub struct Redis {
     address: SocketAddr,
     path: String,
     own: Option<OwnServer>,
-    /// Given back when the test is done with its database.
     _number: Option<Number>,
 }
 
 static SHARED: OnceCell<Shared> = OnceCell::const_new();
 
-/// Databases that no test uses.
+/// Unused databases.
 static FREE: LazyLock<Mutex<Vec<u16>>> = LazyLock::new(|| Mutex::new((0..DATABASES).collect()));
 
-/// A database of the shared server that this test alone uses.
+/// Exclusive use of a database of the shared server.
 #[derive(Debug)]
 struct Number(u16);
 
 impl Number {
-    /// So many at once: tests that held one while they wait for the next could wait for each other.
+    /// Takes several databases at once: taking them one by one could end in a deadlock of tests.
     async fn take(count: usize) -> Vec<Self> {
         let take = || {
             let mut free = FREE.lock().unwrap();
@@ -59,12 +58,12 @@ impl Drop for Number {
 }
 
 impl Redis {
-    /// An empty database of a server that the tests of this program share.
+    /// An empty database of the shared server.
     pub async fn database() -> Self {
         Self::databases(1).await.remove(0)
     }
 
-    /// So many empty databases of that server.
+    /// Several empty databases of the shared server.
     pub async fn databases(count: usize) -> Vec<Self> {
         let numbers = Number::take(count).await;
         let address = match SHARED.get_or_init(shared).await {
@@ -84,42 +83,40 @@ impl Redis {
         databases
     }
 
-    /// A server of the test's own that keeps every write, for faults.
+    /// A dedicated server, for faults. Writes are durable.
     pub async fn own() -> Self {
         Self::with(&["--appendonly", "yes", "--appendfsync", "always", "--save", ""]).await
     }
 
-    /// A server of the test's own with these settings.
+    /// A dedicated server with these settings.
     pub async fn with(settings: &[&str]) -> Self {
         let server = start(settings).await;
         Self { address: server.address, path: String::new(), own: Some(server), _number: None }
     }
 
-    /// Where the server listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Its URL.
     pub fn url(&self) -> String {
         self.url_at(self.address)
     }
 
-    /// Its URL through a proxy at this address.
+    /// The URL through a proxy at this address.
     pub fn url_at(&self, address: SocketAddr) -> String {
         format!("redis://{address}{}", self.path)
     }
 
-    /// A command, as an operator would give it.
+    /// Runs a command.
     pub async fn query<T: redis::FromRedisValue>(&self, command: &str, arguments: &[&str]) -> T {
         let client = redis::Client::open(self.url()).unwrap();
         let mut connection = client.get_multiplexed_async_connection().await.unwrap();
         redis::cmd(command).arg(arguments).query_async(&mut connection).await.unwrap()
     }
 
-    /// The server, if it is the test's own.
+    /// The dedicated server.
     pub fn server(&mut self) -> &mut OwnServer {
-        self.own.as_mut().expect("a shared server is not to be killed")
+        self.own.as_mut().expect("a shared server must not be killed")
     }
 }
 
@@ -131,7 +128,7 @@ async fn shared() -> Shared {
         let image = GenericImage::new("redis", "7")
             .with_exposed_port(ContainerPort::Tcp(6379))
             .with_wait_for(WaitFor::message_on_stdout("Ready to accept connections"));
-        let container = image.start().await.expect("Docker answers, but a Redis can't be started in it");
+        let container = image.start().await.expect("starting Redis in Docker failed");
         return Shared::container(container, 6379).await;
     }
     let server = start(&["--save", ""]).await;
@@ -140,7 +137,7 @@ async fn shared() -> Shared {
 
 async fn start(persistence: &[&str]) -> OwnServer {
     let program = find_program(&["redis-server", "valkey-server"]).expect(
-        "no Redis: set TEST_REDIS_URL, start Docker, or put redis-server on the PATH (`cargo xtask test` installs it on Debian and Ubuntu)",
+        "no Redis: set TEST_REDIS_URL, start Docker, or install redis-server (`cargo xtask test` does on Debian and Ubuntu)",
     );
     let data = TempDir::new().unwrap();
     let address = SocketAddr::from(([127, 0, 0, 1], free_port()));

@@ -1,20 +1,19 @@
-//! A Redis Cluster of a test's own.
+//! A dedicated Redis Cluster.
 
 use super::Redis;
 use crate::{PATIENCE, eventually, free_port};
 
-/// The hash slots of every cluster.
+/// Number of hash slots of a cluster.
 const SLOTS: usize = 16_384;
 
-/// Servers that share the hash slots, without replicas.
+/// A cluster without replicas.
 #[derive(Debug)]
 pub struct RedisCluster {
-    /// The servers.
     pub servers: Vec<Redis>,
 }
 
 impl RedisCluster {
-    /// Three servers that have found each other.
+    /// Starts three servers and forms a cluster.
     pub async fn start() -> Self {
         let mut servers = Vec::new();
         let mut buses = Vec::new();
@@ -43,7 +42,7 @@ impl RedisCluster {
         Self { servers }
     }
 
-    /// Its URL for a poll in so many parts.
+    /// The URL of a poll with this number of shards.
     pub fn url(&self, parts: u16) -> String {
         format!("redis+cluster://{}?parts={parts}", self.servers[0].address())
     }

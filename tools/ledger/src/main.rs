@@ -1,4 +1,4 @@
-//! The vote ledger as a program: see `--help`.
+//! The vote ledger: see `--help`.
 
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
@@ -9,30 +9,30 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use voting_tests::faults::{Cluster, ClusterRelease, Fault};
 use voting_tests::ledger::{self, Plan, Progress, Report};
 
-/// Casts votes on a running poll and accounts for each one, or puts a cluster of its own through every fault.
+/// Cast votes on a running poll and account for each one, or inject every fault into a temporary cluster.
 ///
-/// Nobody else may vote or reset the poll meanwhile. The exit code is not 0 if a vote was lost or doubled, a refused
-/// one counted, or a voter shown an old result.
+/// The poll must have no other votes or resets meanwhile. The exit code is not 0 if a vote was lost or doubled, a refused
+/// vote was counted, or a result was stale.
 #[derive(Parser, Debug)]
 #[command(name = "cargo xtask ledger", bin_name = "cargo xtask ledger")]
-struct Arguments {
-    /// URL of the page, as http://localhost:8080.
+struct Cli {
+    /// URL of the page, for example http://localhost:8080.
     #[arg(long, value_name = "URL", required_unless_present = "faults")]
     url: Option<String>,
 
-    /// URL of voting-analytics, whose /analytics is compared; without it, the page's own numbers are.
+    /// URL of voting-analytics, to read the results from /analytics instead of the page.
     #[arg(long, value_name = "URL")]
     analytics_url: Option<String>,
 
-    /// Voters at the same time.
+    /// Number of concurrent voters.
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=2000))]
     voters: u16,
 
-    /// Ballots in all; with --faults 100000 if it is not given.
+    /// Total number of ballots [default: 10000, with --faults 100000].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
     ballots: Option<u64>,
 
-    /// Send a ballot that was not accepted again, under the same id, as a browser or a mesh would.
+    /// Retry ballots that were not accepted, with the same id.
     #[arg(long)]
     retry: bool,
 
@@ -40,20 +40,20 @@ struct Arguments {
     #[arg(long, value_name = "NAME", num_args = 2, default_values = ["Cats", "Dogs"])]
     choices: Vec<String>,
 
-    /// Start a cluster of the real programs for each release, on a store of its own, and put it through every fault
-    /// twice and a start of eight replicas at once.
+    /// Start a cluster of the real programs and a store for each release. Inject every fault twice, then start eight
+    /// replicas concurrently.
     #[arg(long, conflicts_with_all = ["url", "analytics_url", "retry"])]
     faults: bool,
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = Cli::parse();
     let done = if arguments.faults { faults(&arguments).await } else { load(&arguments).await };
     match done {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => {
-            eprintln!("ledger: the promise does not hold: see the table");
+            eprintln!("ledger: votes were lost, doubled or stale: see the table");
             ExitCode::FAILURE
         }
         Err(error) => {
@@ -63,8 +63,8 @@ async fn main() -> ExitCode {
     }
 }
 
-/// A load on the poll that runs at the URL.
-async fn load(arguments: &Arguments) -> anyhow::Result<bool> {
+/// Runs a load on the poll at the URL.
+async fn load(arguments: &Cli) -> anyhow::Result<bool> {
     let without_slash = |url: &String| url.trim_end_matches('/').to_owned();
     let plan = Plan {
         url: arguments.url.as_ref().map(without_slash).unwrap_or_default(),
@@ -84,7 +84,7 @@ async fn load(arguments: &Arguments) -> anyhow::Result<bool> {
     Ok(report.is_clean())
 }
 
-/// How far it is: a bar on a terminal, a line now and then elsewhere.
+/// Shows the progress: a bar on a terminal, otherwise a line every ten seconds.
 async fn show(progress: Progress, ballots: u64) {
     // A ballot is cast, then audited.
     let bar = ProgressBar::with_draw_target(Some(2 * ballots), ProgressDrawTarget::stderr());
@@ -104,8 +104,8 @@ async fn show(progress: Progress, ballots: u64) {
     }
 }
 
-/// Every fault twice for each release, then eight replicas at once.
-async fn faults(arguments: &Arguments) -> anyhow::Result<bool> {
+/// Injects every fault twice per release, then starts eight replicas concurrently.
+async fn faults(arguments: &Cli) -> anyhow::Result<bool> {
     let (ballots, voters) = (arguments.ballots.unwrap_or(100_000), arguments.voters.into());
     let mut reports: Vec<Report> = Vec::new();
     let twice = [Fault::ALL, Fault::ALL].concat();
@@ -126,7 +126,7 @@ async fn faults(arguments: &Arguments) -> anyhow::Result<bool> {
     }
     let sum = |number: fn(&Report) -> u64| reports.iter().map(number).sum::<u64>();
     println!(
-        "\nIn all: {} ballots, {} faults, lost {}, doubled {}, counted though refused {}, stale reads {}",
+        "\nTotal: {} ballots, {} faults, lost {}, doubled {}, counted though refused {}, stale reads {}",
         sum(Report::ballots),
         2 * twice.len() + 2,
         sum(|report| report.lost),
