@@ -38,7 +38,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
     let program = Program {
         name: AnalyticsRelease::COMPONENT,
         release: release.version,
-        admin: AdminPort::new(analytics.store.clone(), &analytics.choices, registry, routes::api()),
+        admin: AdminPort::new(analytics.store.clone(), &analytics.choices, registry, routes::OPENAPI),
         lifecycle: Lifecycle::new(),
         routes: routes::routes(analytics),
     };

@@ -1,13 +1,10 @@
-//! The HTTP routes.
+//! The HTTP routes, which `openapi.json` beside this crate's `Cargo.toml` describes.
 
 use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
-use utoipa::OpenApi as _;
-use utoipa::openapi::OpenApi;
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
+use axum::routing::get;
 use voting_core::Choice;
 use voting_http::layer::CommonLayer;
 use voting_http::serving_path::ServingPath;
@@ -16,6 +13,9 @@ use crate::analytics::Analytics;
 use crate::contract::{AnalyticsResponse, CategoryResult, Problem};
 use crate::summary;
 
+/// The OpenAPI description of the routes.
+pub const OPENAPI: &str = include_str!("../openapi.json");
+
 /// The routes of voting-analytics.
 pub fn routes(analytics: Analytics) -> Router {
     let release = analytics.release;
@@ -23,8 +23,8 @@ pub fn routes(analytics: Analytics) -> Router {
     let headers =
         [(ServingPath::HEADER, path.into()), (header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];
     let observer = analytics.observer.clone();
-    documented()
-        .0
+    Router::new()
+        .route("/analytics", get(results))
         .method_not_allowed_fallback(|| async {
             problem(StatusCode::METHOD_NOT_ALLOWED, "method not allowed; allowed: GET")
         })
@@ -33,30 +33,9 @@ pub fn routes(analytics: Analytics) -> Router {
         .layer(CommonLayer::new(observer, headers, |_| None))
 }
 
-/// The OpenAPI description of the routes.
-pub fn api() -> OpenApi {
-    documented().1
-}
-
-fn documented() -> (Router<Analytics>, OpenApi) {
-    OpenApiRouter::with_openapi(Api::openapi()).routes(routes!(results)).split_for_parts()
-}
-
-/// voting-analytics: the results of the poll.
-#[derive(utoipa::OpenApi)]
-struct Api;
-
 /// Reads the results, not older than the request.
 ///
 /// The header `x-voting-path` names the releases that served the response.
-#[utoipa::path(
-    get,
-    path = "/analytics",
-    responses(
-        (status = OK, description = "The results of the poll.", body = AnalyticsResponse),
-        (status = SERVICE_UNAVAILABLE, description = "The store is unavailable; Retry-After says when to try again.", body = Problem),
-    ),
-)]
 async fn results(State(analytics): State<Analytics>) -> Response {
     let Analytics { release, choices, store, .. } = analytics;
     let tally = match store.tally().await {

@@ -9,10 +9,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::HeaderMap;
-use reqwest::{Client, Url, redirect};
+use axum::http::{Request, StatusCode, Uri};
+use http_body_util::{BodyExt as _, Empty, LengthLimitError, Limited};
+use hyper::body::Bytes;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::{Client, Error as RequestError};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use serde::Deserialize;
 use tokio::time::Instant;
 use tracing::{Span, field};
+use url::Url;
 use voting_batch::{BatchHandler, Batcher};
 use voting_http::serving_path::ServingPath;
 use voting_http::trace;
@@ -27,7 +33,7 @@ const MAX_BODY_BYTES: usize = 64 * 1024;
 
 /// The URL of `GET /analytics`.
 #[derive(Clone, Debug)]
-pub struct AnalyticsUrl(Url);
+pub struct AnalyticsUrl(Uri);
 
 /// A text is not the URL of voting-analytics.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
@@ -42,7 +48,8 @@ impl FromStr for AnalyticsUrl {
         if url.scheme() != "http" || !url.has_host() || url.path() != "/" {
             return Err(InvalidAnalyticsUrl);
         }
-        Ok(Self(url.join("analytics").map_err(|_| InvalidAnalyticsUrl)?))
+        let url = url.join("analytics").map_err(|_| InvalidAnalyticsUrl)?;
+        Ok(Self(Uri::try_from(url.as_str()).map_err(|_| InvalidAnalyticsUrl)?))
     }
 }
 
@@ -82,14 +89,13 @@ pub struct AnalyticsClient(Batcher<Connection>);
 
 impl AnalyticsClient {
     /// Starts a client of this URL. Must be called on a Tokio runtime.
-    ///
-    /// # Errors
-    /// The HTTP client can't be created.
-    pub fn new(url: AnalyticsUrl, metrics: AnalyticsMetrics) -> Result<Self, reqwest::Error> {
+    pub fn new(url: AnalyticsUrl, metrics: AnalyticsMetrics) -> Self {
+        let mut connector = HttpConnector::new();
+        connector.set_nodelay(true);
         // The deadline of the batch bounds a call.
-        let client = Client::builder().no_proxy().redirect(redirect::Policy::none()).build()?;
+        let client = Client::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).build(connector);
         let batch = metrics.batch.clone();
-        Ok(Self(Batcher::start([Connection { client, url, metrics }], batch)))
+        Self(Batcher::start([Connection { client, url, metrics }], batch))
     }
 
     /// Reads the results, not older than this call; `None` if they are unavailable. Forwards the trace headers among
@@ -100,7 +106,7 @@ impl AnalyticsClient {
 }
 
 struct Connection {
-    client: Client,
+    client: Client<HttpConnector, Empty<Bytes>>,
     url: AnalyticsUrl,
     metrics: AnalyticsMetrics,
 }
@@ -131,7 +137,7 @@ impl BatchHandler for Connection {
         let outcome = match &result {
             Ok(_) => "ok",
             Err(CallError::Timeout) => "timeout",
-            Err(CallError::Http(_)) => "failed",
+            Err(CallError::Request(_) | CallError::Status(_) | CallError::Body(_)) => "failed",
             Err(CallError::BodyTooLarge | CallError::InvalidBody(_)) => "invalid",
         };
         self.metrics.observe(outcome, start.elapsed());
@@ -146,7 +152,11 @@ impl BatchHandler for Connection {
 #[derive(Debug, thiserror::Error)]
 enum CallError {
     #[error("{}", chain(.0))]
-    Http(#[from] reqwest::Error),
+    Request(#[from] RequestError),
+    #[error("the response is {0}")]
+    Status(StatusCode),
+    #[error("the response broke off: {0}")]
+    Body(Box<dyn std::error::Error + Send + Sync>),
     #[error("no response in time")]
     Timeout,
     #[error("the response has more than {MAX_BODY_BYTES} bytes")]
@@ -155,8 +165,8 @@ enum CallError {
     InvalidBody(#[from] serde_json::Error),
 }
 
-/// An error with its causes, which reqwest's own text omits.
-fn chain(error: &reqwest::Error) -> String {
+/// An error with its causes, which its own text omits.
+fn chain(error: &RequestError) -> String {
     let mut text = error.to_string();
     let mut cause = std::error::Error::source(error);
     while let Some(error) = cause {
@@ -168,17 +178,18 @@ fn chain(error: &reqwest::Error) -> String {
 
 impl Connection {
     async fn call(&self, trace: HeaderMap) -> Result<Results, CallError> {
-        let mut response =
-            self.client.get(self.url.0.clone()).headers(trace).send().await?.error_for_status()?;
-        let path = ServingPath::from_headers(response.headers());
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await? {
-            body.extend_from_slice(&chunk);
-            if body.len() > MAX_BODY_BYTES {
-                return Err(CallError::BodyTooLarge);
-            }
+        let mut request = Request::new(Empty::new());
+        *request.uri_mut() = self.url.0.clone();
+        *request.headers_mut() = trace;
+        let response = self.client.request(request).await?;
+        if response.status() != StatusCode::OK {
+            return Err(CallError::Status(response.status()));
         }
-        let AnalyticsResponse { category1, category2, text } = serde_json::from_slice(&body)?;
+        let path = ServingPath::from_headers(response.headers());
+        let body = Limited::new(response.into_body(), MAX_BODY_BYTES).collect().await.map_err(|error| {
+            if error.is::<LengthLimitError>() { CallError::BodyTooLarge } else { CallError::Body(error) }
+        })?;
+        let AnalyticsResponse { category1, category2, text } = serde_json::from_slice(&body.to_bytes())?;
         Ok(Results {
             text: text.replace(['\r', '\n'], " "),
             counts: [category1.count, category2.count],

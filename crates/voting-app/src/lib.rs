@@ -54,7 +54,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
     let program = Program {
         name: AppRelease::COMPONENT,
         release: release.version,
-        admin: AdminPort::new(app.store.clone(), &app.choices, registry, routes::api()),
+        admin: AdminPort::new(app.store.clone(), &app.choices, registry, routes::OPENAPI),
         lifecycle,
         routes: routes::routes(app),
     };

@@ -4,7 +4,6 @@ use askama::Template;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use utoipa::ToSchema;
 use voting_core::{BallotId, Choice};
 
 use crate::analytics::Results;
@@ -17,7 +16,7 @@ use crate::feature_flag::MINUTES as FLAG_MINUTES;
 const UNAVAILABLE: &str = "The votes are unavailable right now. You can still vote.";
 
 /// The results as the page and the event stream show them.
-#[derive(Serialize, ToSchema)]
+#[derive(Serialize)]
 pub struct ResultsView<'a> {
     /// The results in words.
     pub text: &'a str,

@@ -1,4 +1,5 @@
-//! The HTTP routes, one file each, and the layer around them.
+//! The HTTP routes, one file each, and the layer around them. `openapi.json` beside this crate's `Cargo.toml` describes
+//! them.
 
 mod assets;
 mod errors;
@@ -10,18 +11,17 @@ mod vote;
 use axum::Router;
 use axum::extract::Request;
 use axum::response::IntoResponse as _;
-use axum::routing::get;
+use axum::routing::{get, post};
 use tower::ServiceBuilder;
 use tower_http::csrf::CsrfLayer;
-use utoipa::OpenApi as _;
-use utoipa::openapi::OpenApi;
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
 use voting_http::layer::{CommonLayer, has_too_many_cookies};
 use voting_http::serving_path::ServingPath;
 
 use crate::app::App;
 use crate::error::AppError;
+
+/// The OpenAPI description of the routes, without the page's own files, whose names are internal.
+pub const OPENAPI: &str = include_str!("../openapi.json");
 
 /// The routes of voting-app.
 pub fn routes(app: App) -> Router {
@@ -38,8 +38,10 @@ pub fn routes(app: App) -> Router {
         let app = app.clone();
         move |response| errors::render(&app, response)
     };
-    documented()
-        .0
+    Router::new()
+        .route("/", get(poll::show).post(vote::cast))
+        .route("/featureflag/{action}", post(feature_flag::change))
+        .route("/events", get(events::stream))
         .route("/assets/{version}/{name}", get(assets::serve))
         .method_not_allowed_fallback(async || AppError::MethodNotAllowed)
         .fallback(async || AppError::NotFound)
@@ -51,20 +53,3 @@ pub fn routes(app: App) -> Router {
         )
         .with_state(app)
 }
-
-/// The OpenAPI description of the routes, without the page's own files, whose names are internal.
-pub fn api() -> OpenApi {
-    documented().1
-}
-
-fn documented() -> (Router<App>, OpenApi) {
-    OpenApiRouter::with_openapi(Api::openapi())
-        .routes(routes!(poll::show, vote::cast))
-        .routes(routes!(feature_flag::change))
-        .routes(routes!(events::stream))
-        .split_for_parts()
-}
-
-/// voting-app: the page of the poll.
-#[derive(utoipa::OpenApi)]
-struct Api;

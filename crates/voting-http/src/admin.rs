@@ -15,7 +15,6 @@ use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use prometheus_client::registry::Registry;
-use utoipa::openapi::OpenApi;
 use voting_core::{Choices, StoreKind};
 use voting_storage::{StoreError, VoteStore};
 
@@ -30,15 +29,20 @@ pub struct AdminPort {
     store: Arc<dyn VoteStore>,
     registry: Registry,
     tally: TallyMetrics,
-    api: OpenApi,
+    openapi: &'static str,
 }
 
 impl AdminPort {
-    /// A port that checks this store and shows its tally, the metrics of `registry`, and the description `api` of the
-    /// public port.
-    pub fn new(store: Arc<dyn VoteStore>, choices: &Choices, mut registry: Registry, api: OpenApi) -> Self {
+    /// A port that checks this store and shows its tally, the metrics of `registry`, and the description `openapi`
+    /// of the public port.
+    pub fn new(
+        store: Arc<dyn VoteStore>,
+        choices: &Choices,
+        mut registry: Registry,
+        openapi: &'static str,
+    ) -> Self {
         let tally = TallyMetrics::register(choices, &mut registry);
-        Self { store, registry, tally, api }
+        Self { store, registry, tally, openapi }
     }
 
     pub(crate) fn store_kind(&self) -> StoreKind {
@@ -46,15 +50,14 @@ impl AdminPort {
     }
 
     pub(crate) fn routes(self, lifecycle: Lifecycle) -> Router {
-        let Self { store, registry, tally, api } = self;
-        let api: Arc<str> = api.to_json().unwrap_or_default().into();
+        let Self { store, registry, tally, openapi } = self;
         Router::new()
             .route("/livez", get(|| async { "ok\n" }))
             .route("/readyz", get(readyz))
             .route("/metrics", get(metrics_text))
             .route(
                 "/openapi.json",
-                get(async move || ([(header::CONTENT_TYPE, "application/json")], api.to_string())),
+                get(async move || ([(header::CONTENT_TYPE, "application/json")], openapi)),
             )
             .with_state(Admin { lifecycle, store, registry: Arc::new(registry), tally })
     }

@@ -25,6 +25,7 @@ mod metrics;
 pub mod observe;
 mod otlp;
 pub mod program;
+mod propagation;
 pub mod server;
 pub mod serving_path;
 pub mod telemetry;

@@ -4,7 +4,7 @@ use std::env;
 use std::io::IsTerminal as _;
 
 use anyhow::Context as _;
-use tracing_subscriber::filter::EnvFilter;
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer, Registry};
@@ -41,11 +41,11 @@ pub fn start(
     default_log: &str,
 ) -> anyhow::Result<Telemetry> {
     let filter = match env::var("RUST_LOG") {
-        Ok(filter) if !filter.is_empty() => EnvFilter::try_new(&filter).with_context(|| {
+        Ok(filter) if !filter.is_empty() => filter.parse::<Targets>().with_context(|| {
             let allowed = "a level (error, warn, info, debug, trace), or TARGET=LEVEL, separated by commas";
             format!("RUST_LOG: {filter:?} is not a log filter; allowed: {allowed}")
         })?,
-        _ => EnvFilter::new(default_log),
+        _ => default_log.parse()?,
     };
     let traces = TraceExport::start(component, release)?;
     let (writer, guard) = log::start().context("the standard output")?;

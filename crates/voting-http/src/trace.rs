@@ -10,14 +10,9 @@
 use std::sync::LazyLock;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
-use opentelemetry::Context;
-use opentelemetry::propagation::{TextMapCompositePropagator, TextMapPropagator as _};
-use opentelemetry::trace::TraceContextExt as _;
-use opentelemetry_http::{HeaderExtractor, HeaderInjector};
-use opentelemetry_propagator_b3::{B3Encoding, Propagator as B3Propagator};
-use opentelemetry_sdk::propagation::TraceContextPropagator;
 use tracing::Span;
-use tracing_opentelemetry::OpenTelemetrySpanExt as _;
+
+use crate::propagation;
 
 /// Twice the length of a `tracestate` that every W3C participant must forward. All ten headers of this length still fit
 /// into a header that the services accept ([`crate::server::MAX_HEADER_BYTES`]).
@@ -27,13 +22,6 @@ const MAX_REQUEST_ID_BYTES: usize = 64;
 
 static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 static TRACE_STATE: HeaderName = HeaderName::from_static("tracestate");
-
-/// A request with one of these headers is part of a trace.
-static CONTEXT: [HeaderName; 3] = [
-    HeaderName::from_static("traceparent"),
-    HeaderName::from_static("b3"),
-    HeaderName::from_static("x-b3-traceid"),
-];
 
 static FORWARDED: LazyLock<[HeaderName; 10]> = LazyLock::new(|| {
     [
@@ -50,31 +38,15 @@ static FORWARDED: LazyLock<[HeaderName; 10]> = LazyLock::new(|| {
     ]
 });
 
-/// The last one takes precedence: W3C.
-static PROPAGATORS: LazyLock<TextMapCompositePropagator> = LazyLock::new(|| {
-    TextMapCompositePropagator::new(vec![
-        Box::new(B3Propagator::with_encoding(B3Encoding::SingleAndMultiHeader)),
-        Box::new(TraceContextPropagator::new()),
-    ])
-});
-
 /// Makes `span` part of the request's trace and returns the ID for its log lines: the trace ID, else the request ID. A
 /// request without either gets a request ID, which is forwarded with its calls.
 pub(crate) fn enter(headers: &mut HeaderMap, span: &Span) -> String {
-    if !span.is_disabled() || CONTEXT.iter().any(|name| headers.contains_key(name)) {
-        // The span's context would carry it on, however long it is.
-        if headers.get(&TRACE_STATE).is_some_and(|value| !is_forwarded(&TRACE_STATE, value)) {
-            headers.remove(&TRACE_STATE);
-        }
-        let remote = PROPAGATORS.extract_with_context(&Context::new(), &HeaderExtractor(headers));
-        // Fails without an exporter; then no span exists that could have a parent.
-        let _ = span.set_parent(remote.clone());
-        for context in [span.context(), remote] {
-            let context = context.span().span_context().clone();
-            if context.is_valid() {
-                return context.trace_id().to_string();
-            }
-        }
+    // The span's context would carry it on, however long it is.
+    if headers.get(&TRACE_STATE).is_some_and(|value| !is_forwarded(&TRACE_STATE, value)) {
+        headers.remove(&TRACE_STATE);
+    }
+    if let Some(id) = propagation::join(headers, span) {
+        return id;
     }
     if let Some(id) = headers.get(&REQUEST_ID)
         && is_forwarded(&REQUEST_ID, id)
@@ -102,12 +74,7 @@ pub fn carried(headers: &HeaderMap) -> HeaderMap {
 
 /// The headers of a call that is made in the current span, for a request with these [`carried`] headers.
 pub fn outgoing(mut carried: HeaderMap) -> HeaderMap {
-    let context = Span::current().context();
-    if context.span().span_context().is_valid() {
-        // Names the parent of the request's span, not of the call's.
-        carried.remove("x-b3-parentspanid");
-        PROPAGATORS.inject_context(&context, &mut HeaderInjector(&mut carried));
-    }
+    propagation::inject(&mut carried);
     carried
 }
 
@@ -154,7 +121,10 @@ mod tests {
             ("traceparent", b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
             ("tracestate", &[b'x'; 1025]),
         ]);
-        assert_eq!(enter(&mut request, &Span::none()), "0af7651916cd43dd8448eb211c80319c");
+        let id = enter(&mut request, &Span::none());
+        if cfg!(feature = "otlp") {
+            assert_eq!(id, "0af7651916cd43dd8448eb211c80319c");
+        }
         assert_eq!(request.get("tracestate"), None);
     }
 

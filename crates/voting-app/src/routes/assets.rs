@@ -4,7 +4,6 @@
 use axum::extract::Path;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse as _, Response};
-use rust_embed_for_web::{EmbedableFile as _, EmbeddedFile};
 
 use crate::assets;
 use crate::error::AppError;
@@ -15,44 +14,21 @@ pub(super) async fn serve(
     Path((requested, name)): Path<(String, String)>,
     headers: HeaderMap,
 ) -> Result<Response, AppError> {
-    let file = assets::get(&name).ok_or(AppError::NotFound)?;
-    let content_type = match name.rsplit('.').next() {
-        Some("css") => "text/css; charset=utf-8",
-        Some("svg") => "image/svg+xml",
-        _ => "text/javascript; charset=utf-8",
-    };
-    let cache =
-        if requested == assets::version(&file) { "public, max-age=31536000, immutable" } else { "no-store" };
-    let (coding, data) = best_coding(&file, &headers);
-    let mut response = (
-        [
-            (header::CONTENT_TYPE, content_type),
-            (header::CACHE_CONTROL, cache),
-            (header::VARY, "accept-encoding"),
-        ],
-        data,
-    )
-        .into_response();
-    if let Some(coding) = coding {
-        response.headers_mut().insert(header::CONTENT_ENCODING, header::HeaderValue::from_static(coding));
+    let asset = assets::get(&name).ok_or(AppError::NotFound)?;
+    let cache = if requested == asset.version { "public, max-age=31536000, immutable" } else { "no-store" };
+    let meta = [
+        (header::CONTENT_TYPE, asset.content_type),
+        (header::CACHE_CONTROL, cache),
+        (header::VARY, "accept-encoding"),
+    ];
+    if accepts_gzip(&headers) {
+        return Ok((meta, [(header::CONTENT_ENCODING, "gzip")], &*asset.gzip).into_response());
     }
-    Ok(response)
+    Ok((meta, asset.data).into_response())
 }
 
-/// The most compressed form of a file that the client accepts.
-fn best_coding(file: &EmbeddedFile, headers: &HeaderMap) -> (Option<&'static str>, &'static [u8]) {
-    for (coding, data) in [("br", file.data_br()), ("gzip", file.data_gzip())] {
-        if let Some(data) = data
-            && accepts(headers, coding)
-        {
-            return (Some(coding), data);
-        }
-    }
-    (None, file.data())
-}
-
-/// Whether a request accepts this content coding: named, and not excluded by `q=0`.
-fn accepts(headers: &HeaderMap, coding: &str) -> bool {
+/// Whether a request accepts gzip: named, and not excluded by `q=0`.
+fn accepts_gzip(headers: &HeaderMap) -> bool {
     headers
         .get_all(header::ACCEPT_ENCODING)
         .iter()
@@ -61,7 +37,7 @@ fn accepts(headers: &HeaderMap, coding: &str) -> bool {
         .any(|entry| {
             let (name, weight) = entry.split_once(';').unwrap_or((entry, ""));
             let weight = weight.trim().strip_prefix("q=").and_then(|weight| weight.parse::<f32>().ok());
-            name.trim().eq_ignore_ascii_case(coding) && weight != Some(0.0)
+            name.trim().eq_ignore_ascii_case("gzip") && weight != Some(0.0)
         })
 }
 
@@ -72,22 +48,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_client_gets_the_most_compressed_form_that_it_accepts() {
-        let file = assets::get("voting.css").unwrap();
-        for (accepted, coding) in [
-            ("gzip, deflate, br, zstd", Some("br")),
-            ("gzip;q=1.0, br;q=0.5", Some("br")),
-            ("GZIP", Some("gzip")),
-            ("br;q=0, gzip", Some("gzip")),
-            ("br; q=0.0,gzip;q=0", None),
-            ("brotli, x-gzip", None),
-            ("identity", None),
-            ("", None),
+    fn only_a_client_that_accepts_gzip_gets_it() {
+        for (accepted, is_accepted) in [
+            ("gzip, deflate, br, zstd", true),
+            ("br;q=1.0, gzip;q=0.5", true),
+            ("GZIP", true),
+            ("br, gzip;q=0", false),
+            ("br,gzip; q=0.0", false),
+            ("brotli, x-gzip", false),
+            ("identity", false),
+            ("", false),
         ] {
             let headers =
                 HeaderMap::from_iter([(header::ACCEPT_ENCODING, HeaderValue::from_static(accepted))]);
-            assert_eq!(best_coding(&file, &headers).0, coding, "{accepted}");
+            assert_eq!(accepts_gzip(&headers), is_accepted, "{accepted}");
         }
-        assert_eq!(best_coding(&file, &HeaderMap::new()), (None, file.data()));
+        assert!(!accepts_gzip(&HeaderMap::new()));
     }
 }

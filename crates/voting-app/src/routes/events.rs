@@ -18,11 +18,6 @@ use crate::page::ResultsView;
 /// Streams an event per change of the results, until the client disconnects or the service shuts down.
 ///
 /// The first event follows within seconds. The data of an event is JSON of the schema `ResultsView`.
-#[utoipa::path(
-    get,
-    path = "/events",
-    responses((status = OK, description = "Server-sent events, without an end.", content_type = "text/event-stream", body = ResultsView)),
-)]
 pub(super) async fn stream(State(app): State<App>) -> Response {
     let viewer = app.live.watch();
     let guard = GaugeGuard::new(&app.metrics.viewers);

@@ -8,22 +8,6 @@ use crate::error::AppError;
 use crate::feature_flag;
 
 /// Sets or clears the flag, then redirects to the page.
-#[utoipa::path(
-    post,
-    path = "/featureflag/{action}",
-    params(("action" = String, Path, description = "`set` or `clear`.", example = "set")),
-    responses(
-        (
-            status = SEE_OTHER,
-            description = "The flag is set or cleared.",
-            headers(
-                ("location" = String, description = "The page."),
-                ("set-cookie" = String, description = "`featureflag=on` for 15 minutes, or an expired cookie."),
-            ),
-        ),
-        (status = NOT_FOUND, description = "Unknown action.", content_type = "text/html", body = String),
-    ),
-)]
 pub(super) async fn change(Path(action): Path<String>, headers: HeaderMap) -> Result<Response, AppError> {
     let mut response = Redirect::to("/").into_response();
     match action.as_str() {

@@ -13,20 +13,6 @@ use crate::page::{PollPage, ResultsView, render};
 /// Serves the page, with results that are not older than the request.
 ///
 /// While the results are unavailable, the page says so and still takes votes.
-#[utoipa::path(
-    get,
-    path = "/",
-    responses((
-        status = OK,
-        description = "The page. Exactly one line contains the word \"results\": `  <div id=\"results\"> Cats: 2 | Dogs: 4 </div>`.",
-        content_type = "text/html",
-        body = String,
-        headers(
-            ("x-voting-path" = String, description = "The releases that served the page, such as `app=1.0, analytics=1.1, storage=1.0`."),
-            ("set-cookie" = String, description = "Extends a feature flag that is on to 15 minutes from now."),
-        ),
-    )),
-)]
 pub(super) async fn show(State(app): State<App>, request: Request) -> Response {
     let headers = request.headers();
     let results = app.analytics.results(headers).await;

@@ -8,7 +8,6 @@ use axum::http::request::Parts;
 use axum::response::{IntoResponse as _, Redirect, Response};
 use futures_util::StreamExt as _;
 use tokio::time::timeout;
-use utoipa::ToSchema;
 use voting_core::{Ballot, Cast};
 
 use crate::app::App;
@@ -26,49 +25,9 @@ const MAX_BODY_BYTES: usize = 16 * 1024;
 /// The most bytes that are read of a form that is too large.
 const MAX_DISCARDED_BYTES: usize = 4 * 1024 * 1024;
 
-/// A vote, or a reset of the poll.
-#[derive(ToSchema)]
-#[expect(dead_code, reason = "describes what Form parses")]
-pub(super) struct VoteForm {
-    /// A choice of the poll, or `reset` if that is allowed.
-    #[schema(example = "Cats")]
-    vote: String,
-    /// A UUID of version 7, up to a day old. A ballot counts once, however often it is sent; without it, every request
-    /// is a new vote.
-    #[schema(format = Uuid)]
-    ballot: Option<String>,
-}
-
 /// Counts a vote or resets the poll, then redirects to the page.
 ///
 /// 303 means that the change is stored. A retry with the same ballot is always safe.
-#[utoipa::path(
-    post,
-    path = "/",
-    request_body(content = VoteForm, content_type = "application/x-www-form-urlencoded"),
-    responses(
-        (
-            status = SEE_OTHER,
-            description = "The change is stored.",
-            headers(
-                ("location" = String, description = "The page."),
-                ("x-vote-outcome" = String, description = "`counted` or `already-counted`."),
-            ),
-        ),
-        (status = FORBIDDEN, description = "A form of another site, or resets are disabled.", content_type = "text/html", body = String),
-        (status = REQUEST_TIMEOUT, description = "The form did not arrive in time.", content_type = "text/html", body = String),
-        (status = PAYLOAD_TOO_LARGE, description = "The form is larger than 16 KiB.", content_type = "text/html", body = String),
-        (status = UNSUPPORTED_MEDIA_TYPE, description = "Not a form.", content_type = "text/html", body = String),
-        (status = UNPROCESSABLE_ENTITY, description = "The vote or the ballot is invalid; the page says what is allowed.", content_type = "text/html", body = String),
-        (
-            status = SERVICE_UNAVAILABLE,
-            description = "The store is unavailable; the page offers the same ballot again.",
-            content_type = "text/html",
-            body = String,
-            headers(("x-vote-outcome" = String, description = "`refused`: not counted, and never will be. `unconfirmed`: sending the same ballot again settles it.")),
-        ),
-    ),
-)]
 pub(super) async fn cast(State(app): State<App>, request: Request) -> Result<Response, AppError> {
     let (Parts { headers, .. }, body) = request.into_parts();
     let body = timeout(FORM_TIMEOUT, read(body)).await.map_err(|_| AppError::BodyTooSlow)??;
