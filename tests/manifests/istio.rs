@@ -107,14 +107,22 @@ pub struct HeaderChanges {
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct DestinationRule {
     pub host: String,
-    pub traffic_policy: Option<TrafficPolicy>,
+    pub traffic_policy: TrafficPolicy,
+    #[serde(default)]
     pub subsets: Vec<Subset>,
 }
 
 #[derive(Deserialize, Debug)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct TrafficPolicy {
-    pub connection_pool: ConnectionPool,
+    pub tls: Tls,
+    pub connection_pool: Option<ConnectionPool>,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    pub mode: String,
 }
 
 #[derive(Deserialize, Debug)]

@@ -6,6 +6,7 @@
 //! - [`pods`]: security, resources, probes and references of every pod.
 //! - [`images`]: image tags, builds, and the command that sets the registry.
 //! - [`compose`]: the services of `docker compose up`. [`gateway`]: its routes.
+//! - [`rollouts`]: the automated canary.
 //! - [`tutorial`]: the commands and file names of `docs/tutorial.md`.
 //!
 //! `tests/mesh` checks the same files with Istio itself.
@@ -16,6 +17,7 @@ mod images;
 mod istio;
 mod parse;
 mod pods;
+mod rollouts;
 mod routing;
 mod steps;
 mod tutorial;

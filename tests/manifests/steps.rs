@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::parse::{Document, documents};
+use crate::parse::{Document, documents, labels};
 use crate::tutorial::{Block, blocks};
 
 /// The applied documents by their name in `kubectl`.
@@ -23,9 +23,9 @@ pub fn applied() -> Vec<Applied> {
     let mut cluster = Cluster::new();
     let mut all = Vec::new();
     for block in blocks().iter().filter(|block| block.is_on_the_main_way()) {
-        for file in applied_files(block) {
+        for (file, selector) in applied_files(block) {
             let mut printed = String::new();
-            for document in documents(file) {
+            for document in documents(file).into_iter().filter(|document| selector.matches(document)) {
                 let verb = match cluster.get(&document.key) {
                     None => "created",
                     Some(before) if *before == document => "unchanged",
@@ -41,12 +41,42 @@ pub fn applied() -> Vec<Applied> {
     all
 }
 
-fn applied_files(block: &Block) -> impl Iterator<Item = &str> {
-    block.commands.lines().filter_map(|line| line.strip_prefix("kubectl apply -f ")?.split(' ').next())
+fn applied_files(block: &Block) -> impl Iterator<Item = (&str, Selector)> {
+    block.commands.lines().filter_map(|line| {
+        let (file, options) = line.strip_prefix("kubectl apply -f ")?.split_once(' ')?;
+        Some((file, Selector::of(options)))
+    })
+}
+
+/// The option `--selector` of a command, with one requirement.
+struct Selector {
+    requirement: Option<(String, String, bool)>,
+}
+
+impl Selector {
+    fn of(options: &str) -> Self {
+        let text = options.split_once("--selector ").and_then(|(_, rest)| rest.split(' ').next());
+        let requirement = text.map(|text| {
+            let text = text.trim_matches('\'');
+            let (name, value, is_equal) = match text.split_once("!=") {
+                Some((name, value)) => (name, value, false),
+                None => text.split_once('=').map(|(name, value)| (name, value, true)).expect("a requirement"),
+            };
+            (name.to_owned(), value.to_owned(), is_equal)
+        });
+        Self { requirement }
+    }
+
+    fn matches(&self, document: &Document) -> bool {
+        self.requirement.as_ref().is_none_or(|(name, value, is_equal)| {
+            let labels = labels(document.at("/metadata/labels"));
+            (labels.get(name) == Some(value)) == *is_equal
+        })
+    }
 }
 
 /// Expected resources of each file, in this order, possibly with others between them.
-const PROMISED: [(&str, &[&str]); 6] = [
+const PROMISED: [(&str, &[&str]); 7] = [
     (
         "k8s/step-1-create-voting-app.yaml",
         &[
@@ -83,12 +113,10 @@ const PROMISED: [(&str, &[&str]); 6] = [
     (
         "istio/step-3-add-routing-for-2.0-components.yaml",
         &[
-            "destinationrule.networking.istio.io/voting-app configured",
             "destinationrule.networking.istio.io/voting-analytics configured",
             "destinationrule.networking.istio.io/voting-storage configured",
             "virtualservice.networking.istio.io/voting-storage configured",
             "virtualservice.networking.istio.io/voting-analytics configured",
-            "virtualservice.networking.istio.io/voting-app configured",
         ],
     ),
     (
@@ -100,6 +128,13 @@ const PROMISED: [(&str, &[&str]); 6] = [
             "persistentvolumeclaim/mysql-pv-claim created",
             "deployment.apps/voting-analytics-2-0 created",
             "deployment.apps/voting-app-2-0 created",
+        ],
+    ),
+    (
+        "istio/step-3-add-routing-for-2.0-components.yaml",
+        &[
+            "destinationrule.networking.istio.io/voting-app configured",
+            "virtualservice.networking.istio.io/voting-app configured",
         ],
     ),
 ];
@@ -114,11 +149,9 @@ fn applying_prints_what_the_tutorial_shows() {
 #[test]
 fn applying_creates_the_expected_resources_in_order() {
     let applied = applied();
+    let mut steps = applied.iter();
     for (file, promised) in PROMISED {
-        let step = applied
-            .iter()
-            .find(|step| step.file == file)
-            .unwrap_or_else(|| panic!("{file} is never applied"));
+        let step = steps.find(|step| step.file == file).unwrap_or_else(|| panic!("{file} is never applied"));
         let mut lines = step.printed.lines();
         for line in promised {
             assert!(lines.any(|printed| printed == *line), "{file} does not print {line:?} in its place");
@@ -126,22 +159,45 @@ fn applying_creates_the_expected_resources_in_order() {
     }
 }
 
+/// Pods without rules could be reached by accident, and browsers routed to pods that are not ready get an error.
 #[test]
-fn the_routing_of_2_0_exists_before_its_pods() {
-    let applied = applied();
-    let position =
-        |file: &str| applied.iter().position(|step| step.file == file).expect("the file is applied");
-    assert!(
-        position("istio/step-3-add-routing-for-2.0-components.yaml")
-            < position("k8s/step-3-update-voting-app-with-new-storage.yaml")
-    );
+fn the_rules_of_2_0_exist_before_its_pods_and_browsers_come_when_they_are_ready() {
+    let blocks = blocks();
+    let position = |text: &str| {
+        let found = blocks.iter().position(|block| block.commands.contains(text));
+        found.unwrap_or_else(|| panic!("the tutorial has no {text}"))
+    };
+    let rules =
+        position("istio/step-3-add-routing-for-2.0-components.yaml --selector 'app!=voting-app' --namespace");
+    let pods = position("kubectl apply -f k8s/step-3-update-voting-app-with-new-storage.yaml --namespace");
+    let ready =
+        position("kubectl wait --for=condition=available deployment --selector version=2.0 --namespace");
+    let browsers = position("istio/step-3-add-routing-for-2.0-components.yaml --namespace");
+    assert!(rules < pods && pods < ready && ready < browsers, "{rules} {pods} {ready} {browsers}");
+}
+
+/// Step 3 adds a port to the service of step 1, so applying the file of step 1 again would take it away.
+#[test]
+fn the_file_of_a_release_can_be_applied_again_without_what_releases_share() {
+    let file = "k8s/step-1-create-voting-app.yaml";
+    let command = format!("kubectl apply -f {file} --selector version=1.0 --namespace voting");
+    assert!(blocks().iter().any(|block| block.commands.trim() == command), "the tutorial has no {command}");
+    let selector = Selector::of("--selector version=1.0 --namespace voting");
+    let selected: Vec<_> = documents(file).into_iter().filter(|one| selector.matches(one)).collect();
+    assert!(selected.iter().filter(|one| one.key.starts_with("deployment.")).count() == 3);
+    for step in applied().iter().filter(|step| !step.file.starts_with("k8s/step-1")) {
+        for document in &selected {
+            assert_eq!(step.cluster[&document.key], *document, "{} changes it", step.file);
+        }
+    }
 }
 
 #[test]
 fn the_first_release_has_three_pods_and_the_service_its_ports() {
     let applied = applied();
     let first = &applied.first().expect("a step").cluster;
-    assert_eq!(first["deployment.apps/voting-app-1-0"].at("/spec/replicas"), Some(&3.into()));
+    let autoscaler = &first["horizontalpodautoscaler.autoscaling/voting-app-1-0"];
+    assert_eq!(autoscaler.at("/spec/minReplicas"), Some(&3.into()));
     let ports = |cluster: &Cluster, service: &str| -> Vec<u64> {
         let ports = cluster[&format!("service/{service}")]
             .at("/spec/ports")

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -158,7 +159,12 @@ func (c *cluster) deployments() []*appsv1.Deployment {
 }
 
 func (c *cluster) podsOf(deployment *appsv1.Deployment) []*corev1.Pod {
-	replicas := *deployment.Spec.Replicas
+	replicas := int32(1)
+	if deployment.Spec.Replicas != nil {
+		replicas = *deployment.Spec.Replicas
+	} else if autoscaler, found := c.documents["horizontalpodautoscaler.autoscaling/"+deployment.Name]; found {
+		replicas = *autoscaler.object.(*autoscalingv2.HorizontalPodAutoscaler).Spec.MinReplicas
+	}
 	if scaled, found := c.replicas[deployment.Name]; found {
 		replicas = scaled
 	}

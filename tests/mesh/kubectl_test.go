@@ -109,6 +109,9 @@ func (k *kubectl) runApply(a arguments) (string, error) {
 	}
 	var printed strings.Builder
 	for _, d := range documents {
+		if !a.selector.Matches(labels.Set(d.labels)) {
+			continue
+		}
 		line := k.apply(d)
 		if err := k.changed(line); err != nil {
 			return "", err

@@ -10,6 +10,8 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	networking "istio.io/api/networking/v1alpha3"
 )
 
 // publish brings the running control plane's view of the cluster up to date, object by object, and computes the
@@ -96,6 +98,12 @@ func (s *stage) publishConfigs() error {
 	keep := map[string]bool{}
 	for _, c := range s.cluster.configs() {
 		keep[c.Key()] = true
+		if rule, ok := c.Spec.(*networking.DestinationRule); ok {
+			// The programs behind the real Envoy have no sidecars.
+			plain := rule.DeepCopy()
+			plain.TrafficPolicy.Tls.Mode = networking.ClientTLSSettings_DISABLE
+			c.Spec = plain
+		}
 		var err error
 		if before := store.Get(c.GroupVersionKind, c.Name, c.Namespace); before == nil {
 			_, err = store.Create(c)

@@ -112,7 +112,7 @@ type load struct {
 
 func startLoad(url string, during func() string) *load {
 	l := &load{stop: make(chan struct{})}
-	cookies := []string{"", "theme=dark", "votingcanary=1.0", "votingcanary=2.0"}
+	cookies := []string{"", "theme=dark", "votingcanary=1.0", "votingcanary=2.0", "featureflag=on"}
 	for range 2 {
 		l.done.Go(func() {
 			for {

@@ -148,9 +148,10 @@ func (r right) describe() string {
 }
 
 func rights(m *meshUnderTest) []right {
-	all := []right{{request{from: gatewayName}, "voting-app-"}}
-	if m.has("voting-app-2-0") {
-		all = append(all, right{request{from: gatewayName, cookies: []string{"featureflag=on"}}, "voting-app-"})
+	// The flag is never an error, not even before its release is there.
+	all := []right{
+		{request{from: gatewayName}, "voting-app-"},
+		{request{from: gatewayName, cookies: []string{"featureflag=on"}}, "voting-app-"},
 	}
 	for app, analytics := range map[string]string{"voting-app-1-0": "voting-analytics-1-", "voting-app-2-0": "voting-analytics-"} {
 		if m.has(app) {
