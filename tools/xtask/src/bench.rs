@@ -10,21 +10,25 @@ use crate::{command, install, workspace};
 #[derive(Args, Debug)]
 #[command(disable_help_flag = true)]
 pub struct BenchArgs {
+    /// Use unoptimized builds. They show that the benchmark works; the figures mean nothing.
+    #[arg(long)]
+    unoptimized: bool,
     /// Arguments of the benchmark; see --help.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     bench: Vec<String>,
 }
 
-/// Makes release builds and runs the benchmark.
+/// Builds the programs and runs the benchmark.
 pub fn run(arguments: &BenchArgs) -> anyhow::Result<()> {
     install::servers()?;
     // Separate builds: the benchmark would add features to the dependencies of the services.
     for packages in [&["voting-app", "voting-analytics", "voting-admin"][..], &["voting-bench"]] {
         let mut build = workspace::cargo();
-        build.args(["build", "--locked", "--release"]);
+        build.args(["build", "--locked"]).args((!arguments.unoptimized).then_some("--release"));
         command::run(build.args(packages.iter().flat_map(|package| ["--package", package])))?;
     }
-    let programs = workspace::target()?.join("release");
+    let profile = if arguments.unoptimized { "debug" } else { "release" };
+    let programs = workspace::target()?.join(profile);
     command::run(
         Command::new(programs.join("voting-bench"))
             .arg("run")
