@@ -15,7 +15,7 @@ import (
 	"istio.io/istio/pkg/kube/inject"
 )
 
-// injector is Istio's own, with what its installation would give it.
+// injector is Istio's own, configured as by its installation.
 type injector struct {
 	templates inject.Templates
 	values    inject.ValuesConfig
@@ -53,7 +53,7 @@ func newInjector(t *testing.T, settings ...string) injector {
 	return injector{}
 }
 
-// pods are those of our workloads with the sidecar in them.
+// pods are the pods of our workloads with an injected sidecar.
 func (i injector) pods(t *testing.T, c *cluster) map[string]corev1.PodTemplateSpec {
 	t.Helper()
 	pods := map[string]corev1.PodTemplateSpec{}
@@ -83,7 +83,7 @@ func (i injector) pods(t *testing.T, c *cluster) map[string]corev1.PodTemplateSp
 	return pods
 }
 
-// everything is a cluster with all that is ever applied.
+// everything is a cluster with every manifest applied.
 func everything(t *testing.T) *cluster {
 	t.Helper()
 	c := newCluster()
@@ -117,9 +117,9 @@ func forbidden(t *testing.T, pod corev1.PodTemplateSpec) []string {
 	return reasons
 }
 
-// TestTheNamespaceTakesEveryPod runs Kubernetes' own pod security admission on the pods as Istio's injector leaves them:
+// TestTheNamespaceAdmitsEveryPod runs Kubernetes' own pod security admission on the pods as Istio's injector leaves them:
 // with the CNI plugin, which the tutorial installs, they are restricted; without it they are not.
-func TestTheNamespaceTakesEveryPod(t *testing.T) {
+func TestTheNamespaceAdmitsEveryPod(t *testing.T) {
 	c := everything(t)
 	labels := c.documents["namespace/"+namespace].labels
 	if labels[api.EnforceLevelLabel] != string(api.LevelRestricted) {

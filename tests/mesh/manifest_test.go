@@ -103,7 +103,7 @@ func parseDocument(text []byte) (document, error) {
 	return one, nil
 }
 
-// strictKubernetes refuses unknown and repeated fields, which kubectl's server would only warn about.
+// strictKubernetes rejects unknown and repeated fields, which kubectl's server would only warn about.
 var strictKubernetes = serializer.NewCodecFactory(kube.IstioScheme, serializer.EnableStrict).UniversalDeserializer()
 
 func parseIstio(schema resource.Schema, meta v1.ObjectMeta, spec json.RawMessage, text []byte) (*config.Config, error) {

@@ -113,7 +113,7 @@ func (m *meshUnderTest) simulationOf(pod *corev1.Pod) *simulation.Simulation {
 	return m.sim[pod.Name]
 }
 
-// reached is where calls end: deployments and their share of the calls, or why not.
+// reached is the destination of calls: deployments and their share of the calls, or the reason of a denial.
 type reached map[string]uint32
 
 func (r reached) String() string {
@@ -157,7 +157,7 @@ func (m *meshUnderTest) reach(r request) reached {
 	return result
 }
 
-// targets are the Envoy clusters that the caller's own configuration sends the call to.
+// targets are the Envoy clusters to which the caller's own configuration sends the call.
 func (m *meshUnderTest) targets(caller *corev1.Pod, r request) map[string]uint32 {
 	sim := m.simulationOf(caller)
 	call := simulation.Call{

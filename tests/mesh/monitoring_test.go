@@ -11,7 +11,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// podMonitor is the part of monitoring/podmonitor.yaml that says where to scrape; tests/monitoring parses all of it.
+// podMonitor is the part of monitoring/podmonitor.yaml that selects the scraped ports; tests/monitoring parses all of it.
 type podMonitor struct {
 	Spec struct {
 		Selector struct {

@@ -94,7 +94,7 @@ func (s *stage) ready(pod *corev1.Pod) bool {
 	return workloadOf(pod) == gatewayName || s.pod(pod.Name).process != nil
 }
 
-// pod gives every pod an address and ports when it is first heard of.
+// pod assigns an address and ports to a pod on first use.
 func (s *stage) pod(name string) *realPod {
 	if known, found := s.pods[name]; found {
 		return known
@@ -104,8 +104,8 @@ func (s *stage) pod(name string) *realPod {
 	return one
 }
 
-// changed carries a change of the cluster to where it is felt: programs start, the control plane hears of it, and then
-// programs that are no longer wanted stop.
+// changed applies a change of the cluster: new programs start, the control plane gets the update, and then obsolete
+// programs stop.
 func (s *stage) changed(what string) error {
 	s.mutex.Lock()
 	s.last = what
@@ -139,7 +139,7 @@ func (s *stage) changed(what string) error {
 	return nil
 }
 
-// start runs a pod's program once all that it names exists. The stores run already; they are not ours to stop.
+// start runs a pod's program once every object that it references exists. The stores run already and outlive the pod.
 func (s *stage) start(deployment *appsv1.Deployment, pod *corev1.Pod) error {
 	one := s.pod(pod.Name)
 	if one.process != nil || strings.HasPrefix(deployment.Name, "voting-storage-") ||
@@ -167,7 +167,7 @@ func (s *stage) start(deployment *appsv1.Deployment, pod *corev1.Pod) error {
 	return nil
 }
 
-// environment is a container's, with a stand-in for the sidecar wherever it names a service's host and port.
+// environment is a container's environment, with a stand-in for the sidecar in place of each service's host and port.
 func (s *stage) environment(workload string, variables []corev1.EnvVar) []string {
 	values := map[string]string{}
 	for _, variable := range variables {
@@ -308,7 +308,7 @@ func (s *stage) runJob(job *batchv1.Job) error {
 	return nil
 }
 
-// during says what was changed last, for the messages.
+// during describes the last change, for failure messages.
 func (s *stage) during() string {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()

@@ -8,7 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// startable says why a workload's pods could not start, if they could not: what they name has to exist.
+// startable returns the reason why a workload's pods could not start: a reference to a missing object.
 func (c *cluster) startable(key string) error {
 	var spec corev1.PodSpec
 	switch workload := c.documents[key].object.(type) {

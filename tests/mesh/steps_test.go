@@ -22,7 +22,7 @@ func TestMain(m *testing.M) {
 }
 
 // TestEachStepReachesWhatItShould follows the tutorial command by command. After every single document that an API server
-// would take, every legitimate request must succeed; after every step, the step's own table must hold.
+// would accept, every legitimate request must succeed; after every step, the step's own table must hold.
 func TestEachStepReachesWhatItShould(t *testing.T) {
 	k := &kubectl{cluster: newCluster()}
 	k.changed = func(what string) error { return stillServed(t, k.cluster, what) }
@@ -85,7 +85,7 @@ func follow(t *testing.T, k *kubectl, b block) {
 	}
 }
 
-// words splits a command as the shell does, as far as the tutorial needs it: at spaces outside single quotes.
+// words splits a command at spaces outside single quotes, which is all of the shell's syntax that the tutorial needs.
 func words(line string) []string {
 	var all []string
 	for i, part := range strings.Split(line, "'") {
@@ -111,7 +111,7 @@ func stillServed(t *testing.T, c *cluster, what string) error {
 			}
 		}
 	}
-	// Those who have no right to an answer yet must not run into a hole either.
+	// Callers without permission must get a denial, not an unroutable request.
 	for _, attempt := range attempts(m) {
 		if outcome := m.reach(attempt); outcome[missing] > 0 {
 			return fmt.Errorf("after %q: %s: %s", what, right{request: attempt}.describe(), missing)
@@ -120,7 +120,7 @@ func stillServed(t *testing.T, c *cluster, what string) error {
 	return nil
 }
 
-// attempts are all the calls that anybody could think of.
+// attempts are calls between all pairs of workloads, with and without a sidecar.
 func attempts(m *meshUnderTest) []request {
 	var all []request
 	for _, cookie := range []string{"featureflag=on", "votingcanary=1.0", "votingcanary=2.0"} {
@@ -137,7 +137,7 @@ func attempts(m *meshUnderTest) []request {
 	return all
 }
 
-// right is a call that must never fail: it has to end at a workload whose name starts as given.
+// right is a call that must never fail: it must end at a workload with this name prefix.
 type right struct {
 	request
 	prefix string
@@ -148,7 +148,7 @@ func (r right) describe() string {
 }
 
 func rights(m *meshUnderTest) []right {
-	// The flag is never an error, not even before its release is there.
+	// The flag causes no error, not even before its release exists.
 	all := []right{
 		{request{from: gatewayName}, "voting-app-"},
 		{request{from: gatewayName, cookies: []string{"featureflag=on"}}, "voting-app-"},

@@ -32,7 +32,7 @@ func manifests(t *testing.T) []string {
 }
 
 // TestEveryFieldOfEveryDocumentIsKnown misspells each field of each document, one at a time: Istio and Kubernetes must
-// take the document as it is, and refuse it with the misspelling.
+// accept the document as it is, and reject it with the misspelling.
 func TestEveryFieldOfEveryDocumentIsKnown(t *testing.T) {
 	misspellings := 0
 	for _, path := range manifests(t) {
@@ -62,7 +62,7 @@ var free = map[string]bool{
 	"requests": true, "limits": true, "headers": true, "add": true,
 }
 
-// misspell changes one field's name after the other, calls check, and puts the name right again.
+// misspell changes one field's name after the other, calls check, and restores the name.
 func misspell(value any, check func(field string)) {
 	switch v := value.(type) {
 	case []any:
@@ -88,8 +88,8 @@ func misspell(value any, check func(field string)) {
 	}
 }
 
-// TestAMisspeltDocumentIsRefused shows that the parser can fail, on the mistakes that are easily made.
-func TestAMisspeltDocumentIsRefused(t *testing.T) {
+// TestAMisspeltDocumentIsRejected shows that the parser can fail, on the mistakes that are easily made.
+func TestAMisspeltDocumentIsRejected(t *testing.T) {
 	text := mustRead(t, "istio/step-3-add-routing-for-2.0-components.yaml")
 	for _, change := range [][2]string{
 		{"subsets:", "subset:"},

@@ -72,8 +72,7 @@ func join(groups ...[]expectation) []expectation {
 	return all
 }
 
-// strict is what holds from step 2 on, for every workload of 1.x: only those with the right come in, and only with
-// mutual TLS.
+// strict holds from step 2 on, for every workload of 1.x: only authorized callers are admitted, and only with mutual TLS.
 var strict = []expectation{
 	call(app1, "voting-analytics", web, analytics11+" 100"),
 	call(app1, "voting-storage", redis, storage1+" 100"),
@@ -88,7 +87,7 @@ var strict = []expectation{
 	plaintext(analytics11, "voting-app", web, refused+" 100"),
 }
 
-// separate is what holds while both releases run: each keeps to its own analytics and storage.
+// separate holds while both releases run: each calls its own analytics and storage only.
 var separate = []expectation{
 	call(app1, "voting-storage", mysql, denied+" 100"),
 	call(analytics11, "voting-storage", mysql, denied+" 100"),

@@ -15,8 +15,7 @@ import (
 	"github.com/sirupsen/logrus"
 )
 
-// answers stands in for Prometheus: whatever is asked, it has one answer. The queries themselves are put to a real one in
-// tests/monitoring.
+// answers replaces Prometheus and gives one answer to every query. tests/monitoring runs the queries on a real Prometheus.
 type answers struct {
 	v1.API
 	vector model.Vector

@@ -1,5 +1,5 @@
-// Package rollouts asks Argo Rollouts itself what the files in rollouts/ do: its types and its validation read them, its
-// Istio reconciler changes the routes, and its provider for Prometheus judges the answers to the queries.
+// Package rollouts tests the files in rollouts/ with the code of Argo Rollouts: its types and its validation read them, its
+// Istio reconciler changes the routes, and its provider for Prometheus evaluates the answers to the queries.
 package rollouts
 
 import (
@@ -83,7 +83,7 @@ func templates(t *testing.T, names []v1alpha1.AnalysisTemplateRef) []*v1alpha1.A
 	return all
 }
 
-// problems are what Argo Rollouts' own validation finds in a Rollout, and in what it names.
+// problems are the findings of Argo Rollouts' own validation in a Rollout and in the objects that it references.
 func problems(t *testing.T, rollout *v1alpha1.Rollout) []string {
 	t.Helper()
 	canary := rollout.Spec.Strategy.Canary

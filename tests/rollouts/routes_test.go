@@ -37,7 +37,7 @@ func asStored(object *unstructured.Unstructured) *unstructured.Unstructured {
 // hashes are the labels that the controller would give to the pods of each release.
 var hashes = map[string]string{"1.0": "5d5d5d", "2.0": "77f77f"}
 
-// cluster is what Argo Rollouts changes, and its reconciler.
+// cluster holds the objects that Argo Rollouts changes, and its reconciler.
 type cluster struct {
 	t          *testing.T
 	client     *fake.FakeDynamicClient
@@ -51,7 +51,7 @@ func newCluster(t *testing.T, rollout *v1alpha1.Rollout, objects ...runtime.Obje
 	return &cluster{t, client, rollout, reconciler}
 }
 
-// set does what the controller does in one reconciliation: the flag's route or its removal, then the subsets' hashes, then
+// set performs one reconciliation of the controller: the flag's route or its removal, then the subsets' hashes, then
 // the weights.
 func (c *cluster) set(flag *v1alpha1.SetHeaderRoute, canary, stable string, weight int32) {
 	c.t.Helper()
@@ -79,7 +79,7 @@ func (c *cluster) get(kind, name string) map[string]any {
 	return object.Object["spec"].(map[string]any)
 }
 
-// goes says which releases a browser with this cookie gets to, and which share of its requests: the first route that
+// goes returns the releases that serve a browser with this cookie, and their share of its requests: the first route that
 // matches, its destinations by weight, and the pods that the labels of a destination's subset select.
 func (c *cluster) goes(cookie string) map[string]int64 {
 	c.t.Helper()
