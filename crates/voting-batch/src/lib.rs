@@ -6,14 +6,17 @@
 //! at once on an idle handler (latency wins). Otherwise it waits: larger batches cost less work per request. A read is
 //! never older than any request of its batch.
 //!
-//! A request whose deadline passes while it queues is removed and never handled. One whose deadline passes while its
-//! batch is in flight ends with [`SubmitError::OutcomeUnknown`].
+//! A request whose deadline passes while it queues is removed and never handled. So is one with too little time left for
+//! a call of the present length, unless the whole batch is: a slow backend then serves the requests that it can serve in
+//! time, and the others are told early. A request whose deadline passes while its batch is in flight ends with
+//! [`SubmitError::OutcomeUnknown`]; the call goes on for the others.
 
 mod metrics;
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
@@ -53,7 +56,7 @@ pub trait BatchHandler: Send + 'static {
     }
 
     /// Handles a batch of at least one request; returns one answer per request, in order. The call must not take effect
-    /// after `until`, the earliest deadline in the batch, as far as the backend can guarantee it.
+    /// after `until`, the latest deadline in the batch, as far as the backend can guarantee it.
     fn handle(
         &mut self,
         batch: &[Self::Request],
@@ -123,6 +126,25 @@ impl<H: BatchHandler> Batcher<H> {
     }
 }
 
+/// The present length of a call, shared by the handlers of a batcher. It rises at once and falls slowly, so that a single
+/// fast call among slow ones does not mislead.
+#[derive(Clone, Default)]
+struct Pace(Arc<AtomicU64>);
+
+impl Pace {
+    fn record(&self, length: Duration) {
+        let latest = u64::try_from(length.as_micros()).unwrap_or(u64::MAX);
+        let present = self.0.load(Ordering::Relaxed);
+        self.0.store(latest.max((present / 4).saturating_mul(3)), Ordering::Relaxed);
+    }
+
+    /// The earliest deadline that a call which starts now meets, with a little to spare.
+    fn earliest_deadline(&self) -> Instant {
+        let present = Duration::from_micros(self.0.load(Ordering::Relaxed));
+        Instant::now() + present + present / 32
+    }
+}
+
 /// Gives batches to idle handlers. The one that was busy last comes first, so that no more connections than needed are
 /// used; handlers that are not ready come last, the one that failed first before the others.
 async fn dispatch<H: BatchHandler>(
@@ -131,6 +153,7 @@ async fn dispatch<H: BatchHandler>(
     metrics: BatchMetrics,
 ) {
     let mut batches = FuturesUnordered::new();
+    let pace = Pace::default();
     let mut in_flight = 0;
     loop {
         let mut batch = Vec::new();
@@ -145,8 +168,8 @@ async fn dispatch<H: BatchHandler>(
             received = queue.recv_many(&mut batch, H::MAX_BATCH), if !idle.is_empty() && in_flight < H::PARALLEL_BELOW => {
                 let Some(handler) = idle.pop().filter(|_| received > 0) else { break };
                 in_flight += received;
-                let metrics = metrics.clone();
-                batches.push(async move { (run(handler, batch, &metrics).await, received) });
+                let (metrics, pace) = (metrics.clone(), pace.clone());
+                batches.push(async move { (run(handler, batch, &metrics, &pace).await, received) });
             }
         }
     }
@@ -154,14 +177,24 @@ async fn dispatch<H: BatchHandler>(
 }
 
 /// Runs one batch and returns the handler.
-async fn run<H: BatchHandler>(mut handler: H, mut batch: Vec<Pending<H>>, metrics: &BatchMetrics) -> H {
+async fn run<H: BatchHandler>(
+    mut handler: H,
+    mut batch: Vec<Pending<H>>,
+    metrics: &BatchMetrics,
+    pace: &Pace,
+) -> H {
     if let Err(answer) = handler.prepare().await {
         // No request is marked as decided: one that was abandoned meanwhile has been told that it was not started.
         batch.into_iter().for_each(|pending| drop(pending.reply.send(answer.clone())));
         return handler;
     }
+    let earliest = pace.earliest_deadline();
+    if batch.iter().any(|pending| pending.deadline >= earliest) {
+        // The others are told now that they were not started.
+        batch.retain(|pending| pending.deadline >= earliest);
+    }
     batch.retain(|pending| !pending.decided.swap(true, Ordering::AcqRel));
-    let Some(until) = batch.iter().map(|pending| pending.deadline).min() else {
+    let Some(until) = batch.iter().map(|pending| pending.deadline).max() else {
         return handler;
     };
     let span = handler.span(&batch[0].span);
@@ -171,7 +204,11 @@ async fn run<H: BatchHandler>(mut handler: H, mut batch: Vec<Pending<H>>, metric
     let (requests, replies): (Vec<_>, Vec<_>) =
         batch.into_iter().map(|pending| (pending.request, pending.reply)).unzip();
     metrics.batch_size.observe(requests.len() as f64);
+    let start = Instant::now();
     let answers = handler.handle(&requests, until).instrument(span).await;
+    if handler.is_ready() {
+        pace.record(start.elapsed());
+    }
     debug_assert_eq!(answers.len(), requests.len());
     for (reply, answer) in replies.into_iter().zip(answers) {
         // The requester may have given up; it has been told so.
@@ -322,6 +359,58 @@ mod tests {
         assert_eq!(*handled.lock().unwrap(), [2]);
         drop(permit);
         assert_eq!(batcher.submit(3, after(5000)).await, Ok(Err("never ready")));
+    }
+
+    /// Takes this long for each batch, and answers whether it was in time.
+    struct Takes(Duration);
+
+    impl BatchHandler for Takes {
+        type Request = ();
+        type Answer = bool;
+        const MAX_BATCH: usize = 1000;
+
+        async fn handle(&mut self, batch: &[()], until: Instant) -> Vec<bool> {
+            let end = Instant::now() + self.0;
+            tokio::time::sleep_until(until.min(end)).await;
+            vec![end <= until; batch.len()]
+        }
+    }
+
+    /// The results of a request every 10 ms for 20 s, each with 3 s until its deadline, on a backend that takes this long
+    /// for a call: the share that was answered, and whether any of the others has an unknown outcome.
+    async fn crowd(length: Duration) -> (f64, bool) {
+        let batcher = Batcher::start([Takes(length)], BatchMetrics::default());
+        let mut requests = Vec::new();
+        for _ in 0..2000 {
+            let batcher = batcher.clone();
+            requests.push(tokio::spawn(async move { batcher.submit((), after(3000)).await }));
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let (mut answered, mut is_unknown) = (0.0, false);
+        for request in requests {
+            match request.await.unwrap() {
+                Ok(true) => answered += 1.0,
+                Ok(false) => {}
+                Err(error) => is_unknown |= error == SubmitError::OutcomeUnknown,
+            }
+        }
+        (answered / 2000.0, is_unknown)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_backend_serves_every_request_while_two_calls_fit_into_the_deadline() {
+        for millis in [10, 300, 800, 1300, 1450] {
+            assert_eq!(crowd(Duration::from_millis(millis)).await, (1.0, false), "{millis}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slower_backend_serves_fewer_requests_in_proportion() {
+        // Those that arrive too early in a call of this length can't wait for it and for another one.
+        for (millis, share) in [(1700, 0.5), (2000, 0.25), (2300, 0.03)] {
+            let (answered, _) = crowd(Duration::from_millis(millis)).await;
+            assert!(answered >= share, "{millis}: {answered}");
+        }
     }
 
     /// Fails always or never, and is ready unless its last batch failed.
