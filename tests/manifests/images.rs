@@ -1,15 +1,13 @@
-//! Image tags against the release table, and the command that sets the registry.
+//! Image tags against the release table.
 
 use std::collections::BTreeSet;
-use std::process::Command;
 
 use regex::Regex;
 use voting_core::release::{AnalyticsRelease, AppRelease, Released};
 
-use crate::parse::{Document, documents, parse};
+use crate::parse::Document;
+use crate::read;
 use crate::routing::all_that_is_ever_applied;
-use crate::tutorial::blocks;
-use crate::{manifests, read, root};
 
 fn image(document: &Document) -> Option<String> {
     let image = document.at("/spec/template/spec/containers/0/image")?.as_str()?;
@@ -99,38 +97,4 @@ fn names_labels_and_images_have_the_same_release() {
             assert_eq!(image(document), Some(format!("{component}:{version}")));
         }
     }
-}
-
-#[test]
-fn one_idempotent_command_sets_the_registry() {
-    let block = blocks()
-        .into_iter()
-        .find(|block| block.section == "Prepare a cluster" && block.commands.contains("REGISTRY"));
-    let command = block.expect("the tutorial sets the registry").commands;
-    let copy = tempfile::tempdir().expect("a temporary folder");
-    std::fs::create_dir(copy.path().join("k8s")).expect("a folder");
-    let files: Vec<String> = manifests().into_iter().filter(|path| path.starts_with("k8s/step-")).collect();
-    for file in &files {
-        std::fs::copy(root().join(file), copy.path().join(file)).expect("a copy");
-    }
-    for _ in 0..2 {
-        let mut bash = Command::new("bash");
-        bash.args(["-euc", &command]).current_dir(copy.path()).env("REGISTRY", "registry.example/poll");
-        assert!(bash.status().expect("bash").success());
-    }
-    for file in &files {
-        let text = std::fs::read_to_string(copy.path().join(file)).expect("the copy");
-        let changed = parse(&text).unwrap_or_else(|error| panic!("{file}: {error}"));
-        for (before, after) in documents(file).iter().zip(&changed) {
-            let Some(before) = image(before) else { continue };
-            let wanted = if before.starts_with("voting-") {
-                format!("registry.example/poll/{before}")
-            } else {
-                before
-            };
-            assert_eq!(image(after), Some(wanted), "{file}");
-        }
-    }
-    let left: Vec<_> = std::fs::read_dir(copy.path().join("k8s")).expect("the folder").collect();
-    assert_eq!(left.len(), files.len(), "the command leaves files behind");
 }

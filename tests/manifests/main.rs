@@ -4,7 +4,7 @@
 //! - [`steps`]: the resources after each step of the tutorial, and the output of `kubectl apply`.
 //! - [`routing`]: consistency of routes, subsets, services and ports after each step.
 //! - [`pods`]: security, resources, probes and references of every pod.
-//! - [`images`]: image tags, builds, and the command that sets the registry.
+//! - [`images`]: image tags, and builds.
 //! - [`compose`]: the services of `docker compose up`. [`gateway`]: its routes.
 //! - [`rollouts`]: the automated canary.
 //! - [`tutorial`]: the commands and file names of `docs/tutorial.md`.
@@ -34,10 +34,10 @@ fn read(path: &str) -> String {
     std::fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// The paths of all manifests, including the variants for AKS.
+/// The paths of the manifests of all steps.
 fn manifests() -> Vec<String> {
     let mut paths = Vec::new();
-    for folder in ["k8s", "k8s/aks", "istio", "istio/aks"] {
+    for folder in ["k8s", "istio"] {
         for entry in
             std::fs::read_dir(root().join(folder)).unwrap_or_else(|error| panic!("{folder}: {error}"))
         {

@@ -194,21 +194,3 @@ fn fields(value: &Value, place: &str) -> Vec<String> {
         _ => Vec::new(),
     }
 }
-
-#[test]
-fn the_variants_for_aks_differ_only_where_the_add_on_requires_it() {
-    let mut gateway = documents("istio/step-1-create-voting-app-gateway.yaml");
-    for document in &mut gateway {
-        if let Some(selector) = document.value.pointer_mut("/spec/selector") {
-            *selector = serde_json::json!({"istio": "aks-istio-ingressgateway-external"});
-        }
-    }
-    assert_eq!(gateway, documents("istio/aks/step-1-create-voting-app-gateway.yaml"));
-
-    let mut namespace = documents("k8s/step-0-create-namespace.yaml");
-    let labels = namespace[0].value.pointer_mut("/metadata/labels").and_then(Value::as_object_mut);
-    let labels = labels.expect("the namespace has labels");
-    labels.remove("istio-injection").expect("Istio injects into the namespace");
-    labels.insert("istio.io/rev".to_owned(), Value::from("asm-1-29"));
-    assert_eq!(namespace, documents("k8s/aks/step-0-create-namespace.yaml"));
-}

@@ -220,8 +220,8 @@ fn container_ports(workload: &Document) -> BTreeSet<String> {
 
 /// The final version of every resource, including the ways back.
 pub fn all_that_is_ever_applied() -> Cluster {
-    let files = manifests().into_iter().filter(|path| !path.contains("/aks/"));
-    files.flat_map(|path| documents(&path)).map(|document| (document.key.clone(), document)).collect()
+    let documents = manifests().into_iter().flat_map(|path| documents(&path));
+    documents.map(|document| (document.key.clone(), document)).collect()
 }
 
 #[test]

@@ -18,6 +18,9 @@ func TestMain(m *testing.M) {
 	for _, scope := range istiolog.Scopes() {
 		scope.SetOutputLevel(istiolog.NoneLevel)
 	}
+	if os.Getenv("ACT_AS_KUSTOMIZE") != "" {
+		os.Exit(actAsKustomize())
+	}
 	os.Exit(m.Run())
 }
 
@@ -90,10 +93,15 @@ func words(line string) []string {
 	var all []string
 	for i, part := range strings.Split(line, "'") {
 		if i%2 == 1 {
-			all = append(all, part)
+			line = strings.ReplaceAll(part, " ", "\x00")
 		} else {
-			all = append(all, strings.Fields(part)...)
+			line = part
 		}
+		all = append(all, line)
+	}
+	all = strings.Fields(strings.Join(all, ""))
+	for i := range all {
+		all[i] = strings.ReplaceAll(all[i], "\x00", " ")
 	}
 	return all
 }

@@ -1,0 +1,283 @@
+package mesh
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"sigs.k8s.io/kustomize/api/krusty"
+	"sigs.k8s.io/kustomize/api/types"
+	"sigs.k8s.io/kustomize/kyaml/filesys"
+	"sigs.k8s.io/yaml"
+)
+
+// kustomize renders a folder as `kubectl kustomize --load-restrictor LoadRestrictionsNone` does.
+func kustomize(folder string) ([]byte, error) {
+	options := krusty.MakeDefaultOptions()
+	options.LoadRestrictions = types.LoadRestrictionsNone
+	rendered, err := krusty.MakeKustomizer(options).Run(filesys.MakeFsOnDisk(), folder)
+	if err != nil {
+		return nil, err
+	}
+	return rendered.AsYaml()
+}
+
+// actAsKustomize runs when the tutorial's commands call the test program as `kubectl kustomize`.
+func actAsKustomize() int {
+	want := []string{"kustomize", "--load-restrictor", "LoadRestrictionsNone"}
+	if len(os.Args) != 5 || !slices.Equal(os.Args[1:4], want) {
+		fmt.Fprintf(os.Stderr, "not kubectl %s FOLDER: %s\n", want, os.Args[1:])
+		return 1
+	}
+	rendered, err := kustomize(os.Args[4])
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	_, _ = os.Stdout.Write(rendered)
+	return 0
+}
+
+// kustomizeSteps are the files that have a folder in kustomize/steps: those that some cluster needs differently.
+func kustomizeSteps(t *testing.T) []string {
+	t.Helper()
+	var steps []string
+	err := fs.WalkDir(os.DirFS(filepath.Join(root, "kustomize/steps")), ".", func(path string, entry fs.DirEntry, err error) error {
+		if err == nil && entry.Name() == "kustomization.yaml" {
+			steps = append(steps, filepath.Dir(path)+".yaml")
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return steps
+}
+
+// renderWith renders the steps with this content of kustomize/cluster, and returns the documents of each file.
+func renderWith(t *testing.T, cluster string) map[string][]document {
+	t.Helper()
+	copied := t.TempDir()
+	for _, folder := range []string{"k8s", "istio", "kustomize"} {
+		if err := os.CopyFS(filepath.Join(copied, folder), os.DirFS(filepath.Join(root, folder))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if cluster != "" {
+		text := "apiVersion: kustomize.config.k8s.io/v1alpha1\nkind: Component\n" + cluster
+		if err := os.WriteFile(filepath.Join(copied, "kustomize/cluster/kustomization.yaml"), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	rendered := map[string][]document{}
+	for _, step := range kustomizeSteps(t) {
+		content, err := kustomize(filepath.Join(copied, "kustomize/steps", strings.TrimSuffix(step, ".yaml")))
+		if err != nil {
+			t.Fatalf("%s: %v", step, err)
+		}
+		documents, err := parseManifest(content)
+		if err != nil {
+			t.Fatalf("%s: %v", step, err)
+		}
+		rendered[step] = documents
+	}
+	return rendered
+}
+
+// compare holds rendered files against the plain ones, after an intended change of each document.
+func compare(t *testing.T, what string, rendered map[string][]document, change func(key string, content map[string]any) bool) {
+	t.Helper()
+	changed := 0
+	for step, documents := range rendered {
+		var want, got []string
+		for _, d := range readManifest(t, step) {
+			var content map[string]any
+			if err := yaml.Unmarshal([]byte(d.text), &content); err != nil {
+				t.Fatal(err)
+			}
+			if change(d.key, content) {
+				changed++
+			}
+			text, err := yaml.Marshal(content)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want = append(want, string(text))
+		}
+		for _, d := range documents {
+			text, err := yaml.JSONToYAML([]byte(d.text))
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, string(text))
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%s, %s: it renders\n%s\nbut should\n%s", what, step, strings.Join(got, "---\n"), strings.Join(want, "---\n"))
+		}
+	}
+	if what != "nothing" && changed == 0 {
+		t.Errorf("%s changes nothing", what)
+	}
+	t.Logf("%s: %d documents differ, as intended", what, changed)
+}
+
+func unchanged(string, map[string]any) bool { return false }
+
+// at is the object at a path of fields.
+func at(content map[string]any, path ...string) map[string]any {
+	for _, field := range path {
+		if field == "0" {
+			continue
+		}
+		if list, isList := content[field].([]any); isList {
+			content = list[0].(map[string]any)
+		} else {
+			content = content[field].(map[string]any)
+		}
+	}
+	return content
+}
+
+func container(content map[string]any) map[string]any {
+	return at(content, "spec", "template", "spec", "containers")
+}
+
+func isWorkload(key string) bool {
+	return strings.HasPrefix(key, "deployment.") || strings.HasPrefix(key, "job.")
+}
+
+// components hold, for each component of kustomize/, its intended difference from the plain files.
+var components = map[string]func(key string, content map[string]any) bool{
+	"aks-add-on": func(key string, content map[string]any) bool {
+		switch {
+		case strings.HasPrefix(key, "gateway."):
+			at(content, "spec", "selector")["istio"] = "aks-istio-ingressgateway-external"
+		case key == "namespace/"+namespace:
+			delete(at(content, "metadata", "labels"), "istio-injection")
+		default:
+			return false
+		}
+		return true
+	},
+	"storage-class": func(key string, content map[string]any) bool {
+		if !strings.HasPrefix(key, "persistentvolumeclaim/") {
+			return false
+		}
+		at(content, "spec")["storageClassName"] = "managed-csi-premium"
+		return true
+	},
+	"ipv6": func(key string, content map[string]any) bool {
+		switch {
+		case strings.HasPrefix(key, "service/"):
+			at(content, "spec")["ipFamilyPolicy"] = "PreferDualStack"
+		case strings.HasPrefix(key, "deployment.apps/voting-app-"), strings.HasPrefix(key, "deployment.apps/voting-analytics-"):
+			one := container(content)
+			one["env"] = append(one["env"].([]any), map[string]any{"name": "LISTEN_ADDRESS", "value": "::"})
+		default:
+			return false
+		}
+		return true
+	},
+	"rehearsal": func(key string, content map[string]any) bool {
+		if !isWorkload(key) {
+			return false
+		}
+		annotations := at(content, "spec", "template", "metadata", "annotations")
+		annotations["sidecar.istio.io/proxyCPU"], annotations["sidecar.istio.io/proxyMemory"] = "10m", "40Mi"
+		at(container(content), "resources", "requests")["cpu"] = "10m"
+		return true
+	},
+}
+
+// TestEachComponentMakesItsDifferenceAndNoOther: without components the rendered files are the plain ones.
+func TestEachComponentMakesItsDifferenceAndNoOther(t *testing.T) {
+	compare(t, "nothing", renderWith(t, ""), unchanged)
+	for name, change := range components {
+		compare(t, name, renderWith(t, fmt.Sprintf("components: [../%s]\n", name)), change)
+	}
+	entries, err := os.ReadDir(filepath.Join(root, "kustomize"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, entry := range entries {
+		if _, known := components[entry.Name()]; !known && entry.Name() != "steps" && entry.Name() != "cluster" {
+			t.Errorf("kustomize/%s is not tested", entry.Name())
+		}
+	}
+	// Files without a folder must not be affected by any component.
+	steps := kustomizeSteps(t)
+	for _, path := range manifests(t) {
+		if slices.Contains(steps, path) {
+			continue
+		}
+		for _, d := range readManifest(t, path) {
+			for name, change := range components {
+				var content map[string]any
+				if err := yaml.Unmarshal([]byte(d.text), &content); err != nil {
+					t.Fatal(err)
+				}
+				if change(d.key, content) {
+					t.Errorf("kustomize/steps has no folder for %s, but %s is for its %s", path, name, d.key)
+				}
+			}
+		}
+	}
+}
+
+// TestTheTutorialsCommandsRenderTheManifests runs the commands of the tutorial on a copy of the files, twice, and compares what
+// they leave in my-cluster.
+func TestTheTutorialsCommandsRenderTheManifests(t *testing.T) {
+	copied, bin := t.TempDir(), t.TempDir()
+	for _, folder := range []string{"k8s", "istio", "kustomize"} {
+		if err := os.CopyFS(filepath.Join(copied, folder), os.DirFS(filepath.Join(root, folder))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	script := fmt.Sprintf("#!/bin/sh\nACT_AS_KUSTOMIZE=1 exec %s \"$@\"\n", self)
+	if err := os.WriteFile(filepath.Join(bin, "kubectl"), []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	var commands []string
+	for _, b := range tutorial(t) {
+		if b.subsection == "Manifests for your cluster" {
+			commands = append(commands, b.commands)
+		}
+	}
+	for range 2 {
+		command := exec.Command("bash", "-euc", strings.Join(commands, "\n"))
+		command.Dir = copied
+		command.Env = append(os.Environ(), "REGISTRY=registry.example/poll", "PATH="+bin+":"+os.Getenv("PATH"))
+		if output, err := command.CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, output)
+		}
+	}
+	rendered := map[string][]document{}
+	for _, path := range manifests(t) {
+		content, err := os.ReadFile(filepath.Join(copied, "my-cluster", path))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if rendered[path], err = parseManifest(content); err != nil {
+			t.Fatalf("%s: %v", path, err)
+		}
+	}
+	compare(t, "the registry", rendered, func(key string, content map[string]any) bool {
+		if !isWorkload(key) {
+			return false
+		}
+		image := container(content)["image"].(string)
+		if strings.HasPrefix(image, "voting-") {
+			container(content)["image"] = "registry.example/poll/" + image
+		}
+		return true
+	})
+}
