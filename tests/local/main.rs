@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use tempfile::TempDir;
-use voting_tests::http::Visitor;
+use voting_tests::http::{Visitor, send};
 use voting_tests::process::{Local, Signal, run};
 
 fn folder() -> TempDir {
@@ -143,6 +143,11 @@ async fn invalid_settings_are_one_line_errors() {
             "STEP: \"5\" is not a step; allowed: 1, 2, 3, 4".to_owned(),
         ),
         (
+            vec!["--data-dir", directory, "--allowed-hosts", "a.test,http://b.test"],
+            "ALLOWED_HOSTS: \"http://b.test\" is not the name of a host; allowed: names without a port"
+                .to_owned(),
+        ),
+        (
             vec!["--data-dir", directory, "--step", "3", "--locked"],
             "STEP: \"3\" conflicts with --locked; allowed: 2".to_owned(),
         ),
@@ -169,4 +174,55 @@ async fn a_data_directory_may_have_any_name() {
     let local = Local::start(&odd, &[]).await;
     Visitor::new(&local.url).vote("Cats").await;
     assert!(odd.join("voting-storage-1.0.db").is_file());
+}
+
+/// The ports of this machine on which a process listens.
+fn listening_ports(pid: u32) -> HashSet<u16> {
+    let sockets: HashSet<String> = std::fs::read_dir(format!("/proc/{pid}/fd"))
+        .unwrap()
+        .filter_map(|fd| std::fs::read_link(fd.unwrap().path()).ok())
+        .filter_map(|link| Some(link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned()))
+        .collect();
+    let tables = ["tcp", "tcp6"].map(|table| std::fs::read_to_string(format!("/proc/net/{table}")).unwrap());
+    let fields = tables.iter().flat_map(|table| table.lines()).map(|line| line.split_whitespace().collect());
+    fields
+        // The state 0A is LISTEN; the tenth field is the socket.
+        .filter(|fields: &Vec<_>| fields.get(3) == Some(&"0A") && sockets.contains(fields[9]))
+        .map(|fields| u16::from_str_radix(fields[1].rsplit(':').next().unwrap(), 16).unwrap())
+        .collect()
+}
+
+#[tokio::test]
+async fn a_name_that_another_site_points_at_this_machine_is_rejected() {
+    let data = folder();
+    let local = Local::start(data.path(), &["--allowed-hosts", "poll.test,other.test"]).await;
+    let ports = listening_ports(local.pid());
+    // The page, and the analytics of both releases.
+    assert_eq!(ports.len(), 3, "{ports:?}");
+    for port in ports {
+        let visitor = Visitor::new(format!("http://127.0.0.1:{port}"));
+        let foreign = format!("evil.example:{port}");
+        for path in ["/", "/events", "/analytics", "/featureflag/set", "/nothing"] {
+            for method in ["GET", "POST"] {
+                // What a browser sends for a page of that site.
+                let request = visitor.request(method, path).header("host", &foreign);
+                let request = request.header("origin", format!("http://{foreign}"));
+                let request = request.header("sec-fetch-site", "same-origin");
+                let form = "application/x-www-form-urlencoded";
+                let answer = send(request.header("content-type", form).body("vote=Cats")).await;
+                assert_eq!(answer.status, 421, "{method} {path} at {port}: {}", answer.text);
+                assert!(
+                    answer.text.contains(&foreign) && answer.text.contains("ALLOWED_HOSTS"),
+                    "{}",
+                    answer.text
+                );
+            }
+        }
+    }
+    let visitor = Visitor::new(&local.url);
+    assert_eq!(visitor.results().await, "Cats: 0/0 (0%) | Dogs: 0/0 (0%)");
+    for host in ["localhost", "127.0.0.1:1", "[::1]:8080", "poll.test", "Other.Test:8080"] {
+        let answer = send(visitor.request("GET", "/").header("host", host)).await;
+        assert_eq!(answer.status, 200, "{host}");
+    }
 }

@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use voting_tests::deployment::Deployment;
-use voting_tests::http::Visitor;
+use voting_tests::http::{Visitor, send};
 use voting_tests::process::{Service, Signal, clean, program};
 use voting_tests::servers::Redis;
 use voting_tests::{eventually, free_port};
@@ -133,5 +133,27 @@ async fn the_operators_routes_are_not_on_the_public_port() {
         assert!(metrics.contains("voting_build_info{"), "{metrics}");
         let counted = "choice=\"Cats\",outcome=\"counted\"} 1";
         assert_eq!(metrics.contains(counted), votes, "{metrics}");
+    }
+}
+
+#[tokio::test]
+async fn an_admin_port_on_loopback_rejects_the_names_of_other_sites() {
+    let store = format!("redis://127.0.0.1:{}", free_port());
+    for name in ["voting-app", "voting-analytics"] {
+        let service = Service::start(name, &[("STORAGE_URL", &store)]).await;
+        let admin = Visitor::new(service.admin_url(""));
+        for path in ["/livez", "/readyz", "/metrics", "/openapi.json"] {
+            let foreign = send(admin.request("GET", path).header("host", "evil.example:9090")).await;
+            assert_eq!(foreign.status, 421, "{name} {path}");
+        }
+        for host in ["localhost:9090", "10.0.0.7:9090", "[::1]"] {
+            let answer = send(admin.request("GET", "/livez").header("host", host)).await;
+            // An admin port on loopback has no other address.
+            assert_eq!(answer.status, if host.starts_with("10.") { 421 } else { 200 }, "{name} {host}");
+        }
+        // The port for proxies has any name.
+        let public = Visitor::new(service.url(""));
+        let answer = send(public.request("GET", "/").header("host", "vote.example")).await;
+        assert_ne!(answer.status, 421, "{name}");
     }
 }

@@ -241,6 +241,10 @@ impl Local {
         Self { child, url, banner }
     }
 
+    pub fn pid(&self) -> u32 {
+        self.child.id().unwrap()
+    }
+
     pub async fn end(mut self, signal: Signal) -> ExitStatus {
         signal.send(self.child.id().unwrap());
         self.child.wait().await.unwrap()

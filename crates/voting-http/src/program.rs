@@ -7,6 +7,7 @@ use axum::Router;
 
 use crate::admin::AdminPort;
 use crate::config::ServeArgs;
+use crate::host::LocalHosts;
 use crate::lifecycle::Lifecycle;
 use crate::server::{allow_many_connections, listen, serve};
 
@@ -59,7 +60,12 @@ impl Program {
         let store = admin.store_kind();
         tracing::info!(component, release, %address, %admin_address, %store, "listening");
 
-        let admin = admin.routes(lifecycle.clone());
+        let mut admin = admin.routes(lifecycle.clone());
+        // A port that only this machine reaches is meant for its users, not for the web pages that they visit. In a
+        // cluster its clients use the pod's address or the name of a service.
+        if settings.listen_address.is_loopback() {
+            admin = LocalHosts::of(settings.listen_address, []).guard(admin);
+        }
         let timeouts = settings.client_timeouts();
         tokio::join!(
             serve(listener, routes, &lifecycle, shutdown.deadline, timeouts),

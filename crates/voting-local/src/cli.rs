@@ -7,6 +7,7 @@ use clap::Parser;
 use voting_app::cli::DEFAULT_TITLE;
 use voting_config::{InvalidSetting, PollArgs, port};
 use voting_http::config::LogFormat;
+use voting_http::host::HostName;
 
 use crate::step::Step;
 
@@ -29,6 +30,11 @@ pub struct Cli {
     /// Address to listen on; 0.0.0.0 for all interfaces.
     #[arg(long, env = "LISTEN_ADDRESS", value_name = "IP", default_value = "127.0.0.1")]
     pub listen_address: IpAddr,
+
+    /// Names of this machine, separated by commas, under which browsers may open the page besides localhost. Other names
+    /// are rejected: a web page could point one at this machine and vote.
+    #[arg(long, env = "ALLOWED_HOSTS", value_name = "NAMES", value_delimiter = ',')]
+    pub allowed_hosts: Vec<HostName>,
 
     /// Directory of the votes, created if missing.
     #[arg(long, env = "DATA_DIR", value_name = "DIR", default_value = "voting-data")]

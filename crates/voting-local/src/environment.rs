@@ -13,6 +13,7 @@ use voting_app::App;
 use voting_app::cli::PageArgs;
 use voting_core::Choices;
 use voting_core::release::{AnalyticsRelease, AppRelease, Release};
+use voting_http::host::LocalHosts;
 use voting_http::lifecycle::{Lifecycle, ShutdownTimeouts};
 use voting_http::server::{ClientTimeouts, serve};
 use voting_storage::transfer::transfer;
@@ -73,10 +74,11 @@ impl Environment {
             upstreams.push(voting_analytics::routes::routes(analytics));
         }
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-        let analytics_url = format!("http://{}", listener.local_addr()?).parse()?;
+        let address = listener.local_addr()?;
+        let analytics_url = format!("http://{address}").parse()?;
+        let routes = LocalHosts::of(address.ip(), []).guard(gateway(Routing::RoundRobin(upstreams)));
         let lifecycle = self.lifecycle.clone();
         self.tasks.spawn(async move {
-            let routes = gateway(Routing::RoundRobin(upstreams));
             serve(listener, routes, &lifecycle, SHUTDOWN.deadline, ClientTimeouts::default()).await;
         });
         let page = PageArgs { title: self.title.clone(), featureflag: has_toggle, ..PageArgs::default() };

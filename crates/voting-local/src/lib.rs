@@ -16,6 +16,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use anyhow::Context as _;
+use voting_http::host::LocalHosts;
 use voting_http::lifecycle::Lifecycle;
 use voting_http::server::{ClientTimeouts, allow_many_connections, listen, serve};
 use voting_http::telemetry::{self, QUIET_LOG};
@@ -39,7 +40,8 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
     let lifecycle = Lifecycle::new();
     lifecycle.close_on_signals(SHUTDOWN)?;
     let mut environment = Environment::new(poll, cli.title, cli.data_dir, lifecycle.clone());
-    let routes = environment.build(step).await?;
+    let hosts = LocalHosts::of(cli.listen_address, cli.allowed_hosts);
+    let routes = hosts.guard(environment.build(step).await?);
     let address = listener.local_addr()?;
     println!("{}", step.banner(&format!("http://localhost:{}", address.port())));
 
