@@ -9,6 +9,8 @@ const announcement = document.getElementById("announcement");
 const ANNOUNCE_EVERY = 5000;
 /** Delay before reconnecting after a response that is not an event stream, in milliseconds. */
 const RETRY_AFTER = 2000;
+/** Longest wait for the first event, in milliseconds. The service sends it within three seconds, unless a proxy buffers it. */
+const SILENCE = 6000;
 
 let announcing;
 function announce() {
@@ -49,11 +51,17 @@ function tell(state) {
 
 let events;
 let retrying;
+let silence;
 function open() {
   close();
   events = new EventSource("/events");
-  events.onmessage = (event) => show(JSON.parse(event.data));
+  silence = setTimeout(() => tell("No live results. Reload the page to see new votes."), SILENCE);
+  events.onmessage = (event) => {
+    clearTimeout(silence);
+    show(JSON.parse(event.data));
+  };
   events.onerror = () => {
+    clearTimeout(silence);
     tell("Reconnecting…");
     // The browser reconnects by itself after a lost connection, but not after an error page from a proxy.
     if (events.readyState === EventSource.CLOSED) retrying = setTimeout(open, RETRY_AFTER);
@@ -61,6 +69,7 @@ function open() {
 }
 function close() {
   clearTimeout(retrying);
+  clearTimeout(silence);
   events?.close();
 }
 

@@ -7,6 +7,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::extract::State;
+use axum::http::{HeaderName, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
@@ -14,6 +15,10 @@ use voting_batch::GaugeGuard;
 
 use crate::app::App;
 use crate::page::ResultsView;
+
+/// Proxies pass each event on at once: nginx by the first header; those that compress responses by the second.
+const UNBUFFERED: [(HeaderName, &str); 2] =
+    [(HeaderName::from_static("x-accel-buffering"), "no"), (header::CACHE_CONTROL, "no-cache, no-transform")];
 
 /// Streams an event per change of the results, until the client disconnects or the service shuts down.
 ///
@@ -29,5 +34,6 @@ pub(super) async fn stream(State(app): State<App>) -> Response {
         let event = Event::default().json_data(ResultsView::new(&app, results.as_deref())).ok()?;
         Some((Ok::<_, Infallible>(event), (app, viewer, guard)))
     });
-    Sse::new(events).keep_alive(KeepAlive::new().interval(Duration::from_secs(15))).into_response()
+    let events = Sse::new(events).keep_alive(KeepAlive::new().interval(Duration::from_secs(15)));
+    (UNBUFFERED, events).into_response()
 }
