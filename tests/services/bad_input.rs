@@ -41,7 +41,12 @@ async fn bad_requests(visitor: &Visitor) -> Vec<(&'static str, Answer, u16, &'st
             422,
             "for a day",
         ),
-        ("8 KB of cookies", form("vote=Cats".into()).header(COOKIE, "x".repeat(8192)), 431, "4096 bytes"),
+        (
+            "33 KB of cookies",
+            form("vote=Cats".into()).header(COOKIE, "x".repeat(33 * 1024)),
+            431,
+            "32768 bytes",
+        ),
         (
             "another site",
             form("vote=Cats".into()).header("sec-fetch-site", "cross-site"),
@@ -113,7 +118,7 @@ async fn bad_input_changes_nothing_in_mysql() {
 async fn invalid_http_is_rejected_and_the_next_request_is_served() {
     let redis = Redis::database().await;
     let deployment = Deployment::start("1.0", "1.1", &redis.url(), &[]).await;
-    let huge = format!("GET / HTTP/1.1\r\nHost: x\r\nX-Long: {}\r\n\r\n", "x".repeat(100_000));
+    let huge = format!("GET / HTTP/1.1\r\nHost: x\r\nX-Long: {}\r\n\r\n", "x".repeat(200_000));
     let both = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nvote=Cats";
     for (raw, statuses) in
         [("\0\0\0\r\n\r\n", vec!["400", ""]), (&huge, vec!["431"]), (both, vec!["400", "422"])]

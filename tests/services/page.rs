@@ -235,6 +235,30 @@ async fn a_new_viewer_gets_no_results_older_than_the_page() {
 }
 
 #[tokio::test]
+async fn the_cookies_of_a_sign_in_proxy_lock_nobody_out() {
+    let (deployment, _redis) = deployment(&[]).await;
+    for bytes in [4 * 1024, 8 * 1024, 31 * 1024] {
+        // As sign-in proxies do, in parts of up to 4 KB.
+        let parts = (0..bytes / 4000 + 1).map(|part| format!("_session_{part}={}", "x".repeat(3900)));
+        let cookies = parts.chain(["featureflag=on".to_owned()]).collect::<Vec<_>>().join("; ");
+        let cookies = &cookies[cookies.len().saturating_sub(bytes)..];
+        let visitor = deployment.visitor().with_cookies(cookies);
+        visitor.vote("Cats").await;
+        let page = visitor.get_served("/").await;
+        assert_eq!(page.status, 200);
+        // The results are there: voting-analytics accepted the call that the page caused.
+        assert!(page.results().starts_with("Cats: "), "{}", page.results());
+        assert!(
+            page.header("set-cookie").starts_with("featureflag=on"),
+            "the flag among {bytes} bytes is lost"
+        );
+    }
+    // With other large headers, such as a token.
+    let token = deployment.visitor().request("GET", "/").header("authorization", "x".repeat(50 * 1024));
+    assert_eq!(send(token).await.status, 200);
+}
+
+#[tokio::test]
 async fn trace_headers_are_propagated_to_analytics() {
     use axum::http::HeaderMap;
     let (sender, mut heard) = tokio::sync::mpsc::unbounded_channel();

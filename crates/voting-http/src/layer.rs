@@ -20,8 +20,9 @@ use tower::{Layer, Service};
 
 use crate::observe::{RequestObserver, observe};
 
-/// Maximum size of a request's cookies, as browsers allow for one cookie; larger ones are answered with 431.
-pub const MAX_COOKIE_BYTES: usize = 4 * 1024;
+/// Maximum size of a request's cookies; larger ones are answered with 431. Sign-in proxies and other services of the domain
+/// set most of them.
+pub const MAX_COOKIE_BYTES: usize = 32 * 1024;
 
 /// The layer around a service's routes; clones share their configuration.
 #[derive(Clone)]

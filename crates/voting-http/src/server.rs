@@ -16,8 +16,9 @@ use tower::ServiceExt as _;
 
 use crate::lifecycle::Lifecycle;
 
-/// Maximum size of a request's header; a larger one is answered with 431.
-pub const MAX_HEADER_BYTES: usize = 16 * 1024;
+/// Maximum size of a request's header, about that of Envoy (60 KB); a larger one is answered with 431. A connection needs
+/// only as much memory as its largest request.
+pub const MAX_HEADER_BYTES: usize = 64 * 1024;
 
 /// Timeouts of clients. A proxy in front should close idle connections sooner, so that none is closed under a request
 /// that it has just sent.
