@@ -6,6 +6,7 @@ mod history;
 mod layout;
 mod live;
 mod outage;
+mod proxies;
 mod voting;
 
 use tempfile::TempDir;

@@ -42,10 +42,20 @@ async fn only_the_value_on_shows_as_set() {
 #[tokio::test]
 async fn the_cookie_is_secure_behind_tls() {
     let (deployment, _redis) = deployment().await;
-    let request =
-        deployment.visitor().request("POST", "/featureflag/set").header("x-forwarded-proto", "https");
-    let cookie = send(request).await.header("set-cookie").to_owned();
-    assert!(cookie.contains("; Secure"), "{cookie}");
+    for (name, value, is_secure) in [
+        ("x-forwarded-proto", "https", true),
+        ("x-forwarded-proto", "HTTPS", true),
+        ("x-forwarded-proto", "https,http", true),
+        ("forwarded", "for=192.0.2.1;proto=https, for=10.0.0.1;proto=http", true),
+        ("forwarded", "Proto=\"HTTPS\"", true),
+        ("x-forwarded-proto", "http", false),
+        ("x-forwarded-proto", "http,https", false),
+        ("forwarded", "proto=http", false),
+    ] {
+        let request = deployment.visitor().request("POST", "/featureflag/set").header(name, value);
+        let cookie = send(request).await.header("set-cookie").to_owned();
+        assert_eq!(cookie.contains("; Secure"), is_secure, "{name}: {value}: {cookie}");
+    }
 }
 
 #[tokio::test]

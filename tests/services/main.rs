@@ -7,6 +7,7 @@ mod feature_flag;
 mod openapi;
 mod outage;
 mod page;
+mod proxies;
 mod releases;
 mod security;
 mod start;

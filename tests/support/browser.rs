@@ -79,6 +79,8 @@ impl Browser {
                 "binary": driver().chromium,
                 "args": [
                     "--headless", "--disable-gpu", "--hide-scrollbars", "--lang=en", "--force-device-scale-factor=1",
+                    // For pages that browsers do not trust as they trust localhost.
+                    "--host-resolver-rules=MAP *.example 127.0.0.1",
                     // Containers have no sandbox and little shared memory.
                     "--no-sandbox", "--disable-dev-shm-usage",
                     "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",

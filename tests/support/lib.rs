@@ -3,6 +3,7 @@
 //! - [`servers`]: Redis and MySQL or MariaDB, from the environment, Docker or the `PATH`.
 //! - [`store`]: stores and casts for tests that are not about deadlines.
 //! - [`proxy`]: a connection that can be cut.
+//! - [`reverse_proxy`]: nginx, HAProxy and Envoy in front of the page.
 //! - [`process`]: the system's programs as child processes.
 //! - [`ledger`]: a load of votes that accounts for every ballot.
 //! - [`faults`]: a cluster of the programs behind a [`balancer`], and its faults.
@@ -22,6 +23,7 @@ pub mod port;
 pub mod process;
 pub mod proxy;
 pub mod resource;
+pub mod reverse_proxy;
 pub mod servers;
 pub mod store;
 pub mod timing;

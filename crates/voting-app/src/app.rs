@@ -12,7 +12,7 @@ use voting_http::observe::RequestObserver;
 use voting_storage::{StoreMetrics, StoreUrl, Timeouts, VoteStore, open_with};
 
 use crate::analytics::{AnalyticsClient, AnalyticsUrl};
-use crate::cli::PageArgs;
+use crate::cli::{PageArgs, ProxyArgs};
 use crate::live::LiveResults;
 use crate::metrics::AppMetrics;
 
@@ -25,6 +25,7 @@ pub struct AppState {
     pub(crate) release: &'static AppRelease,
     pub(crate) choices: Choices,
     pub(crate) page: PageArgs,
+    pub(crate) proxy: ProxyArgs,
     /// The store that votes are cast to.
     pub store: Arc<dyn VoteStore>,
     pub(crate) analytics: AnalyticsClient,
@@ -52,6 +53,7 @@ impl App {
         release: &'static AppRelease,
         choices: Choices,
         page: PageArgs,
+        proxy: ProxyArgs,
         store: &StoreUrl,
         analytics: AnalyticsUrl,
         lifecycle: Lifecycle,
@@ -67,6 +69,7 @@ impl App {
             release,
             choices,
             page,
+            proxy,
             store,
             live: LiveResults::start(analytics.clone()),
             analytics,

@@ -8,6 +8,7 @@ use voting_http::check::Command;
 use voting_http::config::ServeArgs;
 
 use crate::analytics::AnalyticsUrl;
+use crate::origin::TrustedOrigins;
 
 /// Serve the page of the poll.
 #[derive(Parser, Debug)]
@@ -32,6 +33,10 @@ pub struct Cli {
     /// Content of the page.
     #[command(flatten)]
     pub page: PageArgs,
+
+    /// The proxies in front of the page.
+    #[command(flatten)]
+    pub proxy: ProxyArgs,
 
     /// URL of voting-analytics, instead of the host and port below: http://HOST:PORT.
     #[arg(long, env = "ANALYTICS_URL", value_name = "URL")]
@@ -91,6 +96,26 @@ impl Default for PageArgs {
             hostname: DEFAULT_HOSTNAME.to_owned(),
         }
     }
+}
+
+/// The proxies in front of the page.
+#[derive(Args, Clone, Debug, Default)]
+pub struct ProxyArgs {
+    /// Origins whose forms are accepted besides the page's own, such as https://vote.example: the page's address in
+    /// browsers, behind a proxy that replaces the header Host. Separated by commas or spaces.
+    #[arg(
+        long,
+        env = "TRUSTED_ORIGINS",
+        value_name = "ORIGINS",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub trusted_origins: TrustedOrigins,
+
+    /// Take the page's address from the headers X-Forwarded-Host, X-Forwarded-Proto and Forwarded, because a proxy in
+    /// front sets them: true or false.
+    #[arg(long, env = "TRUST_FORWARDED_HOST", value_name = "BOOL", default_value_t = false, num_args = 0..=1, default_missing_value = "true", value_parser = switch())]
+    pub trust_forwarded_host: bool,
 }
 
 /// Parses a boolean; an empty value is false, as in azure-vote.
@@ -175,7 +200,7 @@ mod tests {
         fn every_value_is_accepted_or_rejected_in_one_line(
             flag in prop::sample::select(vec![
                 "release", "port", "admin-port", "listen-address", "shutdown-wait", "log-format", "client-timeout",
-                "vote1value", "vote2value", "title", "showdetails", "featureflag", "allow-reset", "analytics-url",
+                "trusted-origins", "trust-forwarded-host", "vote1value", "vote2value", "title", "showdetails", "featureflag", "allow-reset", "analytics-url",
                 "analytics-host", "analytics-port", "storage-url", "redis-host", "redis-port", "mysql-host",
                 "mysql-port", "mysql-user", "mysql-password", "mysql-database",
             ]),

@@ -3,6 +3,7 @@
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::Response;
 use axum_extra::extract::cookie::{Cookie, SameSite};
+use voting_http::forwarded;
 
 /// A `Set-Cookie` header for the whole site, hidden from scripts. Built once: building it takes longer than sending it.
 #[derive(Debug)]
@@ -33,7 +34,7 @@ impl SetCookie {
     /// Adds the cookie to the response to a request with these headers; it is `Secure` if the request came over TLS.
     pub fn set(&self, response: &mut Response, headers: &HeaderMap) {
         // The proxy in front terminates TLS.
-        let is_secure = headers.get("x-forwarded-proto").is_some_and(|scheme| scheme.as_bytes() == b"https");
+        let is_secure = forwarded::is_https(headers).unwrap_or_default();
         let value = if is_secure { &self.secure } else { &self.plain };
         response.headers_mut().append(header::SET_COOKIE, value.clone());
     }

@@ -9,6 +9,7 @@ use voting_http::layer::MAX_COOKIE_BYTES;
 use voting_storage::StoreError;
 
 use crate::form::InvalidForm;
+use crate::origin::ForeignOrigin;
 use crate::outcome::Outcome;
 
 /// An error that a visitor sees.
@@ -23,7 +24,7 @@ pub enum AppError {
     /// `ALLOW_RESET` is false.
     ResetForbidden,
     /// The form was sent by another site.
-    CrossSite,
+    CrossSite(ForeignOrigin),
     /// The body has more than `max` bytes.
     BodyTooLarge {
         /// The most bytes of a body.
@@ -81,7 +82,8 @@ impl AppError {
         response.extensions_mut().remove()
     }
 
-    /// Logs a failure of the store. The other errors are the client's and show up in the metrics.
+    /// Logs a failure of the store, and a rejected origin: the cause may be a proxy. The other errors are the client's
+    /// and show up in the metrics.
     pub fn log(&self) {
         match self {
             Self::Vote(Ballot { id, .. }, error) => {
@@ -89,6 +91,9 @@ impl AppError {
                 tracing::error!(%error, ballot = %id, outcome, "vote answered with 503");
             }
             Self::Reset(error) => tracing::error!(%error, "reset answered with 503"),
+            Self::CrossSite(ForeignOrigin { origin, host }) => {
+                tracing::warn!(origin, host, "form of another origin rejected");
+            }
             _ => {}
         }
     }
@@ -153,10 +158,14 @@ impl AppError {
                 "Resetting is disabled",
                 format!("This poll can’t be reset from the page. {}", allowed()),
             ),
-            Self::CrossSite => (
+            Self::CrossSite(ForeignOrigin { origin, host }) => (
                 StatusCode::FORBIDDEN,
                 "This form came from another site",
-                "Only forms of this page are accepted.".to_owned(),
+                format!(
+                    "The form is from {origin}, and the request is for {host}. Only forms of this page are accepted. If \
+                     both are this page, a proxy replaces the host: its operator can pass the host on, or name the \
+                     origin in the setting TRUSTED_ORIGINS."
+                ),
             ),
             Self::BodyTooLarge { max } => (
                 StatusCode::PAYLOAD_TOO_LARGE,
@@ -172,7 +181,8 @@ impl AppError {
                 StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
                 "The cookies are too large",
                 format!(
-                    "All cookies together may have up to {MAX_COOKIE_BYTES} bytes. Delete those of this site."
+                    "All cookies together may have up to {MAX_COOKIE_BYTES} bytes. Delete those of this site and of its \
+                     domain."
                 ),
             ),
             Self::NotFound => {
@@ -197,7 +207,7 @@ impl AppError {
     fn outcome(&self) -> Option<Outcome> {
         match self {
             Self::Form(_)
-            | Self::CrossSite
+            | Self::CrossSite(_)
             | Self::BodyTooLarge { .. }
             | Self::BodyTooSlow
             | Self::TooManyCookies => Some(Outcome::Invalid),

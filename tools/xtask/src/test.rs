@@ -29,6 +29,7 @@ pub struct TestArgs {
 pub fn run(arguments: &TestArgs) -> anyhow::Result<()> {
     if arguments.starved {
         install::servers()?;
+        install::proxies()?;
         return starved::run(arguments.runs);
     }
     let mut test = workspace::cargo();
@@ -39,6 +40,7 @@ pub fn run(arguments: &TestArgs) -> anyhow::Result<()> {
         install::servers()?;
         install::browser()?;
         install::prometheus()?;
+        install::proxies()?;
     }
     command::run(test.args(&arguments.cargo)).context("cargo test")
 }

@@ -1,0 +1,45 @@
+//! The page behind proxies, over plain HTTP and at another host than localhost: there, browsers send no `Sec-Fetch-Site`.
+
+use voting_tests::browser::Browser;
+use voting_tests::deployment::Deployment;
+use voting_tests::reverse_proxy::{ReverseProxy, examples};
+use voting_tests::servers::Redis;
+
+use crate::CATS;
+
+#[tokio::test]
+async fn a_browser_votes_behind_each_documented_proxy() {
+    let redis = Redis::database().await;
+    let deployment = Deployment::start("1.0", "1.1", &redis.url(), &[]).await;
+    let app = deployment.app.address;
+    let browser = Browser::start().await;
+    // They end after the browser, which would complain.
+    let proxies = [
+        ReverseProxy::nginx(&examples("nginx")[0], app).await,
+        ReverseProxy::haproxy(&examples("haproxy")[0], app).await,
+        ReverseProxy::envoy(&examples("envoy")[0], app).await,
+    ];
+    for proxy in &proxies {
+        browser.open(&proxy.url("vote.example")).await;
+        browser.follow(CATS).await;
+        assert_eq!(browser.text(".notice").await, "Your vote for Cats was counted.");
+        browser.wait_for("#connection", "Live").await;
+    }
+    browser.end().await;
+}
+
+#[tokio::test]
+async fn the_page_says_that_no_live_results_arrive() {
+    let redis = Redis::database().await;
+    let deployment = Deployment::start("1.0", "1.1", &redis.url(), &[]).await;
+    // A proxy that buffers whatever the service says.
+    let deaf =
+        examples("nginx")[0].replace("proxy_pass", "proxy_ignore_headers X-Accel-Buffering; proxy_pass");
+    let proxy = ReverseProxy::nginx(&deaf, deployment.app.address).await;
+    let browser = Browser::start().await;
+    browser.open(&proxy.url("vote.example")).await;
+    browser.wait_for("#connection", "No live results. Reload the page to see new votes.").await;
+    browser.follow(CATS).await;
+    assert_eq!(browser.text("#results").await, "Cats: 1/1 (100%) | Dogs: 0/1 (0%)");
+    browser.end().await;
+}

@@ -1,0 +1,157 @@
+//! The page behind real reverse proxies, with the examples of `docs/proxies.md`.
+
+use std::path::Path;
+
+use tempfile::TempDir;
+use voting_core::BallotId;
+use voting_tests::PATIENCE;
+use voting_tests::deployment::Deployment;
+use voting_tests::http::{Answer, Visitor, send};
+use voting_tests::process::{Service, Signal};
+use voting_tests::reverse_proxy::{ReverseProxy, examples};
+use voting_tests::servers::Redis;
+
+async fn deployment(settings: &[(&str, &str)]) -> (Deployment, Redis) {
+    let redis = Redis::database().await;
+    (Deployment::start("1.0", "1.1", &redis.url(), settings).await, redis)
+}
+
+/// What a browser sends over plain HTTP for a form of the page at `origin`: no `Sec-Fetch-Site`.
+async fn vote_from(origin: &str, host: &str, proxy: &ReverseProxy) -> Answer {
+    let visitor = Visitor::new(proxy.url("127.0.0.1"));
+    let request = visitor.request("POST", "/").header("host", host).header("origin", origin);
+    let form = format!("vote=Cats&ballot={}", BallotId::new());
+    send(request.header("content-type", "application/x-www-form-urlencoded").body(form)).await
+}
+
+/// Votes through a proxy at `vote.example` as a browser does, and from elsewhere.
+async fn assert_own_forms_only(name: &str, proxy: &ReverseProxy) {
+    let host = format!("vote.example:{}", proxy.port);
+    let own = format!("http://{host}");
+    let answer = vote_from(&own, &host, proxy).await;
+    assert_eq!(answer.status, 303, "{name}: {}", answer.text);
+    let answer = vote_from(&own.to_uppercase().replace("HTTP:", "http:"), &host, proxy).await;
+    assert_eq!(answer.status, 303, "{name}: {}", answer.text);
+    for foreign in ["http://evil.example", "http://vote.example:1", "http://vote.example", "null"] {
+        let answer = vote_from(foreign, &host, proxy).await;
+        assert_eq!(answer.status, 403, "{name}: {foreign}");
+        assert!(answer.text.contains(foreign), "{name}: {}", answer.text);
+    }
+}
+
+const NGINX_DEFAULTS: &str = "server { listen 80; location / { proxy_pass http://voting_app; } } \
+     upstream voting_app { server voting-app:8080; }";
+
+#[tokio::test]
+async fn the_documented_proxies_pass_on_what_forms_need() {
+    let (deployment, _redis) = deployment(&[]).await;
+    let app = deployment.app.address;
+    assert_own_forms_only("nginx", &ReverseProxy::nginx(&examples("nginx")[0], app).await).await;
+    assert_own_forms_only("HAProxy", &ReverseProxy::haproxy(&examples("haproxy")[0], app).await).await;
+    assert_own_forms_only("Envoy", &ReverseProxy::envoy(&examples("envoy")[0], app).await).await;
+}
+
+#[tokio::test]
+async fn a_forwarded_host_counts_if_it_is_trusted() {
+    let (trusting, _redis) = deployment(&[("TRUST_FORWARDED_HOST", "true")]).await;
+    let app = trusting.app.address;
+    let nginx = |headers: &str| NGINX_DEFAULTS.replace("location / {", &format!("location / {{ {headers}"));
+    let forwarded_host =
+        nginx("proxy_set_header X-Forwarded-Host $http_host; proxy_set_header X-Forwarded-Proto $scheme;");
+    let forwarded = nginx("proxy_set_header Forwarded 'for=_a;host=\"$http_host\";proto=$scheme';");
+    let haproxy = examples("haproxy")[0].replace(
+        "default_backend",
+        "http-request set-header X-Forwarded-Host %[req.hdr(host)]\n    http-request set-header Host voting-app\n    default_backend",
+    );
+    let envoy = examples("envoy")[0].replace(
+        "cluster: voting-app",
+        "cluster: voting-app, host_rewrite_literal: inner, append_x_forwarded_host: true",
+    );
+    let proxies = [
+        ("nginx, X-Forwarded-Host", ReverseProxy::nginx(&forwarded_host, app).await),
+        ("nginx, Forwarded", ReverseProxy::nginx(&forwarded, app).await),
+        ("HAProxy", ReverseProxy::haproxy(&haproxy, app).await),
+        ("Envoy", ReverseProxy::envoy(&envoy, app).await),
+    ];
+    for (name, proxy) in &proxies {
+        assert_own_forms_only(name, proxy).await;
+    }
+
+    // Without the setting the headers count for nothing.
+    let (wary, _redis) = deployment(&[]).await;
+    let proxy = ReverseProxy::nginx(&forwarded_host, wary.app.address).await;
+    let host = format!("vote.example:{}", proxy.port);
+    assert_eq!(vote_from(&format!("http://{host}"), &host, &proxy).await.status, 403);
+}
+
+#[tokio::test]
+async fn a_trusted_origin_may_vote_behind_a_proxy_that_replaces_the_host() {
+    // The port of the proxy is known after the app has started, so the browser's address has none.
+    let origins = "https://other.example, http://Vote.example:80";
+    let (deployment, _redis) = deployment(&[("TRUSTED_ORIGINS", origins)]).await;
+    let proxy = ReverseProxy::nginx(NGINX_DEFAULTS, deployment.app.address).await;
+    for own in ["http://vote.example", "https://other.example"] {
+        assert_eq!(vote_from(own, "vote.example", &proxy).await.status, 303, "{own}");
+    }
+    for foreign in ["https://vote.example", "http://vote.example:8080", "http://evil.example", "null"] {
+        assert_eq!(vote_from(foreign, "vote.example", &proxy).await.status, 403, "{foreign}");
+    }
+}
+
+/// Starts an app with a log, which is complete after [`end`].
+async fn logged(folder: &Path, store: &str) -> Service {
+    let settings = [("STORAGE_URL", store), ("SHUTDOWN_WAIT", "0"), ("LOG_FORMAT", "json")];
+    Service::start_logged("voting-app", &settings, Some(&folder.join("log"))).await
+}
+
+async fn end(mut service: Service, folder: &TempDir) -> String {
+    service.signal(Signal::Terminate);
+    service.wait().await;
+    std::fs::read_to_string(folder.path().join("log")).unwrap()
+}
+
+#[tokio::test]
+async fn a_rejected_form_is_named_with_both_values_on_the_page_and_in_one_log_line() {
+    let redis = Redis::database().await;
+    let folder = tempfile::tempdir().unwrap();
+    let app = logged(folder.path(), &redis.url()).await;
+    let proxy = ReverseProxy::nginx(NGINX_DEFAULTS, app.address).await;
+    let answer = vote_from("http://vote.example", "vote.example", &proxy).await;
+    assert_eq!((answer.status, answer.header("x-vote-outcome")), (403, "refused"));
+    let page = answer.element("main").unwrap();
+    for part in ["http://vote.example", "voting_app", "TRUSTED_ORIGINS"] {
+        assert!(page.contains(part), "{page}");
+    }
+    let markup = vote_from(&format!("http://<b>{}", "x".repeat(3000)), "vote.example", &proxy).await;
+    assert!(!markup.text.contains("<b>x") && markup.text.len() < 3000, "{}", markup.text);
+
+    drop(proxy);
+    let log = end(app, &folder).await;
+    let lines: Vec<_> = log.lines().filter(|line| line.contains("form of another origin rejected")).collect();
+    assert_eq!(lines.len(), 2, "{log}");
+    let line: serde_json::Value = serde_json::from_str(lines[0]).unwrap();
+    assert_eq!(
+        (&line["level"], &line["origin"], &line["host"]),
+        (&"WARN".into(), &"http://vote.example".into(), &"voting_app".into())
+    );
+}
+
+#[tokio::test]
+async fn live_results_pass_a_proxy_that_buffers_by_default() {
+    let (deployment, _redis) = deployment(&[]).await;
+    let app = deployment.app.address;
+    for (name, proxy) in [
+        ("nginx", ReverseProxy::nginx(NGINX_DEFAULTS, app).await),
+        ("HAProxy", ReverseProxy::haproxy(&examples("haproxy")[0], app).await),
+        ("Envoy", ReverseProxy::envoy(&examples("envoy")[0], app).await),
+    ] {
+        let visitor = Visitor::new(proxy.url("127.0.0.1"));
+        let request = visitor.request("GET", "/events");
+        let first = async { request.send().await.unwrap().chunk().await.unwrap().unwrap() };
+        let first = tokio::time::timeout(PATIENCE, first).await.unwrap_or_else(|_| panic!("{name} buffers"));
+        assert!(first.starts_with(b"data: {"), "{name}: {first:?}");
+    }
+    let events = deployment.visitor().request("GET", "/events").send().await.unwrap();
+    assert_eq!(events.headers()["cache-control"], "no-cache, no-transform");
+    assert_eq!(events.headers()["x-accel-buffering"], "no");
+}
