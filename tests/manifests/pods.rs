@@ -159,7 +159,7 @@ fn secrets_claims_and_accounts_exist_before_they_are_referenced() {
             let exists =
                 |key: String| assert!(step.cluster.contains_key(&key), "after {}: no {key}", step.file);
             exists(format!("serviceaccount/{}", pod["serviceAccountName"].as_str().unwrap_or_default()));
-            if text.contains("secretKeyRef") {
+            if text.contains("secretKeyRef") || text.contains("secretName") {
                 exists("secret/voting-storage-secret".to_owned());
             }
             for volume in pod["volumes"].as_array().into_iter().flatten() {
@@ -186,6 +186,55 @@ fn mounts_name_volumes_and_stores_write_to_volumes_only() {
     }
 }
 
+/// A secret in the environment is inherited by every child process and shown by debuggers and crash reports.
+#[test]
+fn pods_read_secrets_from_files() {
+    let patch = crate::tutorial::blocks().into_iter().find(|block| block.commands.contains("patch secret"));
+    let patch = patch.expect("the tutorial generates passwords").commands;
+    let mut files = 0;
+    // The jobs take the same settings from the environment.
+    for workload in workloads().iter().filter(|workload| !workload.is_job()) {
+        for variable in workload.environment() {
+            let name = variable["name"].as_str().unwrap_or_default();
+            assert!(variable["valueFrom"].is_null(), "{}: {name}", workload.key());
+            let Some(secret) = name.strip_suffix("_FILE") else { continue };
+            files += 1;
+            let path = variable["value"].as_str().expect("a path");
+            let mounts = workload.container["volumeMounts"].as_array().into_iter().flatten();
+            let (folder, file) = path.rsplit_once('/').expect("a folder");
+            let mount = mounts.clone().find(|mount| mount["mountPath"] == folder).expect("a mount");
+            assert_eq!(mount["readOnly"], true, "{}", workload.key());
+            let mut volumes = workload.pod["volumes"].as_array().into_iter().flatten();
+            let volume = volumes.find(|volume| volume["name"] == mount["name"]).expect("a volume");
+            assert_eq!(volume["secret"]["secretName"], "voting-storage-secret", "{}", workload.key());
+            // Readable by the group of the pod and by nobody else.
+            assert_eq!(volume["secret"]["defaultMode"], 0o440, "{}", workload.key());
+            let security = &workload.pod["securityContext"];
+            assert_eq!(security["fsGroup"], security["runAsGroup"], "{}", workload.key());
+            let items = volume["secret"]["items"].as_array().expect("items");
+            assert!(items.contains(&json!({"key": secret, "path": file})), "{}: {items:?}", workload.key());
+            assert!(patch.contains(&format!("  {secret}: ")), "the tutorial does not generate {secret}");
+        }
+    }
+    assert_eq!(files, 4, "app and analytics 2.0, and MySQL with two");
+}
+
+/// The settings of the program and of its database, which no longer come from one secret.
+#[test]
+fn programs_and_database_agree_on_user_and_database() {
+    for name in ["MYSQL_USER", "MYSQL_DATABASE"] {
+        let values: BTreeSet<String> = workloads()
+            .iter()
+            .flat_map(|workload| workload.environment().into_iter().cloned().collect::<Vec<_>>())
+            .filter(|variable| variable["name"] == name)
+            .filter_map(|variable| variable["value"].as_str().map(ToOwned::to_owned))
+            .collect();
+        assert_eq!(values.len(), 1, "{name}: {values:?}");
+        let value = values.first().expect("a value");
+        assert!(crate::read("docs/tutorial.md").contains(&format!("  {name}: {value}\n")), "{name}");
+    }
+}
+
 #[test]
 fn no_password_is_in_the_repository() {
     let all = all_that_is_ever_applied();
@@ -197,7 +246,8 @@ fn no_password_is_in_the_repository() {
     for workload in workloads() {
         for variable in workload.environment() {
             let name = variable["name"].as_str().unwrap_or_default();
-            assert!(!name.contains("PASSWORD") || variable["value"].is_null(), "{}: {name}", workload.key());
+            let is_password = name.contains("PASSWORD") && !name.ends_with("_FILE");
+            assert!(!is_password || variable["value"].is_null(), "{}: {name}", workload.key());
         }
     }
 }

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
@@ -172,8 +173,15 @@ func (s *stage) environment(workload string, variables []corev1.EnvVar) []string
 	values := map[string]string{}
 	for _, variable := range variables {
 		values[variable.Name] = variable.Value
-		if variable.ValueFrom != nil {
-			values[variable.Name] = databaseSetting(s.t, variable.ValueFrom.SecretKeyRef.Key)
+		switch variable.Name {
+		case "MYSQL_USER", "MYSQL_DATABASE", "MYSQL_PASSWORD":
+			values[variable.Name] = databaseSetting(s.t, variable.Name)
+		case "MYSQL_PASSWORD_FILE": // a mounted secret
+			file := filepath.Join(s.t.TempDir(), "password")
+			if err := os.WriteFile(file, []byte(databaseSetting(s.t, "MYSQL_PASSWORD")), 0o600); err != nil {
+				s.t.Fatal(err)
+			}
+			values[variable.Name] = file
 		}
 	}
 	for name, value := range values {

@@ -22,7 +22,21 @@ func (c *cluster) startable(key string) error {
 	if _, found := c.documents["serviceaccount/"+spec.ServiceAccountName]; !found {
 		return fmt.Errorf("%s: there is no service account %q", key, spec.ServiceAccountName)
 	}
+	holds := func(secret, entry string) error {
+		found, _ := c.documents["secret/"+secret].object.(*corev1.Secret)
+		if found == nil || found.StringData[entry] == "" {
+			return fmt.Errorf("%s: the secret %s holds no %s", key, secret, entry)
+		}
+		return nil
+	}
 	for _, volume := range spec.Volumes {
+		if volume.Secret != nil {
+			for _, item := range volume.Secret.Items {
+				if err := holds(volume.Secret.SecretName, item.Key); err != nil {
+					return err
+				}
+			}
+		}
 		if claim := volume.PersistentVolumeClaim; claim != nil {
 			if _, found := c.documents["persistentvolumeclaim/"+claim.ClaimName]; !found {
 				return fmt.Errorf("%s: there is no volume claim %s", key, claim.ClaimName)
@@ -35,9 +49,8 @@ func (c *cluster) startable(key string) error {
 				continue
 			}
 			ref := variable.ValueFrom.SecretKeyRef
-			secret, _ := c.documents["secret/"+ref.Name].object.(*corev1.Secret)
-			if secret == nil || secret.StringData[ref.Key] == "" {
-				return fmt.Errorf("%s: the secret %s holds no %s", key, ref.Name, ref.Key)
+			if err := holds(ref.Name, ref.Key); err != nil {
+				return err
 			}
 		}
 	}
