@@ -1,11 +1,13 @@
 package mesh
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -164,6 +166,19 @@ var components = map[string]func(key string, content map[string]any) bool{
 		}
 		return true
 	},
+	"https": func(key string, content map[string]any) bool {
+		if !strings.HasPrefix(key, "gateway.") {
+			return false
+		}
+		servers := at(content, "spec")["servers"].([]any)
+		servers[0].(map[string]any)["tls"] = map[string]any{"httpsRedirect": true}
+		at(content, "spec")["servers"] = append(servers, map[string]any{
+			"port":  map[string]any{"number": 443, "name": "https", "protocol": "HTTPS"},
+			"tls":   map[string]any{"mode": "SIMPLE", "credentialName": "voting-app-tls", "minProtocolVersion": "TLSV1_2"},
+			"hosts": []any{"*"},
+		})
+		return true
+	},
 	"storage-class": func(key string, content map[string]any) bool {
 		if !strings.HasPrefix(key, "persistentvolumeclaim/") {
 			return false
@@ -205,7 +220,8 @@ func TestEachComponentMakesItsDifferenceAndNoOther(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, entry := range entries {
-		if _, known := components[entry.Name()]; !known && entry.Name() != "steps" && entry.Name() != "cluster" {
+		_, known := components[entry.Name()]
+		if !known && !slices.Contains([]string{"steps", "cluster", "azure-monitor"}, entry.Name()) {
 			t.Errorf("kustomize/%s is not tested", entry.Name())
 		}
 	}
@@ -280,4 +296,29 @@ func TestTheTutorialsCommandsRenderTheManifests(t *testing.T) {
 		}
 		return true
 	})
+}
+
+// TestAzureMonitorGetsTheSamePodMonitor: in its own API group, with limits, and otherwise the same.
+func TestAzureMonitorGetsTheSamePodMonitor(t *testing.T) {
+	rendered, err := kustomize(filepath.Join(root, "kustomize/azure-monitor"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got, want map[string]any
+	if err := errors.Join(yaml.Unmarshal(rendered, &got), yaml.Unmarshal([]byte(mustRead(t, "monitoring/podmonitor.yaml")), &want)); err != nil {
+		t.Fatal(err)
+	}
+	if got["apiVersion"] != "azmonitoring.coreos.com/v1" {
+		t.Errorf("it is for %s", got["apiVersion"])
+	}
+	for limit, value := range map[string]float64{"labelLimit": 63, "labelNameLengthLimit": 511, "labelValueLengthLimit": 1023} {
+		if at(got, "spec")[limit] != value {
+			t.Errorf("the limit %s is %v, want %v", limit, at(got, "spec")[limit], value)
+		}
+		delete(at(got, "spec"), limit)
+	}
+	got["apiVersion"] = want["apiVersion"]
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("it renders\n%v\nbut should\n%v", got, want)
+	}
 }
