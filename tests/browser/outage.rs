@@ -51,7 +51,7 @@ async fn the_page_reconnects_when_the_app_is_back() {
 }
 
 #[tokio::test]
-async fn a_refused_vote_can_be_resubmitted_and_counts_once() {
+async fn an_unconfirmed_vote_can_be_resubmitted_and_counts_once() {
     let redis = Redis::database().await;
     let proxy = Proxy::start(redis.address(), Mode::Open).await;
     let deployment = Deployment::start("1.0", "1.1", &redis.url_at(proxy.address()), &[]).await;
@@ -59,7 +59,7 @@ async fn a_refused_vote_can_be_resubmitted_and_counts_once() {
     browser.open(&deployment.app.url("/")).await;
     proxy.set(Mode::Closed);
     browser.follow(CATS).await;
-    assert_eq!(browser.text("h1").await, "Your vote was not counted");
+    assert_eq!(browser.text("h1").await, "Your vote is not confirmed");
     let ballot = browser.attribute("[name=ballot]", "value").await;
     browser.follow(CATS).await;
     assert_eq!(browser.text(".status").await, "503");

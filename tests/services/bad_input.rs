@@ -96,8 +96,11 @@ async fn bad_input_changes_nothing_in_redis() {
     let mut keys: Vec<String> = redis.query("KEYS", &["*"]).await;
     keys.retain(|key| !key.starts_with("voting:{Cats}:ballots:"));
     keys.sort();
-    // The counters hold the origin of the store, which its first vote sets.
-    assert_eq!(keys, ["Cats", "foo:bar", "voting:{Cats}:counters", "voting:{Dogs}:counters"]);
+    // The counters hold the origin of the store, which its first vote sets; the minutes are the index of the ballots.
+    assert_eq!(
+        keys,
+        ["Cats", "foo:bar", "voting:{Cats}:counters", "voting:{Cats}:minutes", "voting:{Dogs}:counters"]
+    );
     assert_eq!(redis.query::<u64>("GET", &["Cats"]).await, 2);
 }
 

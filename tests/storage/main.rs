@@ -1,6 +1,9 @@
 //! Every backend on its real server: the common contract, and the specifics of each backend.
 
+mod clocks;
 mod contract;
+mod eviction;
+mod lookup;
 mod mysql;
 mod outage;
 mod redis;

@@ -91,7 +91,7 @@ async fn one_replica_at_a_time_changes_the_schema() {
     sqlx::query(lock).execute(&mut other).await.unwrap();
     let store = open(&url.parse().unwrap(), &Choices::default()).unwrap();
     let vote = ballot(Choice::First);
-    let error = store.cast(vote).await.unwrap_err();
+    let error = store.cast_new(vote).await.unwrap_err();
     assert!(matches!(error, StoreError::Unavailable(_)), "{error}");
     let tables: i64 =
         sqlx::query("SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = DATABASE()")

@@ -42,7 +42,7 @@ impl Remote {
         let store = self.open();
         let vote = ballot(Choice::First);
         let stopwatch = Stopwatch::start();
-        let error = store.cast(vote).await.unwrap_err();
+        let error = store.cast_new(vote).await.unwrap_err();
         assert!(matches!(error, StoreError::Unavailable(_)), "{error}");
         stopwatch.assert_within(Timeouts::default().deadline, "a cast without a store");
         self.proxy.set(Mode::Open);
@@ -119,7 +119,7 @@ async fn unconfirmed_vote(store: &dyn VoteStore, interrupt: impl Fn(), restore: 
         others += 1;
         interrupt();
         let vote = ballot(Choice::First);
-        match store.cast(vote).await.unwrap_err() {
+        match store.cast_new(vote).await.unwrap_err() {
             StoreError::Unconfirmed(_) => return (vote, others),
             StoreError::Unavailable(_) => {
                 restore();

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::task::JoinSet;
-use voting_core::{Ballot, BallotId, Cast, Choice, Tally};
+use voting_core::{Ballot, Cast, Choice, Tally};
 use voting_storage::StoreError;
 use voting_tests::servers::Redis;
 use voting_tests::store::{ballot, open_store};
@@ -31,22 +31,6 @@ async fn a_redis_of_the_original_is_adopted_in_place() {
     assert_eq!(store.tally().await.unwrap(), Tally::new(9, 3));
     store.reset().await.unwrap();
     assert_eq!(redis.query::<String>("GET", &["Cats"]).await, "0");
-}
-
-#[tokio::test]
-async fn ids_expire_after_their_retention() {
-    let (url, redis) = empty().await;
-    let store = open_store(&url);
-    let vote = ballot(Choice::Second);
-    store.cast(vote).await.unwrap();
-    let keys: Vec<String> = redis.query("KEYS", &["voting:*:ballots:*"]).await;
-    assert_eq!(keys.len(), 1, "{keys:?}");
-    let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-    let before = now();
-    let ttl: u64 = redis.query("TTL", &[&keys[0]]).await;
-    let (earliest, latest) = (before + ttl, now() + ttl + 1);
-    let end_of_retention = (vote.id.created_at() + BallotId::RETENTION).as_secs();
-    assert!(latest >= end_of_retention && earliest <= end_of_retention + 60, "{earliest} to {latest}");
 }
 
 #[tokio::test]
@@ -99,7 +83,8 @@ async fn a_batch_of_several_minutes_distinguishes_counted_ballots() {
     assert_eq!(sets.len() as u64, MINUTES);
     for set in sets {
         assert_eq!(redis.query::<u64>("SCARD", &[&set]).await, 20);
-        assert!(redis.query::<i64>("TTL", &[&set]).await > 0);
+        // A key with an expiry may be evicted, and the clock of Redis may be wrong.
+        assert_eq!(redis.query::<i64>("TTL", &[&set]).await, -1);
     }
 }
 
@@ -123,7 +108,7 @@ async fn keys_of_a_choice_share_its_hash_slot() {
     store.cast(ballot(Choice::Second)).await.unwrap();
     store.snapshot().await.unwrap();
     let keys: Vec<String> = redis.query("KEYS", &["voting:*"]).await;
-    assert_eq!(keys.len(), 3);
+    assert_eq!(keys.len(), 4);
     for key in keys {
         let choice = key.split(['{', '}']).nth(1).unwrap();
         assert!(["Cats", "Dogs"].contains(&choice), "{key}");

@@ -30,7 +30,7 @@ async fn a_folder_that_is_created_later_is_used() {
     let folder = tempfile::tempdir().unwrap();
     let url = format!("sqlite:{}/later/votes.db", folder.path().display());
     let store = open(&url.parse().unwrap(), &Choices::default()).unwrap();
-    assert!(matches!(store.cast(ballot(Choice::First)).await, Err(StoreError::Unavailable(_))));
+    assert!(matches!(store.cast_new(ballot(Choice::First)).await, Err(StoreError::Unavailable(_))));
     std::fs::create_dir(folder.path().join("later")).unwrap();
     cast_until_confirmed(store.as_ref(), ballot(Choice::First)).await;
     assert_eq!(store.tally().await.unwrap(), Tally::new(1, 0));

@@ -4,6 +4,7 @@
 //! - [`store`]: stores and casts for tests that are not about deadlines.
 //! - [`proxy`]: a connection that can be cut.
 //! - [`reverse_proxy`]: nginx, HAProxy and Envoy in front of the page.
+//! - [`clock`]: a process with a wrong clock.
 //! - [`process`]: the system's programs as child processes.
 //! - [`ledger`]: a load of votes that accounts for every ballot.
 //! - [`faults`]: a cluster of the programs behind a [`balancer`], and its faults.
@@ -14,6 +15,7 @@
 
 pub mod balancer;
 pub mod browser;
+pub mod clock;
 pub mod compose;
 pub mod deployment;
 pub mod faults;

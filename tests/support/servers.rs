@@ -47,6 +47,7 @@ pub async fn docker_answers() -> bool {
 pub struct OwnServer {
     program: PathBuf,
     arguments: Vec<String>,
+    variables: Vec<(String, String)>,
     address: SocketAddr,
     data: TempDir,
     running: Option<(tokio::process::Child, Watchdog)>,
@@ -55,7 +56,18 @@ pub struct OwnServer {
 impl OwnServer {
     /// Starts a server with the folder `data` and waits until it accepts connections.
     async fn start(program: PathBuf, arguments: Vec<String>, address: SocketAddr, data: TempDir) -> Self {
-        let mut server = Self { program, arguments, address, data, running: None };
+        Self::start_with(program, arguments, Vec::new(), address, data).await
+    }
+
+    /// [`OwnServer::start`] with additional environment variables.
+    async fn start_with(
+        program: PathBuf,
+        arguments: Vec<String>,
+        variables: Vec<(String, String)>,
+        address: SocketAddr,
+        data: TempDir,
+    ) -> Self {
+        let mut server = Self { program, arguments, variables, address, data, running: None };
         server.restart().await;
         server
     }
@@ -65,6 +77,7 @@ impl OwnServer {
         let log_path = self.data.path().join("log");
         let log = std::fs::File::options().create(true).append(true).open(&log_path).unwrap();
         let mut command = Command::new(&self.program);
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         command.args(&self.arguments).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         let mut child = command.kill_on_drop(true).spawn().unwrap();
         let watchdog = Watchdog::new(&format!("kill -9 {}", child.id().unwrap()));

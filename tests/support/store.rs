@@ -1,7 +1,7 @@
 //! Stores and casts for tests that are not about deadlines: they also work on a machine that is busy with other tests.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use voting_core::{Ballot, BallotId, Cast, Choice, Choices};
 use voting_storage::{StoreError, StoreMetrics, StoreUrl, Timeouts, VoteStore, open_with};
@@ -11,6 +11,15 @@ use crate::timing::PATIENCE;
 /// A new ballot.
 pub fn ballot(choice: Choice) -> Ballot {
     Ballot { id: BallotId::new(), choice }
+}
+
+/// A new ballot of a page that was loaded this long ago.
+pub fn ballot_of_age(choice: Choice, age: Duration) -> Ballot {
+    let created = SystemTime::now().duration_since(UNIX_EPOCH).unwrap() - age;
+    let (millis, [.., a, b]) = (format!("{:012x}", created.as_millis()), *BallotId::new().as_bytes());
+    let random: String = BallotId::new().to_string()[24..].to_owned();
+    let id = format!("{}-{}-7{a:02x}0-8{b:02x}0-{random}", &millis[..8], &millis[8..]);
+    Ballot { id: id.parse().unwrap(), choice }
 }
 
 /// [`open_patient`] for the default choices.

@@ -12,7 +12,7 @@ use clap::{Parser, Subcommand};
 use voting_config::{PollArgs, StoreArgs};
 use voting_core::{Choice, Choices, Tally};
 use voting_storage::transfer::{self, Transferred};
-use voting_storage::{StoreError, StoreUrl, VoteStore, backup, open};
+use voting_storage::{Severity, StoreError, StoreUrl, VoteStore, backup, open};
 
 /// Manage stores of votes: schema, results, reset, transfer, backup.
 ///
@@ -44,7 +44,7 @@ enum Command {
         #[arg(long)]
         yes: bool,
     },
-    /// Exit with 0 if the store answers.
+    /// Exit with 0 if the store answers and takes ballots; list what endangers its promises.
     Check,
     /// Merge the votes of one store into another; may be repeated at any time, in both directions.
     Transfer {
@@ -139,11 +139,17 @@ impl Tool {
     async fn check(&self) -> anyhow::Result<()> {
         let target = self.selected()?;
         target.named(target.store.ping().await)?;
-        print(&format!("{} answers.\n", target.url))
+        let findings = target.store.findings();
+        let lines: String = findings.iter().map(|finding| format!("{finding}\n")).collect();
+        print(&format!("{} answers.\n{lines}", target.url))?;
+        if findings.iter().any(|finding| finding.severity == Severity::Refusal) {
+            bail!("{} takes no ballots", target.url);
+        }
+        Ok(())
     }
 
     async fn transfer(&self, from: &StoreUrl, to: &StoreUrl, dry_run: bool) -> anyhow::Result<()> {
-        let [from, to] = [from, to].map(|url| self.open(self.store.with_password(url)?));
+        let [from, to] = [from, to].map(|url| self.open(self.store.completed(url)?));
         let (from, to) = (from?, to?);
         let work = if dry_run {
             transfer::preview(from.store.as_ref(), to.store.as_ref()).await

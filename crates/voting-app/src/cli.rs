@@ -1,8 +1,7 @@
 //! Settings.
 
-use clap::builder::{StringValueParser, TypedValueParser};
 use clap::{Args, Parser};
-use voting_config::{InvalidSetting, PollArgs, StoreArgs, port};
+use voting_config::{InvalidSetting, PollArgs, StoreArgs, port, switch};
 use voting_core::release::{AppRelease, Release};
 use voting_http::check::Command;
 use voting_http::config::ServeArgs;
@@ -116,15 +115,6 @@ pub struct ProxyArgs {
     /// front sets them: true or false.
     #[arg(long, env = "TRUST_FORWARDED_HOST", value_name = "BOOL", default_value_t = false, num_args = 0..=1, default_missing_value = "true", value_parser = switch())]
     pub trust_forwarded_host: bool,
-}
-
-/// Parses a boolean; an empty value is false, as in azure-vote.
-fn switch() -> impl TypedValueParser<Value = bool> {
-    StringValueParser::new().try_map(|text| match text.to_ascii_lowercase().as_str() {
-        "true" | "1" | "yes" | "on" => Ok(true),
-        "false" | "0" | "no" | "off" | "" => Ok(false),
-        _ => Err("is not a boolean; allowed: true, false"),
-    })
 }
 
 impl Cli {

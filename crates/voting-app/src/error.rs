@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use voting_core::{Ballot, Choice, Choices};
+use voting_core::{Ballot, Cast, Choice, Choices};
 use voting_http::layer::MAX_COOKIE_BYTES;
 use voting_storage::StoreError;
 
@@ -19,6 +19,8 @@ pub enum AppError {
     Form(InvalidForm),
     /// The store is unavailable or did not confirm in time; the page offers the same ballot again.
     Vote(Ballot, StoreError),
+    /// The store no longer knows whether this ballot was counted.
+    Expired,
     /// The store did not reset the poll, or did not confirm it.
     Reset(StoreError),
     /// `ALLOW_RESET` is false.
@@ -118,7 +120,7 @@ impl AppError {
                 "This is not a valid ballot",
                 "The field “ballot” may occur once and must be a UUID of version 7.".to_owned(),
             ),
-            Self::Form(InvalidForm::Stale) => (
+            Self::Form(InvalidForm::Stale) | Self::Expired => (
                 StatusCode::UNPROCESSABLE_ENTITY,
                 "This ballot can’t be used",
                 "A ballot is valid for a day after the page was loaded. Go back to the poll for a new one."
@@ -206,12 +208,14 @@ impl AppError {
     /// The outcome of the vote; `None` if the request was not one.
     fn outcome(&self) -> Option<Outcome> {
         match self {
+            Self::Form(InvalidForm::Stale) => Some(Outcome::Stale),
             Self::Form(_)
             | Self::CrossSite(_)
             | Self::BodyTooLarge { .. }
             | Self::BodyTooSlow
             | Self::TooManyCookies => Some(Outcome::Invalid),
             Self::Vote(_, error) => Some(error.into()),
+            Self::Expired => Some(Cast::Expired.into()),
             Self::Reset(_)
             | Self::ResetForbidden
             | Self::NotFound

@@ -10,7 +10,10 @@ use voting_core::{Ballot, BallotId, Choices};
 /// A form of the page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
+    /// A vote, with the ballot of a page.
     Vote(Ballot),
+    /// A vote without a ballot, which gets a new one.
+    NewVote(Ballot),
     Reset,
 }
 
@@ -56,14 +59,14 @@ impl Form {
             return Ok(Self::Reset);
         }
         let choice = choices.find(vote).ok_or(InvalidForm::Vote)?;
-        let id = match field("ballot").map_err(|()| InvalidForm::Ballot)? {
-            None => BallotId::new(),
-            Some(text) => BallotId::parse_at(text, now).map_err(|error| match error {
-                InvalidBallotId::Malformed => InvalidForm::Ballot,
-                InvalidBallotId::Expired | InvalidBallotId::Future => InvalidForm::Stale,
-            })?,
+        let Some(text) = field("ballot").map_err(|()| InvalidForm::Ballot)? else {
+            return Ok(Self::NewVote(Ballot { id: BallotId::new(), choice }));
         };
-        Ok(Self::Vote(Ballot { id, choice }))
+        match BallotId::parse_at(text, now) {
+            Ok(id) => Ok(Self::Vote(Ballot { id, choice })),
+            Err(InvalidBallotId::Malformed) => Err(InvalidForm::Ballot),
+            Err(InvalidBallotId::Expired | InvalidBallotId::Future) => Err(InvalidForm::Stale),
+        }
     }
 }
 
@@ -104,7 +107,7 @@ mod tests {
     #[test]
     fn a_form_without_a_ballot_gets_a_new_one() {
         let [first, second] = [parse(b"vote=Cats"), parse(b"vote=Cats")];
-        assert!(matches!(first, Ok(Form::Vote(_))) && first != second);
+        assert!(matches!(first, Ok(Form::NewVote(_))) && first != second);
     }
 
     #[test]
@@ -139,7 +142,7 @@ mod tests {
         #[test]
         fn only_the_names_on_the_poll_are_votes(name in "[a-zA-Z%&=+ ]{0,10}") {
             let body = form_urlencoded::Serializer::new(String::new()).append_pair("vote", &name).finish();
-            let is_vote = matches!(parse(body.as_bytes()), Ok(Form::Vote(_)));
+            let is_vote = matches!(parse(body.as_bytes()), Ok(Form::NewVote(_)));
             prop_assert_eq!(is_vote, name == "Cats" || name == "Dogs");
         }
     }

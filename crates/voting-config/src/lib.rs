@@ -11,7 +11,7 @@ mod setting;
 mod store;
 
 pub use poll::PollArgs;
-pub use setting::{InvalidSetting, parse, parse_from, port};
+pub use setting::{InvalidSetting, parse, parse_from, port, switch};
 pub use store::StoreArgs;
 
 #[cfg(test)]

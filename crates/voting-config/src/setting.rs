@@ -25,6 +25,16 @@ pub fn port() -> impl clap::builder::TypedValueParser<Value = u16> {
         .try_map(|text| text.parse::<u16>().map_err(|_| "is not a port; allowed: a number from 0 to 65535"))
 }
 
+/// Parses a boolean; an empty value is false, as in azure-vote.
+pub fn switch() -> impl clap::builder::TypedValueParser<Value = bool> {
+    use clap::builder::TypedValueParser as _;
+    clap::builder::StringValueParser::new().try_map(|text| match text.to_ascii_lowercase().as_str() {
+        "true" | "1" | "yes" | "on" => Ok(true),
+        "false" | "0" | "no" | "off" | "" => Ok(false),
+        _ => Err("is not a boolean; allowed: true, false"),
+    })
+}
+
 /// Reads the settings of a program from its arguments and environment; an empty variable
 /// without a default counts as unset. `--help` and
 /// `--version` print and exit.

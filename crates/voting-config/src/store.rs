@@ -7,7 +7,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use voting_core::StoreKind;
 use voting_storage::StoreUrl;
 
-use crate::setting::{InvalidSetting, port};
+use crate::setting::{InvalidSetting, port, switch};
 
 /// The store of the votes.
 #[derive(Args, Clone, Debug)]
@@ -26,6 +26,11 @@ pub struct StoreArgs {
     /// Port of Redis.
     #[arg(long, env = "REDIS_PORT", value_name = "PORT", default_value_t = 6379, value_parser = port())]
     pub redis_port: u16,
+
+    /// Take ballots even while Redis may evict ballot ids and counts under a maxmemory-policy allkeys-*: true or false. If
+    /// true, ballots may count twice and votes may be lost.
+    #[arg(long, env = "REDIS_ALLOW_EVICTION", value_name = "BOOL", default_value_t = false, num_args = 0..=1, default_missing_value = "true", value_parser = switch())]
+    pub redis_allow_eviction: bool,
 
     /// Host of MySQL or MariaDB. [default: localhost]
     #[arg(long, env = "MYSQL_HOST", value_name = "HOST")]
@@ -69,7 +74,7 @@ impl StoreArgs {
     /// [`InvalidSetting`]: an invalid host, an unreadable password file, or a kind without settings.
     pub fn url(&self, kind: StoreKind) -> Result<StoreUrl, InvalidSetting> {
         match &self.storage_url {
-            Some(url) => self.with_password(url),
+            Some(url) => self.completed(url),
             None => self.url_of(kind),
         }
     }
@@ -80,7 +85,7 @@ impl StoreArgs {
     /// [`InvalidSetting`]: those of [`StoreArgs::url`], or the settings select no store or both.
     pub fn selected_url(&self) -> Result<StoreUrl, InvalidSetting> {
         match (&self.storage_url, &self.redis_host, &self.mysql_host) {
-            (Some(url), ..) => self.with_password(url),
+            (Some(url), ..) => self.completed(url),
             (None, Some(_), None) => self.url_of(StoreKind::Redis),
             (None, None, Some(_)) => self.url_of(StoreKind::MySql),
             _ => Err(InvalidSetting::of(
@@ -91,12 +96,14 @@ impl StoreArgs {
         }
     }
 
-    /// This URL, with the password of these settings if it is a MySQL URL without one.
+    /// This URL, with the settings that apply to any URL: the password, if it is a MySQL URL without one, and
+    /// `REDIS_ALLOW_EVICTION`.
     ///
     /// # Errors
     /// [`InvalidSetting`]: the password file is unreadable.
-    pub fn with_password(&self, url: &StoreUrl) -> Result<StoreUrl, InvalidSetting> {
-        if url.lacks_password() { Ok(url.with_password(&self.password()?)) } else { Ok(url.clone()) }
+    pub fn completed(&self, url: &StoreUrl) -> Result<StoreUrl, InvalidSetting> {
+        let url = if url.lacks_password() { url.with_password(&self.password()?) } else { url.clone() };
+        Ok(url.allowing_eviction(self.redis_allow_eviction))
     }
 
     fn url_of(&self, kind: StoreKind) -> Result<StoreUrl, InvalidSetting> {
@@ -107,7 +114,9 @@ impl StoreArgs {
         match kind {
             StoreKind::Redis => {
                 let host = host(&self.redis_host);
-                StoreUrl::redis(&host, self.redis_port).map_err(|_| no_host("REDIS_HOST", &host))
+                let url =
+                    StoreUrl::redis(&host, self.redis_port).map_err(|_| no_host("REDIS_HOST", &host))?;
+                Ok(url.allowing_eviction(self.redis_allow_eviction))
             }
             StoreKind::MySql => {
                 let (host, password) = (host(&self.mysql_host), self.password()?);

@@ -24,6 +24,9 @@ pub enum Cast {
     Counted,
     /// A ballot with this id was counted before, for this choice or the other; nothing changed.
     AlreadyCounted,
+    /// The store no longer has the ids of the time at which the ballot was created, so it can't tell whether it was
+    /// counted; nothing changed.
+    Expired,
 }
 
 /// The id of a ballot: a UUID of version 7, which begins with its creation time.
@@ -80,8 +83,12 @@ impl BallotId {
 
     /// Creation time since the Unix epoch, in whole milliseconds.
     pub fn created_at(&self) -> Duration {
-        let bytes = self.0.as_bytes();
-        let millis = bytes[..6].iter().fold(0, |millis, &byte| (millis << 8) | u64::from(byte));
+        Self::time_of(self.as_bytes())
+    }
+
+    /// The creation time of the ballot with this id, as a store keeps it.
+    pub fn time_of(id: &[u8; 16]) -> Duration {
+        let millis = id[..6].iter().fold(0, |millis, &byte| (millis << 8) | u64::from(byte));
         Duration::from_millis(millis)
     }
 

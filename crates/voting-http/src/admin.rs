@@ -1,8 +1,8 @@
 //! The operator's port, which is never exposed publicly.
 //!
 //! - `GET /livez`: 200 while the process serves.
-//! - `GET /readyz`: 200, or 503 while the service drains or its store is unavailable. `?exclude=store` ignores the store;
-//!   readiness probes should use it, because a page that says that voting is unavailable beats no page.
+//! - `GET /readyz`: 200, or 503 while the service drains or its store is unavailable or takes no ballots. Lines that begin
+//!   with `[!]` say what endangers the store's promises. `?exclude=store` ignores the store; readiness probes should use it, because a page that says that voting is unavailable beats no page.
 //! - `GET /metrics`: metrics in the OpenMetrics text format.
 //! - `GET /openapi.json`: the OpenAPI description of the public port.
 
@@ -16,7 +16,7 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use prometheus_client::registry::Registry;
 use voting_core::{Choices, StoreKind};
-use voting_storage::{StoreError, VoteStore};
+use voting_storage::{Severity, StoreError, VoteStore};
 
 use crate::lifecycle::Lifecycle;
 use crate::metrics::{TallyMetrics, text};
@@ -74,12 +74,16 @@ struct Admin {
 async fn readyz(State(admin): State<Admin>, RawQuery(query): RawQuery) -> impl IntoResponse {
     let is_excluded = query.is_some_and(|query| query.split('&').any(|part| part == "exclude=store"));
     let is_store_ok = is_excluded || within_timeout(admin.store.ping()).await.is_some();
+    let findings = if is_excluded { Vec::new() } else { admin.store.findings() };
+    let is_store_ok = is_store_ok && !findings.iter().any(|finding| finding.severity == Severity::Refusal);
     let checks = [("shutdown", !admin.lifecycle.is_draining()), ("store", is_store_ok)];
     let status =
         if checks.iter().all(|(_, ok)| *ok) { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let text =
         checks.map(|(name, ok)| if ok { format!("[+]{name} ok\n") } else { format!("[-]{name} failed\n") });
-    (status, text.concat())
+    let findings = findings.iter().filter(|finding| finding.severity >= Severity::Warning);
+    let findings: String = findings.map(|finding| format!("[!]store {finding}\n")).collect();
+    (status, text.concat() + &findings)
 }
 
 async fn metrics_text(State(admin): State<Admin>) -> impl IntoResponse {

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use tokio::time::Instant;
 use voting_core::{Ballot, Cast, Snapshot, StoreKind, Tally};
 
-use crate::store::StoreError;
+use crate::store::{Finding, StoreError};
 
 /// One kind of store, and the poll in it.
 #[async_trait]
@@ -46,7 +46,54 @@ pub(crate) trait Session: Send + 'static {
     /// Merges counters. The caller gives up at `until`, as in [`Session::cast`].
     async fn merge(&mut self, snapshot: &Snapshot, until: Instant) -> Result<(), StoreError>;
 
+    /// Looks ballots up after casting them failed on this session. Writes nothing, so it also works on a full or
+    /// read-only store.
+    async fn find(&mut self, ballots: &[Ballot]) -> Result<Found, StoreError>;
+
+    /// Measures the store's clock, and reports the properties of the store that endanger its promises.
+    async fn inspect(&mut self) -> Result<Vec<Finding>, StoreError>;
+
+    /// Reads the times that decide which ids have expired.
+    async fn purge_times(&mut self) -> Result<PurgeTimes, StoreError>;
+
     /// Deletes a bounded number of ids that were created before this time since the Unix epoch. Returns whether more
-    /// may be left. Stores that expire ids on their own do nothing.
+    /// may be left. From then on, ballots as old as these are [`Cast::Expired`].
     async fn purge_expired(&mut self, created_before: Duration) -> Result<bool, StoreError>;
+}
+
+/// The ballots that a store has.
+#[derive(Clone, Debug)]
+pub(crate) struct Found {
+    /// What casting each ballot again would return; `None`: it is not in the store.
+    pub(crate) casts: Vec<Option<Cast>>,
+    /// Whether a ballot that is not in the store can't be about to arrive there, as in a replica.
+    pub(crate) is_current: bool,
+}
+
+/// The clock of a store's server, measured on a connection.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct ServerClock(Option<(Instant, Duration)>);
+
+impl ServerClock {
+    /// The server's time (since the Unix epoch), which it read between `start` and now.
+    pub(crate) fn measured(start: Instant, server_time: Duration) -> Self {
+        Self(Some((start + start.elapsed() / 2, server_time)))
+    }
+
+    /// The instant by the server's clock, since the Unix epoch. A server that was frozen must not execute a request that
+    /// it finds in its socket later: the voter has been told that it failed.
+    pub(crate) fn at(&self, instant: Instant) -> Duration {
+        self.0.map_or(Duration::from_secs(u32::MAX.into()), |(at, time)| {
+            time + instant.saturating_duration_since(at)
+        })
+    }
+}
+
+/// The times that decide which ids have expired, since the Unix epoch.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PurgeTimes {
+    /// The server's clock; `None` if the store has no clock but this machine's.
+    pub(crate) server: Option<Duration>,
+    /// The creation of the newest ballot; `None` without ballots.
+    pub(crate) newest_ballot: Option<Duration>,
 }

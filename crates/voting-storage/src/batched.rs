@@ -4,19 +4,24 @@
 //! each time.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tracing::Span;
 use voting_batch::{BatchHandler, Batcher, SubmitError};
 use voting_core::{Ballot, Cast, Snapshot, StoreKind, Tally};
 
 use crate::backend::{Backend, Session as _};
-use crate::connection::{Connection, LastError, call_span};
+use crate::connection::{Connection, Findings, LastError, call_span};
 use crate::metrics::StoreMetrics;
 use crate::purge;
 use crate::retry::retry;
-use crate::store::{StoreError, Timeouts, VoteStore};
+use crate::store::{Finding, StoreError, Timeouts, VoteStore};
+
+/// Limit of looking a batch up after it failed. Leaves most of an attempt to the cast itself.
+const FIND_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// A store whose concurrent work is batched.
 pub(crate) struct BatchedStore<B: Backend> {
@@ -24,6 +29,7 @@ pub(crate) struct BatchedStore<B: Backend> {
     timeouts: Timeouts,
     metrics: StoreMetrics,
     last_error: LastError,
+    findings: Findings,
     casts: Batcher<CastBatch<B>>,
     reads: Batcher<TallyBatch<B>>,
 }
@@ -31,9 +37,9 @@ pub(crate) struct BatchedStore<B: Backend> {
 impl<B: Backend> BatchedStore<B> {
     pub(crate) fn start(backend: B, timeouts: Timeouts, metrics: StoreMetrics) -> Self {
         let backend = Arc::new(backend);
-        let last_error = LastError::default();
+        let (last_error, findings) = (LastError::default(), Findings::default());
         tokio::spawn(purge::run(Arc::downgrade(&backend), timeouts.attempt));
-        let connection = || Connection::new(&backend, timeouts, &metrics, &last_error);
+        let connection = || Connection::new(&backend, timeouts, &metrics, &last_error, &findings);
         let casts = (0..B::CAST_CONNECTIONS).map(|_| CastBatch(connection()));
         Self {
             casts: Batcher::start(casts, metrics.batch("cast")),
@@ -42,32 +48,55 @@ impl<B: Backend> BatchedStore<B> {
             timeouts,
             metrics,
             last_error,
+            findings,
         }
     }
 
     /// A connection for a rare operation.
     fn connection(&self) -> Connection<B> {
-        Connection::new(&self.backend, self.timeouts, &self.metrics, &self.last_error)
+        Connection::new(&self.backend, self.timeouts, &self.metrics, &self.last_error, &self.findings)
     }
 
-    async fn submit<H, T>(
+    async fn submit<H, T, E>(
         &self,
         batcher: &Batcher<H>,
         request: H::Request,
         deadline: Instant,
-    ) -> Result<T, StoreError>
+    ) -> Result<T, E>
     where
-        H: BatchHandler<Answer = Result<T, StoreError>>,
+        H: BatchHandler<Answer = Result<T, E>>,
+        E: From<StoreError>,
     {
         batcher.submit(request, deadline).await.unwrap_or_else(|error| {
-            Err(match (error, self.last_error.get()) {
+            let error = match (error, self.last_error.get()) {
                 (SubmitError::OutcomeUnknown, _) => StoreError::unconfirmed("no answer in time"),
                 (SubmitError::NotStarted, None) => StoreError::unavailable("overloaded: the queue is full"),
                 (SubmitError::NotStarted, Some(cause)) => {
                     StoreError::unavailable(format!("no connection in time; last error: {cause}"))
                 }
-            })
+            };
+            Err(error.into())
         })
+    }
+
+    /// Casts a ballot. `is_absent` tells whether it is known not to be in the store.
+    async fn cast_known(&self, ballot: Ballot, is_absent: bool) -> Result<Cast, StoreError> {
+        // Attempts without effect keep it absent.
+        let is_absent = &AtomicBool::new(is_absent);
+        let cast = retry(self.timeouts.deadline, |deadline| async move {
+            self.submit(&self.casts, ballot, deadline).await.map_err(|failure: CastFailure| {
+                is_absent.fetch_or(failure.is_absent, Ordering::Relaxed);
+                failure.error
+            })
+        });
+        match cast.await {
+            Err(StoreError::Unavailable(cause) | StoreError::Unusable(cause))
+                if !is_absent.load(Ordering::Relaxed) =>
+            {
+                Err(StoreError::unconfirmed(format!("an earlier attempt could not be looked up: {cause}")))
+            }
+            cast => cast,
+        }
     }
 }
 
@@ -78,7 +107,11 @@ impl<B: Backend> VoteStore for BatchedStore<B> {
     }
 
     async fn cast(&self, ballot: Ballot) -> Result<Cast, StoreError> {
-        retry(self.timeouts.deadline, |deadline| self.submit(&self.casts, ballot, deadline)).await
+        self.cast_known(ballot, false).await
+    }
+
+    async fn cast_new(&self, ballot: Ballot) -> Result<Cast, StoreError> {
+        self.cast_known(ballot, true).await
     }
 
     async fn tally(&self) -> Result<Tally, StoreError> {
@@ -90,6 +123,10 @@ impl<B: Backend> VoteStore for BatchedStore<B> {
             self.connection().run("reset", deadline, async |session, until| session.reset(until).await).await
         })
         .await
+    }
+
+    fn findings(&self) -> Vec<Finding> {
+        self.findings.get()
     }
 
     async fn snapshot(&self) -> Result<Snapshot, StoreError> {
@@ -109,17 +146,31 @@ impl<B: Backend> VoteStore for BatchedStore<B> {
     }
 }
 
-/// Casts batches of ballots.
+/// A failed attempt to cast a ballot.
+#[derive(Clone, Debug)]
+struct CastFailure {
+    error: StoreError,
+    /// Whether the attempt had no effect and the ballot was looked up in vain afterwards.
+    is_absent: bool,
+}
+
+impl From<StoreError> for CastFailure {
+    fn from(error: StoreError) -> Self {
+        Self { error, is_absent: false }
+    }
+}
+
+/// Casts batches of ballots. After a failure without effect it looks the ballots up: they may have been counted before.
 struct CastBatch<B: Backend>(Connection<B>);
 
 impl<B: Backend> BatchHandler for CastBatch<B> {
     type Request = Ballot;
-    type Answer = Result<Cast, StoreError>;
+    type Answer = Result<Cast, CastFailure>;
     const MAX_BATCH: usize = 512;
     const PARALLEL_BELOW: usize = B::PARALLEL_BELOW;
 
     async fn prepare(&mut self) -> Result<(), Self::Answer> {
-        self.0.prepare().await.map_err(Err)
+        self.0.prepare().await.map_err(|error| Err(error.into()))
     }
 
     fn is_ready(&self) -> bool {
@@ -135,23 +186,38 @@ impl<B: Backend> BatchHandler for CastBatch<B> {
         let mut ballots = batch.to_vec();
         ballots.sort_by_key(|ballot| ballot.id);
         ballots.dedup_by_key(|ballot| ballot.id);
-        let casts =
-            self.0.run("cast", until, async |session, until| session.cast(&ballots, until).await).await;
-        let casts = match casts {
-            Ok(casts) => casts,
+        let mut found = None;
+        let casts = self.0.run("cast", until, async |session, until| {
+            let casts = session.cast(&ballots, until).await;
+            if let Err(StoreError::Unavailable(_) | StoreError::Unusable(_)) = &casts {
+                found = timeout(FIND_TIMEOUT, session.find(&ballots)).await.ok().and_then(Result::ok);
+            }
+            casts
+        });
+        let casts: Vec<Self::Answer> = match casts.await {
+            Ok(casts) => casts.into_iter().map(Ok).collect(),
             Err(error) => {
                 tracing::warn!(ballots = ballots.len(), %error, "casting a batch failed");
-                return vec![Err(error); batch.len()];
+                let is_absent = found.as_ref().is_some_and(|found| found.is_current);
+                let failure = CastFailure { error, is_absent };
+                let casts = found.map_or_else(|| vec![None; ballots.len()], |found| found.casts);
+                casts.into_iter().map(|cast| cast.ok_or_else(|| failure.clone())).collect()
             }
         };
-        let mut answers: Vec<_> = casts.into_iter().map(Some).collect();
+        let mut answers = casts;
         batch
             .iter()
             .map(|ballot| {
                 let place = ballots.binary_search_by_key(&ballot.id, |ballot| ballot.id);
+                let Some(answer) = place.ok().and_then(|place| answers.get_mut(place)) else {
+                    return Err(StoreError::unconfirmed("the answer does not match the request").into());
+                };
                 // The first requester of an id gets its answer; a double click within one batch is told the truth.
-                let cast = place.ok().and_then(|place| answers.get_mut(place)?.take());
-                Ok(cast.unwrap_or(Cast::AlreadyCounted))
+                let counted_before = answer.clone().map(|cast| match cast {
+                    Cast::Counted => Cast::AlreadyCounted,
+                    unchanged => unchanged,
+                });
+                std::mem::replace(answer, counted_before)
             })
             .collect()
     }

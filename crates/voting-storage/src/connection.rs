@@ -9,7 +9,7 @@ use voting_batch::GaugeGuard;
 
 use crate::backend::{Backend, Session as _};
 use crate::metrics::StoreMetrics;
-use crate::store::{StoreError, Timeouts};
+use crate::store::{Finding, Severity, StoreError, Timeouts};
 
 /// A connection that is made on demand and dropped after a failure.
 pub(crate) struct Connection<B: Backend> {
@@ -20,6 +20,8 @@ pub(crate) struct Connection<B: Backend> {
     attempt: Duration,
     metrics: StoreMetrics,
     last_error: LastError,
+    findings: Findings,
+    last_inspected: Instant,
 }
 
 /// A session that is counted among the open connections.
@@ -34,6 +36,7 @@ impl<B: Backend> Connection<B> {
         timeouts: Timeouts,
         metrics: &StoreMetrics,
         last_error: &LastError,
+        findings: &Findings,
     ) -> Self {
         Self {
             backend: backend.clone(),
@@ -43,6 +46,8 @@ impl<B: Backend> Connection<B> {
             attempt: timeouts.attempt,
             metrics: metrics.clone(),
             last_error: last_error.clone(),
+            findings: findings.clone(),
+            last_inspected: Instant::now(),
         }
     }
 
@@ -81,14 +86,23 @@ impl<B: Backend> Connection<B> {
     }
 
     /// Connects if there is no connection. One that was idle is probed first: writing to a dead connection leaves the
-    /// outcome unknown.
+    /// outcome unknown. From time to time the store is inspected again: its settings and its clock may have changed.
     pub(crate) async fn prepare(&mut self) -> Result<(), StoreError> {
         const IDLE: Duration = Duration::from_millis(500);
+        const INSPECT_AFTER: Duration = Duration::from_secs(10);
         let was_idle = self.last_used.elapsed() > IDLE;
         self.last_used = Instant::now();
         if was_idle
             && let Some(mut tracked) = self.session.take()
             && timeout(self.attempt / 2, tracked.session.is_alive()).await.unwrap_or(false)
+        {
+            self.session = Some(tracked);
+        }
+        if self.last_inspected.elapsed() > INSPECT_AFTER
+            && let Some(mut tracked) = self.session.take()
+            && timeout(self.attempt / 2, self.inspect(&mut tracked.session))
+                .await
+                .is_ok_and(|done| done.is_ok())
         {
             self.session = Some(tracked);
         }
@@ -103,12 +117,23 @@ impl<B: Backend> Connection<B> {
 
     async fn connect(&mut self, until: Instant) -> Result<TrackedSession<B::Session>, StoreError> {
         let start = Instant::now();
-        let session = timeout_at(until, self.backend.connect())
+        let connect = async {
+            let mut session = self.backend.clone().connect().await?;
+            self.inspect(&mut session).await?;
+            Ok(session)
+        };
+        let session = timeout_at(until, connect)
             .await
             .unwrap_or_else(|_| Err(StoreError::unavailable("no connection in time")));
         self.metrics.observe("connect", start.elapsed(), &session);
         self.note(&session);
         Ok(TrackedSession { session: session?, _open: self.metrics.connection() })
+    }
+
+    async fn inspect(&mut self, session: &mut B::Session) -> Result<(), StoreError> {
+        self.findings.set(session.inspect().await?);
+        self.last_inspected = Instant::now();
+        Ok(())
     }
 
     fn note<T>(&mut self, result: &Result<T, StoreError>) {
@@ -131,6 +156,36 @@ impl LastError {
     }
 
     pub(crate) fn get(&self) -> Option<StoreError> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// The findings of the last inspection of a store; clones share them.
+#[derive(Clone, Default)]
+pub(crate) struct Findings(Arc<Mutex<Vec<Finding>>>);
+
+impl Findings {
+    /// Replaces them, and logs the differences.
+    fn set(&self, new: Vec<Finding>) {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_in = |list: &[Finding], one: &Finding| {
+            list.iter().any(|each| (each.subject, each.severity) == (one.subject, one.severity))
+        };
+        for Finding { subject, severity, text } in new.iter().filter(|finding| !is_in(&last, finding)) {
+            match severity {
+                Severity::Note => tracing::info!(subject, finding = text, "store inspected"),
+                Severity::Warning | Severity::Refusal => {
+                    tracing::warn!(subject, ?severity, finding = text, "store inspected");
+                }
+            }
+        }
+        for Finding { subject, severity, .. } in last.iter().filter(|finding| !is_in(&new, finding)) {
+            tracing::info!(subject, ?severity, "store inspected, finding no longer applies");
+        }
+        *last = new;
+    }
+
+    pub(crate) fn get(&self) -> Vec<Finding> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

@@ -30,5 +30,5 @@ mod url;
 
 pub use metrics::{CALL_SECONDS, StoreMetrics};
 pub use open::{open, open_with};
-pub use store::{StoreError, Timeouts, VoteStore};
+pub use store::{Finding, Severity, StoreError, Timeouts, VoteStore};
 pub use url::{InvalidStoreUrl, StoreUrl};

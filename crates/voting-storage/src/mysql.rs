@@ -20,9 +20,9 @@ use tokio::time::Instant;
 use voting_core::tally::{Counter, Origin};
 use voting_core::{Ballot, BallotId, Cast, Choice, Choices, Snapshot, StoreKind, Tally};
 
-use self::error::{CONTENTION, DUPLICATE, answering, connecting, error_number};
-use crate::backend;
-use crate::store::StoreError;
+use self::error::{CONTENTION, DUPLICATE, READ_ONLY, answering, connecting, error_number};
+use crate::backend::{self, Found, PurgeTimes, ServerClock};
+use crate::store::{Finding, StoreError};
 use crate::url::StoreAddress;
 
 /// A database, and the poll in it.
@@ -54,16 +54,15 @@ impl backend::Backend for Backend {
     async fn connect(&self) -> Result<Session, StoreError> {
         let mut connection = self.options.connect().await.map_err(connecting)?;
         session::configure(&mut connection).await.map_err(connecting)?;
-        let start = Instant::now();
-        let server_time = session::server_time(&mut connection).await.map_err(connecting)?;
-        let clock = (start + start.elapsed() / 2, server_time);
         let origin = match schema::own_origin(&mut connection).await.map_err(connecting)? {
             Some(origin) => origin,
             None => schema::prepare(self.options.clone()).await?,
         };
         let names = Choice::ALL.map(|choice| hex(self.choices.name(choice).as_str().as_bytes()));
         schema::check_engines(&mut connection).await?;
-        Ok(Session { connection, origin: hex(origin.as_bytes()), names, clock })
+        let clock = ServerClock::default();
+        let origin = hex(origin.as_bytes());
+        Ok(Session { connection, origin, names, clock, may_be_replica: false })
     }
 }
 
@@ -74,23 +73,20 @@ pub(crate) struct Session {
     origin: String,
     /// The names of the choices, as literals.
     names: [String; 2],
-    /// A local instant and the server's time (since the Unix epoch) at that instant.
-    clock: (Instant, Duration),
+    clock: ServerClock,
+    /// Whether the server answered that it is read-only, as replicas are.
+    may_be_replica: bool,
 }
 
 impl Session {
-    /// An instant by the server's clock, in seconds since the Unix epoch.
-    fn server_seconds(&self, instant: Instant) -> f64 {
-        let (at, server_time) = self.clock;
-        (server_time + instant.saturating_duration_since(at)).as_secs_f64()
-    }
-
     /// Sends statements that end with a commit in one message.
     async fn commit(&mut self, statements: String) -> Result<(), sqlx::Error> {
         let done = self.connection.execute(raw_sql(AssertSqlSafe(statements))).await;
-        if let Err(sqlx::Error::Database(_)) = done {
+        if let Err(error @ sqlx::Error::Database(_)) = &done {
             // The server stopped before the commit, in an open transaction.
-            self.connection.execute("ROLLBACK").await?;
+            let rolled_back = self.connection.execute("ROLLBACK").await;
+            rolled_back
+                .map_err(|second| sqlx::Error::Protocol(format!("{error}; the rollback failed: {second}")))?;
         }
         done.map(drop)
     }
@@ -99,18 +95,31 @@ impl Session {
         self.connection.fetch_all(raw_sql(AssertSqlSafe(query))).await.map_err(answering)
     }
 
-    /// Returns those of the ids that are known.
-    async fn known(&mut self, ballots: &[Ballot]) -> Result<HashSet<Vec<u8>>, StoreError> {
+    /// Returns what casting each ballot again would return; `None`: it is not in the store. `lock` is a clause that locks their rows, or empty.
+    async fn unchanged(&mut self, ballots: &[Ballot], lock: &str) -> Result<Vec<Option<Cast>>, StoreError> {
         let ids = list(ballots.iter().map(|ballot| hex(ballot.id.as_bytes())));
-        let rows = self.rows(format!("SELECT id FROM ballots WHERE id IN ({ids})")).await?;
-        rows.iter().map(|row| row.try_get(0).map_err(answering)).collect()
+        let rows = self.rows(format!("SELECT id FROM ballots WHERE id IN ({ids}){lock}")).await?;
+        let known: HashSet<Vec<u8>> =
+            rows.iter().map(|row| row.try_get(0).map_err(answering)).collect::<Result<_, _>>()?;
+        let purged = self.rows("SELECT up_to FROM purged WHERE id = 1".to_owned()).await?;
+        let purged: Option<Vec<u8>> =
+            purged.first().map(|row| row.try_get(0)).transpose().map_err(answering)?;
+        let find = |ballot: &Ballot| match ballot.id.as_bytes().as_slice() {
+            id if known.contains(id) => Some(Cast::AlreadyCounted),
+            id if purged.as_deref().is_some_and(|purged| id <= purged) => Some(Cast::Expired),
+            _ => None,
+        };
+        Ok(ballots.iter().map(find).collect())
     }
 
-    fn cast_statements(&self, ballots: &[&Ballot]) -> String {
+    /// The statements that count new ballots, which are sorted by id. They fail with [`DUPLICATE`] if one is known or as
+    /// old as purged ones, or if they reach the server after the deadline.
+    fn cast_statements(&self, ballots: &[Ballot], deadline: f64) -> String {
         let mut votes = [0_u64; 2];
         for ballot in ballots {
             votes[ballot.choice.index()] += 1;
         }
+        let oldest = hex(ballots[0].id.as_bytes());
         let ids = list(ballots.iter().map(|ballot| format!("({})", hex(ballot.id.as_bytes()))));
         let counts = list(
             self.names
@@ -119,9 +128,13 @@ impl Session {
                 .filter(|(_, votes)| *votes > 0)
                 .map(|(name, votes)| format!("({name},{},{votes},0)", self.origin)),
         );
-        // The counts come last: all replicas share their rows, which stay locked until the commit.
+        // The first insert adds no row or fails: the row with the id 1 exists. It locks the row that it reads until the
+        // commit, so nothing is purged in between. The counts come last: all replicas share their rows, which stay locked
+        // until the commit.
         format!(
             "START TRANSACTION;\
+             INSERT INTO own_origin (id, origin) SELECT id, up_to FROM purged \
+             WHERE up_to >= {oldest} OR UNIX_TIMESTAMP(NOW(3)) > {deadline};\
              INSERT INTO ballots (id) VALUES {ids};\
              INSERT INTO tallies (choice, origin, votes, reset_votes) VALUES {counts} \
              ON DUPLICATE KEY UPDATE votes = votes + VALUES(votes);\
@@ -132,24 +145,47 @@ impl Session {
 
 #[async_trait]
 impl backend::Session for Session {
-    async fn cast(&mut self, ballots: &[Ballot], _until: Instant) -> Result<Vec<Cast>, StoreError> {
-        let mut known = HashSet::new();
+    async fn cast(&mut self, ballots: &[Ballot], until: Instant) -> Result<Vec<Cast>, StoreError> {
+        let deadline = self.clock.at(until).as_secs_f64();
+        let mut unchanged = vec![None; ballots.len()];
         // Usually all ids are new and the first attempt succeeds.
         for _ in 0..5 {
-            let is_new = |ballot: &&Ballot| !known.contains(ballot.id.as_bytes().as_slice());
-            let new: Vec<_> = ballots.iter().filter(is_new).collect();
-            let done = if new.is_empty() { Ok(()) } else { self.commit(self.cast_statements(&new)).await };
+            let is_new = ballots.iter().zip(&unchanged).filter(|(_, cast)| cast.is_none());
+            let new: Vec<_> = is_new.map(|(ballot, _)| *ballot).collect();
+            let done =
+                if new.is_empty() { Ok(()) } else { self.commit(self.cast_statements(&new, deadline)).await };
             match done {
                 Ok(()) => {
-                    let cast = |new| if new { Cast::Counted } else { Cast::AlreadyCounted };
-                    return Ok(ballots.iter().map(|ballot| cast(is_new(&ballot))).collect());
+                    return Ok(unchanged.into_iter().map(|cast| cast.unwrap_or(Cast::Counted)).collect());
                 }
-                Err(error) if error_number(&error) == Some(DUPLICATE) => known = self.known(ballots).await?,
+                Err(error) if error_number(&error) == Some(DUPLICATE) => {
+                    if Instant::now() > until {
+                        break;
+                    }
+                    unchanged = self.unchanged(ballots, "").await?;
+                }
                 Err(error) if error_number(&error).is_some_and(|number| CONTENTION.contains(&number)) => {}
-                Err(error) => return Err(answering(error)),
+                Err(error) => {
+                    self.may_be_replica =
+                        error_number(&error).is_some_and(|number| READ_ONLY.contains(&number));
+                    return Err(answering(error));
+                }
             }
         }
-        Err(StoreError::unavailable("too much contention on the same ballots"))
+        Err(StoreError::unavailable("too much contention on the same ballots, or the deadline has passed"))
+    }
+
+    async fn find(&mut self, ballots: &[Ballot]) -> Result<Found, StoreError> {
+        // A lock waits for a transaction that is casting one of them.
+        let casts = self.unchanged(ballots, " LOCK IN SHARE MODE").await?;
+        Ok(Found { casts, is_current: !self.may_be_replica })
+    }
+
+    async fn inspect(&mut self) -> Result<Vec<Finding>, StoreError> {
+        let start = Instant::now();
+        let time = session::server_time(&mut self.connection).await.map_err(connecting)?;
+        self.clock = ServerClock::measured(start, time);
+        Ok(Finding::of_clock("the clock of the MySQL server", time).into_iter().collect())
     }
 
     async fn is_alive(&mut self) -> bool {
@@ -174,7 +210,7 @@ impl backend::Session for Session {
 
     async fn reset(&mut self, until: Instant) -> Result<(), StoreError> {
         let names = list(&self.names);
-        let deadline = self.server_seconds(until);
+        let deadline = self.clock.at(until).as_secs_f64();
         // A request that reaches the server late matches no row: the visitor has been told that nothing was reset.
         let reset = format!(
             "UPDATE tallies SET reset_votes = votes WHERE choice IN ({names}) \
@@ -221,16 +257,39 @@ impl backend::Session for Session {
         self.commit(merge).await.map_err(answering)
     }
 
+    async fn purge_times(&mut self) -> Result<PurgeTimes, StoreError> {
+        let server = session::server_time(&mut self.connection).await.map_err(connecting)?;
+        let newest = self.newest_id("").await?;
+        Ok(PurgeTimes { server: Some(server), newest_ballot: newest.as_ref().map(BallotId::time_of) })
+    }
+
     async fn purge_expired(&mut self, created_before: Duration) -> Result<bool, StoreError> {
         const LIMIT: u64 = 2000;
         let first_kept = hex(&BallotId::min_id_at(created_before));
-        let delete = format!("DELETE FROM ballots WHERE id < {first_kept} LIMIT {LIMIT}");
+        let Some(last) = self.newest_id(&format!("WHERE id < {first_kept}")).await? else {
+            return Ok(false);
+        };
+        // First, because from now on no ballot as old as these is counted. Not by time: after a clock was wrong, newer
+        // ballots still count.
+        let last = hex(&last);
+        let purged = format!("UPDATE purged SET up_to = GREATEST(up_to, {last}) WHERE id = 1");
+        self.commit(purged).await.map_err(answering)?;
+        let delete = format!("DELETE FROM ballots WHERE id <= {last} LIMIT {LIMIT}");
         let done = self.connection.execute(raw_sql(AssertSqlSafe(delete))).await.map_err(answering)?;
         Ok(done.rows_affected() == LIMIT)
     }
 }
 
 impl Session {
+    /// The newest of the ids that this clause selects.
+    async fn newest_id(&mut self, clause: &str) -> Result<Option<[u8; 16]>, StoreError> {
+        let rows = self.rows(format!("SELECT MAX(id) FROM ballots {clause}")).await?;
+        let Some(row) = rows.first() else { return Ok(None) };
+        let id: Option<Vec<u8>> = row.try_get(0).map_err(answering)?;
+        id.map(|id| id.try_into().map_err(|_| StoreError::unusable("a ballot id has the wrong length")))
+            .transpose()
+    }
+
     /// The choice named in the first column.
     fn choice(&self, row: &MySqlRow) -> Result<Choice, StoreError> {
         let name: Vec<u8> = row.try_get(0).map_err(answering)?;

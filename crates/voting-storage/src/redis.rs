@@ -2,14 +2,19 @@
 //! of azure-vote can be taken over in place, and its tools can read ours.
 //!
 //! Besides the counts there are, in the hash slots of the choices, `voting:{CHOICE}:counters` with the counters of a
-//! transfer, and `voting:{CHOICE}:ballots:MINUTE` with the ids of the ballots created in that minute, which expire. All
-//! ids are stored with the choice whose name sorts first, whichever choice they are for: an id counts for one choice
-//! only. Each operation is one atomic script.
+//! transfer, and `voting:{CHOICE}:ballots:MINUTE` with the ids of the ballots created in that minute. All ids are stored
+//! with the choice whose name sorts first, whichever choice they are for: an id counts for one choice only. Each
+//! operation is one atomic script.
+//!
+//! No key expires on its own, as the server's clock may be wrong or jump; also, policies such as `volatile-lru` evict
+//! keys with an expiry. `voting:{CHOICE}:minutes` lists the minutes, and `voting:{CHOICE}:purged` holds the newest one
+//! that was purged: older ballots are not counted any more.
 //!
 //! In a Redis Cluster all keys of a script must be in one hash slot. There the poll is sharded ([`crate::sharded`]), and
 //! each shard has all its keys in one slot: `voting:{SHARD}:…`.
 
 mod connection;
+mod inspection;
 
 use std::time::Duration;
 
@@ -17,17 +22,19 @@ use async_trait::async_trait;
 use redis::{ErrorKind, RedisError, Script, ServerErrorKind};
 use tokio::time::Instant;
 use voting_core::tally::{Counter, Origin};
-use voting_core::{Ballot, BallotId, Cast, Choice, Choices, Snapshot, StoreKind, Tally};
+use voting_core::{Ballot, Cast, Choice, Choices, Snapshot, StoreKind, Tally};
 
 use self::connection::{Connection, Connector};
-use crate::backend;
-use crate::store::{StoreError, Timeouts};
+use self::inspection::Inspection;
+use crate::backend::{self, Found, PurgeTimes, ServerClock};
+use crate::store::{Finding, StoreError, Timeouts};
 use crate::url::StoreAddress;
 
 /// A Redis, and the keys of the poll in it.
 pub(crate) struct Backend {
     connector: Connector,
     keys: Keys,
+    allows_eviction: bool,
 }
 
 #[derive(Clone)]
@@ -35,6 +42,8 @@ struct Keys {
     counts: [String; 2],
     counters: [String; 2],
     ballots: String,
+    minutes: String,
+    purged: String,
 }
 
 impl Keys {
@@ -45,6 +54,8 @@ impl Keys {
             counts: names.each_ref().map(|name| format!("voting:{{{shard}}}:count:{name}")),
             counters: names.each_ref().map(|name| format!("voting:{{{shard}}}:counters:{name}")),
             ballots: format!("voting:{{{shard}}}:ballots:"),
+            minutes: format!("voting:{{{shard}}}:minutes"),
+            purged: format!("voting:{{{shard}}}:purged"),
         }
     }
 
@@ -53,9 +64,16 @@ impl Keys {
         let home = names.iter().min().map(String::as_str).unwrap_or_default();
         Self {
             ballots: format!("voting:{{{home}}}:ballots:"),
+            minutes: format!("voting:{{{home}}}:minutes"),
+            purged: format!("voting:{{{home}}}:purged"),
             counters: names.each_ref().map(|name| format!("voting:{{{name}}}:counters")),
             counts: names,
         }
+    }
+
+    /// The set of the ids of the ballots created in this minute since the Unix epoch.
+    fn ballots_of(&self, minute: u64) -> String {
+        format!("{}{minute}", self.ballots)
     }
 }
 
@@ -65,7 +83,8 @@ impl Backend {
         choices: &Choices,
         timeouts: Timeouts,
     ) -> Result<Self, StoreError> {
-        Ok(Self { connector: Connector::single(address, timeouts)?, keys: Keys::new(choices) })
+        let connector = Connector::single(address, timeouts)?;
+        Ok(Self { connector, keys: Keys::new(choices), allows_eviction: address.allows_eviction() })
     }
 
     /// A shard of a poll in a Redis Cluster.
@@ -75,7 +94,8 @@ impl Backend {
         choices: &Choices,
         timeouts: Timeouts,
     ) -> Result<Self, StoreError> {
-        Ok(Self { connector: Connector::cluster(address, timeouts)?, keys: Keys::of_shard(shard, choices) })
+        let (connector, keys) = (Connector::cluster(address, timeouts)?, Keys::of_shard(shard, choices));
+        Ok(Self { connector, keys, allows_eviction: address.allows_eviction() })
     }
 }
 
@@ -90,19 +110,13 @@ impl backend::Backend for Backend {
     const PARALLEL_BELOW: usize = 24;
 
     async fn connect(&self) -> Result<Session, StoreError> {
-        let mut connection = self.connector.connect().await.map_err(connecting)?;
-        let start = Instant::now();
-        // A script, because in a cluster a key selects the server whose clock is read.
-        let (seconds, micros): (u64, u64) = Script::new("return redis.call('TIME')")
-            .key(&self.keys.counts[0])
-            .invoke_async(&mut connection)
-            .await
-            .map_err(connecting)?;
-        let server_time = Duration::from_secs(seconds) + Duration::from_micros(micros);
         Ok(Session {
-            connection,
+            connection: self.connector.connect().await.map_err(connecting)?,
             keys: self.keys.clone(),
-            clock: (start + start.elapsed() / 2, server_time),
+            allows_eviction: self.allows_eviction,
+            clock: ServerClock::default(),
+            max_memory_percent: None,
+            is_replica: false,
             is_adopted: false,
             cast: Script::new(include_str!("redis/cast.lua")),
             counters: Script::new(include_str!("redis/counters.lua")),
@@ -114,8 +128,12 @@ impl backend::Backend for Backend {
 pub(crate) struct Session {
     connection: Connection,
     keys: Keys,
-    /// A local instant and the server's time (since the Unix epoch) at that instant.
-    clock: (Instant, Duration),
+    allows_eviction: bool,
+    clock: ServerClock,
+    /// The percentage of `maxmemory` above which no ballot may be counted.
+    max_memory_percent: Option<u8>,
+    /// Whether the server answered that it is a replica.
+    is_replica: bool,
     /// Whether the store is known to have an origin.
     is_adopted: bool,
     cast: Script,
@@ -123,11 +141,46 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// An instant by the server's clock, in milliseconds since the Unix epoch. A server that was frozen must not execute a
-    /// request that it finds in its socket later: the voter has been told that it failed.
+    /// An instant by the server's clock, in milliseconds since the Unix epoch.
     fn server_millis(&self, instant: Instant) -> u64 {
-        let (at, server_time) = self.clock;
-        u64::try_from((server_time + instant.saturating_duration_since(at)).as_millis()).unwrap_or(u64::MAX)
+        u64::try_from(self.clock.at(instant).as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Runs the script for ballots, which are sorted by id. Returns for each ballot why it is not new, or `None`.
+    async fn ballots(
+        &mut self,
+        action: &str,
+        ballots: &[Ballot],
+        until: Instant,
+    ) -> Result<Vec<Option<Cast>>, StoreError> {
+        let minute = |ballot: &Ballot| ballot.id.created_at().as_secs() / 60;
+        let mut call = self.cast.prepare_invoke();
+        call.key(&self.keys.counts).key(&self.keys.minutes).key(&self.keys.purged);
+        call.arg(action).arg(self.server_millis(until)).arg(self.max_memory_percent.unwrap_or_default());
+        // Sorted by id, ballots are sorted by minute.
+        for same_minute in ballots.chunk_by(|a, b| minute(a) == minute(b)) {
+            let minute = minute(&same_minute[0]);
+            call.key(self.keys.ballots_of(minute)).arg(minute);
+            let digit = |ballot: &Ballot| [b'1', b'2'][ballot.choice.index()];
+            call.arg(same_minute.iter().map(digit).collect::<Vec<_>>());
+            for ballot in same_minute {
+                call.arg(ballot.id.as_bytes());
+            }
+        }
+        let unchanged: Vec<i64> = call.invoke_async(&mut self.connection).await.map_err(|error| {
+            self.is_replica |= error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly);
+            answering(error)
+        })?;
+        let mut casts = vec![None; ballots.len()];
+        for place in unchanged {
+            // Lua counts from one.
+            let index = usize::try_from(place.unsigned_abs()).ok().and_then(|place| place.checked_sub(1));
+            let Some(cast) = index.and_then(|index| casts.get_mut(index)) else {
+                return Err(StoreError::unconfirmed("the answer does not match the request"));
+            };
+            *cast = Some(if place > 0 { Cast::AlreadyCounted } else { Cast::Expired });
+        }
+        Ok(casts)
     }
 
     /// Gives the store an origin, if it has none and accepts writes. Once per connection, before its first write: a store
@@ -180,30 +233,21 @@ impl Session {
 impl backend::Session for Session {
     async fn cast(&mut self, ballots: &[Ballot], until: Instant) -> Result<Vec<Cast>, StoreError> {
         self.adopt().await;
-        let minute = |ballot: &Ballot| ballot.id.created_at().as_secs() / 60;
-        let mut call = self.cast.prepare_invoke();
-        call.key(&self.keys.counts).arg(self.server_millis(until));
-        // Sorted by id, ballots are sorted by minute.
-        for same_minute in ballots.chunk_by(|a, b| minute(a) == minute(b)) {
-            let minute = minute(&same_minute[0]);
-            call.key(format!("{}{minute}", self.keys.ballots));
-            call.arg((minute + 1) * 60 + BallotId::RETENTION.as_secs());
-            let digit = |ballot: &Ballot| [b'1', b'2'][ballot.choice.index()];
-            call.arg(same_minute.iter().map(digit).collect::<Vec<_>>());
-            for ballot in same_minute {
-                call.arg(ballot.id.as_bytes());
-            }
-        }
-        let already: Vec<usize> = call.invoke_async(&mut self.connection).await.map_err(answering)?;
-        let mut casts = vec![Cast::Counted; ballots.len()];
-        for place in already {
-            // Lua counts from one.
-            let Some(cast) = place.checked_sub(1).and_then(|place| casts.get_mut(place)) else {
-                return Err(StoreError::unconfirmed("the answer does not match the request"));
-            };
-            *cast = Cast::AlreadyCounted;
-        }
-        Ok(casts)
+        let unchanged = self.ballots("cast", ballots, until).await?;
+        Ok(unchanged.into_iter().map(|cast| cast.unwrap_or(Cast::Counted)).collect())
+    }
+
+    async fn find(&mut self, ballots: &[Ballot]) -> Result<Found, StoreError> {
+        let casts = self.ballots("find", ballots, Instant::now()).await?;
+        Ok(Found { casts, is_current: !self.is_replica })
+    }
+
+    async fn inspect(&mut self) -> Result<Vec<Finding>, StoreError> {
+        let inspection =
+            Inspection::run(&mut self.connection, &self.keys.counts[0]).await.map_err(connecting)?;
+        self.clock = inspection.clock;
+        self.max_memory_percent = inspection.memory_limit_percent().filter(|_| !self.allows_eviction);
+        Ok(inspection.findings(self.allows_eviction))
     }
 
     async fn is_alive(&mut self) -> bool {
@@ -245,9 +289,31 @@ impl backend::Session for Session {
         self.counters("merge", snapshot, until).await.map(drop)
     }
 
-    async fn purge_expired(&mut self, _created_before: Duration) -> Result<bool, StoreError> {
-        // The keys expire.
-        Ok(false)
+    async fn purge_times(&mut self) -> Result<PurgeTimes, StoreError> {
+        let inspection =
+            Inspection::run(&mut self.connection, &self.keys.counts[0]).await.map_err(connecting)?;
+        let mut newest = redis::cmd("ZRANGE");
+        newest.arg(&self.keys.minutes).arg(-1).arg(-1);
+        let newest: Vec<u64> = newest.query_async(&mut self.connection).await.map_err(reading)?;
+        let newest_ballot = newest.first().map(|minute| Duration::from_secs(minute * 60));
+        Ok(PurgeTimes { server: Some(inspection.time), newest_ballot })
+    }
+
+    async fn purge_expired(&mut self, created_before: Duration) -> Result<bool, StoreError> {
+        const LIMIT: usize = 100;
+        // The minute in which `created_before` lies is not over.
+        let Some(last) = (created_before.as_secs() / 60).checked_sub(1) else { return Ok(false) };
+        let mut expired = redis::cmd("ZRANGEBYSCORE");
+        expired.arg(&self.keys.minutes).arg("-inf").arg(last).arg("LIMIT").arg(0).arg(LIMIT);
+        let expired: Vec<u64> = expired.query_async(&mut self.connection).await.map_err(reading)?;
+        let purge = Script::new(include_str!("redis/purge.lua"));
+        let mut call = purge.key(&self.keys.minutes);
+        call.key(&self.keys.purged);
+        for &minute in &expired {
+            call.key(self.keys.ballots_of(minute)).arg(minute);
+        }
+        call.invoke_async::<()>(&mut self.connection).await.map_err(answering)?;
+        Ok(expired.len() == LIMIT)
     }
 }
 
@@ -271,13 +337,14 @@ fn answering(error: RedisError) -> StoreError {
         // The slot has moved or is not served: the next connection learns its place.
         (ErrorKind::Server(Ask | Moved) | ErrorKind::ClusterConnectionNotFound, _)
         | (ErrorKind::Server(BusyLoading | ClusterDown | MasterDown | NoScript | ReadOnly | TryAgain), _)
-        | (ErrorKind::Extension, Some("BUSY" | "LATE" | "OOM" | "MISCONF" | "NOREPLICAS")) => {
+        | (ErrorKind::Extension, Some("BUSY" | "LATE" | "MISCONF" | "NOREPLICAS")) => {
             StoreError::unavailable(error)
         }
         (ErrorKind::Server(CrossSlot | NoPerm), _)
-        | (ErrorKind::Extension, Some("INVALID" | "NOAUTH" | "NOORIGIN" | "TOOLARGE" | "WRONGTYPE")) => {
-            StoreError::unusable(error)
-        }
+        | (
+            ErrorKind::Extension,
+            Some("EVICTION" | "INVALID" | "NOAUTH" | "NOORIGIN" | "OOM" | "TOOLARGE" | "WRONGTYPE"),
+        ) => StoreError::unusable(error),
         _ => StoreError::unconfirmed(error),
     }
 }

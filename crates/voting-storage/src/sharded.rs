@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use voting_core::tally::Origin;
 use voting_core::{Ballot, Cast, Choice, Snapshot, StoreKind, Tally};
 
-use crate::store::{StoreError, VoteStore};
+use crate::store::{Finding, StoreError, VoteStore};
 
 /// Several stores as one; at least one.
 pub(crate) struct ShardedStore(Vec<Arc<dyn VoteStore>>);
@@ -89,6 +89,10 @@ impl VoteStore for ShardedStore {
         self.0[self.shard_of(ballot.id.as_bytes())].cast(ballot).await
     }
 
+    async fn cast_new(&self, ballot: Ballot) -> Result<Cast, StoreError> {
+        self.0[self.shard_of(ballot.id.as_bytes())].cast_new(ballot).await
+    }
+
     async fn tally(&self) -> Result<Tally, StoreError> {
         let tallies = self.each_read(|_, shard| async move { shard.tally().await }).await?;
         let [first, second] = Choice::ALL.map(|choice| tallies.iter().map(|tally| tally[choice]).sum());
@@ -101,6 +105,18 @@ impl VoteStore for ShardedStore {
 
     async fn ping(&self) -> Result<(), StoreError> {
         self.each_read(|_, shard| async move { shard.ping().await }).await.map(drop)
+    }
+
+    fn findings(&self) -> Vec<Finding> {
+        let mut all: Vec<Finding> = Vec::new();
+        for finding in self.0.iter().flat_map(|shard| shard.findings()) {
+            match all.iter_mut().find(|known| known.subject == finding.subject) {
+                Some(known) if known.severity < finding.severity => *known = finding,
+                Some(_) => {}
+                None => all.push(finding),
+            }
+        }
+        all
     }
 
     async fn snapshot(&self) -> Result<Snapshot, StoreError> {

@@ -4,7 +4,7 @@
 //! (`synchronous=FULL`).
 
 use std::collections::HashSet;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteRow, SqliteSynchronous};
@@ -13,12 +13,15 @@ use tokio::time::Instant;
 use voting_core::tally::{Counter, Origin};
 use voting_core::{Ballot, BallotId, Cast, Choice, Choices, Snapshot, StoreKind, Tally};
 
-use crate::backend;
+use crate::backend::{self, Found, PurgeTimes};
 use crate::migrations::{Migrations, migrator, newest};
-use crate::store::{StoreError, Timeouts};
+use crate::store::{Finding, StoreError, Timeouts};
 use crate::url::StoreAddress;
 
-const MIGRATIONS: &Migrations = &[("create", include_str!("../migrations/sqlite/0001_create.sql"))];
+const MIGRATIONS: &Migrations = &[
+    ("create", include_str!("../migrations/sqlite/0001_create.sql")),
+    ("purged", include_str!("../migrations/sqlite/0002_purged.sql")),
+];
 
 /// The file, and the poll in it.
 pub(crate) struct Backend {
@@ -103,18 +106,22 @@ impl backend::Session for Session {
         let names = Choice::ALL.map(|choice| self.name(choice).to_owned());
         let mut transaction = self.connection.begin_with("BEGIN IMMEDIATE").await.map_err(answering)?;
 
-        let places = vec!["(?)"; ballots.len()].join(",");
-        let insert =
-            format!("INSERT INTO ballots (id) VALUES {places} ON CONFLICT (id) DO NOTHING RETURNING id");
-        // Not kept as a prepared statement: its text varies with the size of the batch.
-        let mut insert = query(AssertSqlSafe(insert)).persistent(false);
-        for ballot in ballots {
-            insert = insert.bind(ballot.id.as_bytes().as_slice());
+        let unchanged = unchanged(&mut transaction, ballots).await.map_err(answering)?;
+        let is_new = |ballot: &Ballot| {
+            let place = ballots.binary_search_by_key(&ballot.id, |ballot| ballot.id);
+            place.is_ok_and(|place| unchanged[place].is_none())
+        };
+        let new: Vec<_> = ballots.iter().filter(|ballot| is_new(ballot)).collect();
+        if !new.is_empty() {
+            let places = vec!["(?)"; new.len()].join(",");
+            // Not kept as a prepared statement: its text varies with the size of the batch.
+            let mut insert =
+                query(AssertSqlSafe(format!("INSERT INTO ballots (id) VALUES {places}"))).persistent(false);
+            for ballot in new {
+                insert = insert.bind(ballot.id.as_bytes().as_slice());
+            }
+            insert.execute(&mut *transaction).await.map_err(answering)?;
         }
-        let rows = insert.fetch_all(&mut *transaction).await.map_err(answering)?;
-        let new: HashSet<Vec<u8>> =
-            rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>().map_err(answering)?;
-        let is_new = |ballot: &Ballot| new.contains(ballot.id.as_bytes().as_slice());
 
         for choice in Choice::ALL {
             let votes = ballots.iter().filter(|ballot| ballot.choice == choice && is_new(ballot)).count();
@@ -133,8 +140,22 @@ impl backend::Session for Session {
             }
         }
         transaction.commit().await.map_err(committing)?;
-        let cast = |new| if new { Cast::Counted } else { Cast::AlreadyCounted };
-        Ok(ballots.iter().map(|ballot| cast(is_new(ballot))).collect())
+        Ok(unchanged.into_iter().map(|cast| cast.unwrap_or(Cast::Counted)).collect())
+    }
+
+    async fn find(&mut self, ballots: &[Ballot]) -> Result<Found, StoreError> {
+        let casts = unchanged(&mut self.connection, ballots).await.map_err(answering)?;
+        Ok(Found { casts, is_current: true })
+    }
+
+    async fn inspect(&mut self) -> Result<Vec<Finding>, StoreError> {
+        // The file has no clock of its own, but ballots of other processes tell theirs.
+        let newest = newest_id(&mut self.connection).await.map_err(answering)?;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let newest = newest.as_ref().map(BallotId::time_of).filter(|newest| *newest > now);
+        let clock =
+            newest.and_then(|newest| Finding::of_clock("the clock of a process that cast ballots", newest));
+        Ok(clock.into_iter().collect())
     }
 
     async fn is_alive(&mut self) -> bool {
@@ -205,20 +226,58 @@ impl backend::Session for Session {
         transaction.commit().await.map_err(committing)
     }
 
-    async fn purge_expired(&mut self, created_before: Duration) -> Result<bool, StoreError> {
-        const LIMIT: u32 = 2000;
-        let delete = query(
-            "DELETE FROM ballots WHERE id IN (SELECT id FROM ballots WHERE id < ? ORDER BY id LIMIT ?)",
-        );
-        let first_kept = BallotId::min_id_at(created_before);
-        let done = delete
-            .bind(first_kept.as_slice())
-            .bind(LIMIT)
-            .execute(&mut self.connection)
-            .await
-            .map_err(answering)?;
-        Ok(done.rows_affected() == u64::from(LIMIT))
+    async fn purge_times(&mut self) -> Result<PurgeTimes, StoreError> {
+        let newest = newest_id(&mut self.connection).await.map_err(answering)?;
+        Ok(PurgeTimes { server: None, newest_ballot: newest.as_ref().map(BallotId::time_of) })
     }
+
+    async fn purge_expired(&mut self, created_before: Duration) -> Result<bool, StoreError> {
+        const LIMIT: u64 = 2000;
+        let first_kept = BallotId::min_id_at(created_before);
+        let mut transaction = self.connection.begin_with("BEGIN IMMEDIATE").await.map_err(answering)?;
+        let oldest = format!("WHERE id IN (SELECT id FROM ballots WHERE id < ? ORDER BY id LIMIT {LIMIT})");
+        let oldest = query(AssertSqlSafe(format!("DELETE FROM ballots {oldest} RETURNING id")));
+        let deleted =
+            oldest.bind(first_kept.as_slice()).fetch_all(&mut *transaction).await.map_err(answering)?;
+        let ids: Result<Vec<Vec<u8>>, _> = deleted.iter().map(|row| row.try_get(0)).collect();
+        if let Some(last) = ids.map_err(answering)?.into_iter().max() {
+            // Not by time: after a clock was wrong, newer ballots still count.
+            let purged = query("UPDATE purged SET up_to = MAX(up_to, ?) WHERE id = 1");
+            purged.bind(last).execute(&mut *transaction).await.map_err(answering)?;
+        }
+        transaction.commit().await.map_err(committing)?;
+        Ok(u64::try_from(deleted.len()).unwrap_or_default() == LIMIT)
+    }
+}
+
+/// Returns what casting each ballot again would return; `None`: it is not in the store.
+async fn unchanged(
+    connection: &mut SqliteConnection,
+    ballots: &[Ballot],
+) -> Result<Vec<Option<Cast>>, sqlx::Error> {
+    let places = vec!["?"; ballots.len()].join(",");
+    let find = format!("SELECT id FROM ballots WHERE id IN ({places})");
+    let mut find = query(AssertSqlSafe(find)).persistent(false);
+    for ballot in ballots {
+        find = find.bind(ballot.id.as_bytes().as_slice());
+    }
+    let rows = find.fetch_all(&mut *connection).await?;
+    let known: HashSet<Vec<u8>> = rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
+    let purged = query("SELECT up_to FROM purged WHERE id = 1").fetch_one(connection).await?;
+    let purged: Vec<u8> = purged.try_get(0)?;
+    let find = |ballot: &Ballot| match ballot.id.as_bytes().as_slice() {
+        id if known.contains(id) => Some(Cast::AlreadyCounted),
+        id if id <= purged.as_slice() => Some(Cast::Expired),
+        _ => None,
+    };
+    Ok(ballots.iter().map(find).collect())
+}
+
+/// The newest id.
+async fn newest_id(connection: &mut SqliteConnection) -> Result<Option<[u8; 16]>, sqlx::Error> {
+    let row = query("SELECT MAX(id) FROM ballots").fetch_one(connection).await?;
+    let id: Option<Vec<u8>> = row.try_get(0)?;
+    Ok(id.and_then(|id| id.try_into().ok()))
 }
 
 fn number(row: &SqliteRow, column: usize) -> Result<u64, StoreError> {

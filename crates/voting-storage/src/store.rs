@@ -2,10 +2,10 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
-use voting_core::{Ballot, Cast, Snapshot, StoreKind, Tally};
+use voting_core::{Ballot, BallotId, Cast, Snapshot, StoreKind, Tally};
 
 /// A store of votes. Every call ends within [`Timeouts::deadline`]; every method may be called again after an error.
 #[async_trait]
@@ -13,8 +13,13 @@ pub trait VoteStore: Send + Sync + 'static {
     /// The backend.
     fn kind(&self) -> StoreKind;
 
-    /// Counts a ballot. `Ok` means that the vote is stored.
+    /// Counts a ballot that may have been cast before. `Ok` means that the vote is stored, unless it is
+    /// [`Cast::Expired`]. After an error other than [`StoreError::Unconfirmed`], the ballot is not in the store.
     async fn cast(&self, ballot: Ballot) -> Result<Cast, StoreError>;
+
+    /// [`VoteStore::cast`] of a ballot whose id was made for this call. So if the store is unreachable, it is certain that
+    /// the ballot is not in the store.
+    async fn cast_new(&self, ballot: Ballot) -> Result<Cast, StoreError>;
 
     /// Reads the votes of both choices at one moment that is not before the call, in constant time.
     async fn tally(&self) -> Result<Tally, StoreError>;
@@ -28,11 +33,65 @@ pub trait VoteStore: Send + Sync + 'static {
         self.tally().await.map(drop)
     }
 
+    /// The properties of the store that endanger its promises, as of the last look at it: on each new connection, and
+    /// every few seconds while it is used.
+    fn findings(&self) -> Vec<Finding>;
+
     /// Reads all counters, for a transfer or a backup.
     async fn snapshot(&self) -> Result<Snapshot, StoreError>;
 
     /// Merges the counters of another store, atomically per choice. Merging again changes nothing.
     async fn merge(&self, snapshot: &Snapshot) -> Result<(), StoreError>;
+}
+
+/// A property of a store that endangers its promises, for the operator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// The same for each occurrence of this finding.
+    pub subject: &'static str,
+    /// How much it matters.
+    pub severity: Severity,
+    /// The property, its consequence and the allowed values.
+    pub text: String,
+}
+
+/// How much a [`Finding`] matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// A permanent choice of the operator that weakens a promise.
+    Note,
+    /// A promise holds, but the store needs attention.
+    Warning,
+    /// The store takes no ballots because of it.
+    Refusal,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let label = match self.severity {
+            Severity::Note => "note",
+            Severity::Warning => "warning",
+            Severity::Refusal => "error",
+        };
+        write!(f, "{label}: {}", self.text)
+    }
+}
+
+impl Finding {
+    /// Reports a clock (since the Unix epoch) that differs from this machine's by more than is allowed.
+    pub(crate) fn of_clock(whose: &str, time: Duration) -> Option<Self> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let difference = time.abs_diff(now);
+        let direction = if time > now { "ahead of" } else { "behind" };
+        (difference > BallotId::CLOCK_SKEW).then(|| {
+            let (seconds, allowed) = (difference.as_secs(), BallotId::CLOCK_SKEW.as_secs());
+            let text = format!(
+                "{whose} is {seconds} s {direction} the clock of this machine; allowed: up to {allowed} s. Ballots still \
+                 count once, but old ballot ids are not purged until the clocks agree"
+            );
+            Self { subject: "clock", severity: Severity::Warning, text }
+        })
+    }
 }
 
 /// Why a call failed, sorted by what is certain about its effect. The texts are for logs, not for voters.

@@ -30,6 +30,7 @@ pub struct StoreAddress {
     url: SecretString,
     /// Host, port and database, or the file.
     location: String,
+    allows_eviction: bool,
 }
 
 /// A text is not the URL of a store. The text is not repeated: it may hold a password.
@@ -95,6 +96,22 @@ impl StoreUrl {
                 Self::Sharded(shards.iter().map(|shard| shard.with_password(password)).collect())
             }
         }
+    }
+
+    /// The same store, which takes ballots even where Redis may evict ballot ids and counts, if this is true.
+    #[must_use]
+    pub fn allowing_eviction(mut self, is_allowed: bool) -> Self {
+        match &mut self {
+            Self::Single(address) | Self::Cluster { seed: address, .. } => {
+                address.allows_eviction = is_allowed
+            }
+            Self::Sharded(shards) => {
+                for shard in shards {
+                    *shard = shard.clone().allowing_eviction(is_allowed);
+                }
+            }
+        }
+        self
     }
 
     /// The whole text, password included, for drivers and tests alone; `None` for a sharded poll.
@@ -174,6 +191,11 @@ impl StoreAddress {
         self.kind
     }
 
+    /// Whether ballots are taken even where the store may evict keys.
+    pub(crate) fn allows_eviction(&self) -> bool {
+        self.allows_eviction
+    }
+
     /// The whole URL, password included, for the driver alone.
     pub(crate) fn expose(&self) -> &str {
         self.url.expose_secret()
@@ -219,7 +241,7 @@ impl FromStr for StoreAddress {
         if location.is_empty() {
             return Err(InvalidStoreUrl);
         }
-        Ok(Self { kind, url: text.into(), location })
+        Ok(Self { kind, url: text.into(), location, allows_eviction: false })
     }
 }
 

@@ -11,6 +11,7 @@ use testcontainers::runners::AsyncRunner as _;
 use tokio::sync::OnceCell;
 
 use super::{OwnServer, Shared, docker_answers, find_program, text};
+use crate::clock::FakeClock;
 use crate::free_port;
 
 /// The default number of databases; each running test uses one.
@@ -88,9 +89,18 @@ impl Redis {
         Self::with(&["--appendonly", "yes", "--appendfsync", "always", "--save", ""]).await
     }
 
+    /// A dedicated server with this clock.
+    pub async fn with_clock(clock: &FakeClock) -> Self {
+        Self::start(&["--save", ""], clock.variables()).await
+    }
+
     /// A dedicated server with these settings.
     pub async fn with(settings: &[&str]) -> Self {
-        let server = start(settings).await;
+        Self::start(settings, Vec::new()).await
+    }
+
+    async fn start(settings: &[&str], variables: Vec<(String, String)>) -> Self {
+        let server = start(settings, variables).await;
         Self { address: server.address, path: String::new(), own: Some(server), _number: None }
     }
 
@@ -131,11 +141,11 @@ async fn shared() -> Shared {
         let container = image.start().await.expect("starting Redis in Docker failed");
         return Shared::container(container, 6379).await;
     }
-    let server = start(&["--save", ""]).await;
+    let server = start(&["--save", ""], Vec::new()).await;
     Shared::Program { address: server.address, _server: Box::new(server) }
 }
 
-async fn start(persistence: &[&str]) -> OwnServer {
+async fn start(settings: &[&str], variables: Vec<(String, String)>) -> OwnServer {
     let program = find_program(&["redis-server", "valkey-server"]).expect(
         "no Redis: set TEST_REDIS_URL, start Docker, or install redis-server (`cargo xtask test` does on Debian and Ubuntu)",
     );
@@ -144,6 +154,6 @@ async fn start(persistence: &[&str]) -> OwnServer {
     let (port, folder) = (address.port().to_string(), text(data.path()));
     let mut arguments =
         ["--port", &port, "--bind", "127.0.0.1", "--dir", &folder].map(str::to_owned).to_vec();
-    arguments.extend(persistence.iter().map(ToString::to_string));
-    OwnServer::start(program, arguments, address, data).await
+    arguments.extend(settings.iter().map(ToString::to_string));
+    OwnServer::start_with(program, arguments, variables, address, data).await
 }

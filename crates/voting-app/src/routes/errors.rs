@@ -13,7 +13,8 @@ pub(super) fn render(app: &App, mut response: Response) -> Response {
     let Some(error) = AppError::take_from(&mut response) else { return response };
     error.log();
     let view = error.describe(&app.choices);
-    if view.outcome == Some(Outcome::Invalid) {
+    // A ballot that is too old for the store was counted as a vote.
+    if view.outcome.is_some_and(Outcome::is_invalid) && !matches!(*error, AppError::Expired) {
         app.metrics.count_invalid();
     }
 

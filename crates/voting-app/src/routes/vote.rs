@@ -9,6 +9,7 @@ use axum::response::{IntoResponse as _, Redirect, Response};
 use futures_util::StreamExt as _;
 use tokio::time::timeout;
 use voting_core::{Ballot, Cast};
+use voting_storage::StoreError;
 
 use crate::app::App;
 use crate::error::AppError;
@@ -32,7 +33,8 @@ pub(super) async fn cast(State(app): State<App>, request: Request) -> Result<Res
     let (Parts { headers, .. }, body) = request.into_parts();
     let body = timeout(FORM_TIMEOUT, read(body)).await.map_err(|_| AppError::BodyTooSlow)??;
     let (mut response, notice) = match Form::parse(&headers, &body, &app.choices, SystemTime::now())? {
-        Form::Vote(ballot) => vote(&app, ballot).await?,
+        Form::Vote(ballot) => vote(&app, ballot, app.store.cast(ballot)).await?,
+        Form::NewVote(ballot) => vote(&app, ballot, app.store.cast_new(ballot)).await?,
         Form::Reset if app.page.allow_reset => reset(&app).await?,
         Form::Reset => return Err(AppError::ResetForbidden),
     };
@@ -57,14 +59,19 @@ async fn read(body: Body) -> Result<Vec<u8>, AppError> {
     if length > MAX_BODY_BYTES { Err(AppError::BodyTooLarge { max: MAX_BODY_BYTES }) } else { Ok(form) }
 }
 
-async fn vote(app: &App, ballot: Ballot) -> Result<(Response, Notice), AppError> {
+async fn vote(
+    app: &App,
+    ballot: Ballot,
+    cast: impl Future<Output = Result<Cast, StoreError>>,
+) -> Result<(Response, Notice), AppError> {
     let guard = app.metrics.start_vote(ballot.choice);
-    let cast = app.store.cast(ballot).await;
+    let cast = cast.await;
     let outcome = cast.as_ref().map_or_else(Outcome::from, |cast| Outcome::from(*cast));
     guard.record(outcome);
     let notice = match cast {
         Ok(Cast::Counted) => Notice::Counted(ballot.choice),
         Ok(Cast::AlreadyCounted) => Notice::AlreadyCounted,
+        Ok(Cast::Expired) => return Err(AppError::Expired),
         Err(error) => return Err(AppError::Vote(ballot, error)),
     };
     Ok((([(OUTCOME, outcome.header())], Redirect::to("/")).into_response(), notice))

@@ -8,6 +8,8 @@ use crate::store::StoreError;
 pub(super) const DUPLICATE: u16 = 1062;
 /// `ER_LOCK_WAIT_TIMEOUT`, `ER_LOCK_DEADLOCK`: the transaction was rolled back in favour of another.
 pub(super) const CONTENTION: [u16; 2] = [1205, 1213];
+/// `ER_OPTION_PREVENTS_STATEMENT`, `ER_READ_ONLY_MODE`: a server that is read-only, as replicas are.
+pub(super) const READ_ONLY: [u16; 2] = [1290, 1836];
 /// `ER_NO_SUCH_TABLE`.
 const NO_SUCH_TABLE: u16 = 1146;
 
@@ -33,10 +35,13 @@ pub(super) fn connecting(error: sqlx::Error) -> StoreError {
 pub(super) fn answering(error: sqlx::Error) -> StoreError {
     let Some(number) = error_number(&error) else {
         return match error {
-            sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) => {
-                StoreError::unconfirmed(error)
-            }
-            _ => StoreError::unusable(error),
+            // Only reads decode rows.
+            sqlx::Error::ColumnDecode { .. }
+            | sqlx::Error::ColumnIndexOutOfBounds { .. }
+            | sqlx::Error::ColumnNotFound(_)
+            | sqlx::Error::TypeNotFound { .. }
+            | sqlx::Error::Configuration(_) => StoreError::unusable(error),
+            _ => StoreError::unconfirmed(error),
         };
     };
     match number {

@@ -10,7 +10,10 @@ use super::{azurevote, session};
 use crate::migrations::{Migrations, migrator, newest};
 use crate::store::StoreError;
 
-const MIGRATIONS: &Migrations = &[("create", include_str!("../../migrations/mysql/0001_create.sql"))];
+const MIGRATIONS: &Migrations = &[
+    ("create", include_str!("../../migrations/mysql/0001_create.sql")),
+    ("purged", include_str!("../../migrations/mysql/0002_purged.sql")),
+];
 
 /// How long a replica waits for another one to finish, in seconds.
 const LOCK_SECONDS: u32 = 1;
@@ -52,7 +55,7 @@ pub(super) async fn prepare(options: MySqlConnectOptions) -> Result<Origin, Stor
 pub(super) async fn check_engines(connection: &mut MySqlConnection) -> Result<(), StoreError> {
     let query = sqlx::query(
         "SELECT CONCAT(table_name, ' (', engine, ')') FROM information_schema.tables \
-         WHERE table_schema = DATABASE() AND table_name IN ('ballots', 'tallies', 'own_origin') \
+         WHERE table_schema = DATABASE() AND table_name IN ('ballots', 'tallies', 'own_origin', 'purged') \
          AND engine IN ('MyISAM', 'Aria', 'MEMORY', 'CSV', 'ARCHIVE', 'BLACKHOLE', 'MRG_MyISAM')",
     );
     let tables = query.fetch_all(connection).await.map_err(connecting)?;

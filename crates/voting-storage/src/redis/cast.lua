@@ -1,14 +1,17 @@
--- Counts ballots: all of them or none.
--- KEYS: the counts of the two choices, then the sets of ballot ids
--- ARGV: the deadline (milliseconds of this server's clock), then for each set its expiry (seconds), the choices of its
---       ballots (one digit each, 1 or 2) and their ids
--- Returns the positions, in the order of the ids, of the ballots that were counted before.
+-- Counts ballots: all of them or none. Or finds them, and writes nothing.
+-- KEYS: the counts of the two choices, the index of the sets of ballot ids, the newest purged minute, then the sets
+-- ARGV: 'cast' or 'find', the deadline (milliseconds of this server's clock), the percentage of maxmemory above which no
+--       ballot is counted because the server may evict keys (0: it evicts none of ours), then for each set its minute, the
+--       choices of its ballots (one digit each, 1 or 2) and their ids
+-- Returns positions in the order of the ids, counted from one: those of ballots that were counted before, and as negative
+-- numbers those that are as old as purged ids, so that nothing is known about them.
 
 -- The largest count, as in counters.lua.
 local MAX_VOTES = 9007199254740991
 
+local action = ARGV[1]
 local time = redis.call('TIME')
-if time[1] * 1000 + math.floor(time[2] / 1000) > tonumber(ARGV[1]) then
+if action == 'cast' and time[1] * 1000 + math.floor(time[2] / 1000) > tonumber(ARGV[2]) then
   -- The caller has been told that the request failed, so it must have no effect.
   return redis.error_reply('LATE the request reached the store after its deadline')
 end
@@ -25,15 +28,19 @@ local function contains(set, ...)
   return answer
 end
 
-local already, new, votes, place, arg = {}, {}, {0, 0}, 0, 2
-for set = 3, #KEYS do
+local purged = tonumber(redis.call('GET', KEYS[4]) or -1)
+local unchanged, new, votes, place, arg = {}, {}, {0, 0}, 0, 4
+for set = 5, #KEYS do
   local choices = ARGV[arg + 1]
   local last = arg + 1 + #choices
+  local is_purged = tonumber(ARGV[arg]) <= purged
   local is_known = contains(KEYS[set], unpack(ARGV, arg + 2, last))
   new[set] = {}
   for i = 1, #choices do
     if is_known[i] == 1 then
-      already[#already + 1] = place + i
+      unchanged[#unchanged + 1] = place + i
+    elseif is_purged then
+      unchanged[#unchanged + 1] = -(place + i)
     else
       new[set][#new[set] + 1] = ARGV[arg + 1 + i]
       local choice = string.byte(choices, i) - 48
@@ -43,8 +50,21 @@ for set = 3, #KEYS do
   place = place + #choices
   arg = last + 1
 end
+if action == 'find' or votes[1] + votes[2] == 0 then
+  return unchanged
+end
 
 -- Everything that can fail is checked before the first write: an id without its vote would never count.
+local function info(section, field)
+  return tonumber(string.match(redis.call('INFO', section), field .. ':(%d+)') or 0)
+end
+local percentage = tonumber(ARGV[3])
+if percentage > 0 then
+  local limit = info('memory', 'maxmemory')
+  if info('stats', 'evicted_keys') > 0 or (limit > 0 and info('memory', 'used_memory') * 100 > limit * percentage) then
+    return redis.error_reply('EVICTION maxmemory-policy lets Redis evict ballot ids, and its memory is almost full; allowed: noeviction or volatile-*')
+  end
+end
 for choice = 1, 2 do
   local count = redis.call('GET', KEYS[choice]) or '0'
   if not string.match(count, '^-?%d+$') then
@@ -60,14 +80,14 @@ for choice = 1, 2 do
     redis.call('INCRBY', KEYS[choice], votes[choice])
   end
 end
-arg = 2
-for set = 3, #KEYS do
+arg = 4
+for set = 5, #KEYS do
   if #new[set] > 0 then
     redis.call('SADD', KEYS[set], unpack(new[set]))
-    if redis.call('TTL', KEYS[set]) < 0 then
-      redis.call('EXPIREAT', KEYS[set], ARGV[arg])
-    end
+    -- Releases before the index let the sets expire by the server's clock.
+    redis.call('PERSIST', KEYS[set])
+    redis.call('ZADD', KEYS[3], ARGV[arg], ARGV[arg])
   end
   arg = arg + 2 + #ARGV[arg + 1]
 end
-return already
+return unchanged

@@ -1,0 +1,99 @@
+//! Inspects a Redis server: its clock, and the settings by which it may forget votes or ballot ids.
+
+use std::time::Duration;
+
+use redis::{RedisError, Script};
+use tokio::time::Instant;
+
+use super::connection::Connection;
+use crate::backend::ServerClock;
+use crate::store::{Finding, Severity};
+
+/// With a policy that evicts any key, ballots are counted up to this percentage of `maxmemory`. The rest is left to
+/// buffers: Redis evicts before any command, once they have exceeded the limit.
+const MAX_PERCENT: u8 = 90;
+
+/// The state of a server.
+pub(super) struct Inspection {
+    pub(super) clock: ServerClock,
+    pub(super) time: Duration,
+    memory: String,
+    stats: String,
+    persistence: String,
+}
+
+impl Inspection {
+    /// Inspects the server that holds this key.
+    pub(super) async fn run(connection: &mut Connection, key: &str) -> Result<Self, RedisError> {
+        type Answer = ((u64, u64), String, String, String);
+        let start = Instant::now();
+        let script = Script::new(include_str!("inspect.lua"));
+        let ((seconds, micros), memory, stats, persistence): Answer =
+            script.key(key).invoke_async(connection).await?;
+        let time = Duration::from_secs(seconds) + Duration::from_micros(micros);
+        Ok(Self { clock: ServerClock::measured(start, time), time, memory, stats, persistence })
+    }
+
+    /// The percentage of `maxmemory` above which no ballot may be counted, because the server would evict ids or counts
+    /// without notice. Policies that evict only keys with an expiry evict none of ours: they have none.
+    pub(super) fn memory_limit_percent(&self) -> Option<u8> {
+        self.policy().is_some_and(|policy| policy.starts_with("allkeys")).then_some(MAX_PERCENT)
+    }
+
+    pub(super) fn findings(&self, allows_eviction: bool) -> Vec<Finding> {
+        let clock = Finding::of_clock("the clock of Redis", self.time);
+        clock.into_iter().chain(self.eviction(allows_eviction)).chain(self.durability()).collect()
+    }
+
+    fn eviction(&self, is_allowed: bool) -> Option<Finding> {
+        const ALLOWED: &str = "allowed: maxmemory-policy noeviction or volatile-*";
+        let finding = |severity, text| Some(Finding { subject: "eviction", severity, text });
+        let Some(policy) = self.policy() else {
+            let text = format!("Redis does not permit INFO, so its maxmemory-policy is unknown; {ALLOWED}");
+            return finding(Severity::Warning, text);
+        };
+        self.memory_limit_percent()?;
+        if is_allowed {
+            let text = format!(
+                "maxmemory-policy is {policy} and REDIS_ALLOW_EVICTION is true: votes may be lost and ballots may count twice"
+            );
+            return finding(Severity::Warning, text);
+        }
+        let [limit, used] = ["maxmemory", "used_memory"].map(|name| number(&self.memory, name));
+        let evicted = number(&self.stats, "evicted_keys");
+        let is_full = limit > 0 && used.saturating_mul(100) > limit.saturating_mul(MAX_PERCENT.into());
+        let consequence = if evicted > 0 {
+            format!("{evicted} keys were evicted, maybe ballot ids, so no ballots are taken")
+        } else if is_full {
+            format!("{used} of {limit} bytes are used and ballot ids may be evicted, so no ballots are taken")
+        } else {
+            format!(
+                "no ballots will be taken once {MAX_PERCENT}% of maxmemory are used, lest ballot ids be evicted"
+            )
+        };
+        let severity = if evicted > 0 || is_full { Severity::Refusal } else { Severity::Warning };
+        let text =
+            format!("maxmemory-policy is {policy}: {consequence}; {ALLOWED}, or REDIS_ALLOW_EVICTION=true");
+        finding(severity, text)
+    }
+
+    fn durability(&self) -> Option<Finding> {
+        (field(&self.persistence, "aof_enabled")? == "0").then(|| {
+            let text = "the append-only file of Redis is off, so its restart may lose acknowledged votes; \
+                        allowed: appendonly yes, appendfsync always";
+            Finding { subject: "durability", severity: Severity::Note, text: text.to_owned() }
+        })
+    }
+
+    fn policy(&self) -> Option<&str> {
+        field(&self.memory, "maxmemory_policy")
+    }
+}
+
+fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
+    info.lines().find_map(|line| line.trim_end().strip_prefix(name)?.strip_prefix(':'))
+}
+
+fn number(info: &str, name: &str) -> u64 {
+    field(info, name).and_then(|value| value.parse().ok()).unwrap_or_default()
+}
