@@ -11,3 +11,4 @@ mod redis_cluster;
 mod sharded;
 mod sqlite;
 mod transfer;
+mod writes;

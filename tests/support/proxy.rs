@@ -20,6 +20,8 @@ pub enum Mode {
     /// Forwards requests and closes the connection at the first response: the server has executed a request, and the
     /// client does not know.
     DropAnswers,
+    /// Forwards requests and replaces each response by these bytes, as a proxy that lost the server's answer.
+    ReplaceAnswers(&'static [u8]),
     /// Keeps connections and forwards nothing, as a network that loses every packet.
     Silent,
     /// Forwards everything with this latency in each direction.
@@ -89,13 +91,18 @@ async fn copy(
     let read = async move {
         let mut buffer = vec![0; 64 * 1024];
         while let Ok(length @ 1..) = from.read(&mut buffer).await {
-            let distance = match *modes.borrow() {
+            let mode = *modes.borrow();
+            let distance = match mode {
                 Mode::DropAnswers if is_answer => return,
                 Mode::Distant(distance) => distance,
                 _ => Duration::ZERO,
             };
+            let bytes = match mode {
+                Mode::ReplaceAnswers(answer) if is_answer => answer,
+                _ => &buffer[..length],
+            };
             if modes.wait_for(|mode| *mode != Mode::Silent).await.is_err()
-                || send.send((Instant::now() + distance, buffer[..length].to_vec())).is_err()
+                || send.send((Instant::now() + distance, bytes.to_vec())).is_err()
             {
                 return;
             }

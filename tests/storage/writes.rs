@@ -1,0 +1,180 @@
+//! Writes that end without a confirmation, late or halfway.
+
+use std::sync::Arc;
+
+use sqlx::Executor as _;
+use voting_core::{Cast, Choice, Choices, Tally};
+use voting_storage::{StoreError, Timeouts, VoteStore, open};
+use voting_tests::process::Signal;
+use voting_tests::proxy::{Mode, Proxy};
+use voting_tests::servers::{MySql, Redis};
+use voting_tests::store::{ballot, cast_until_confirmed, open_store};
+use voting_tests::{PATIENCE, Stopwatch, eventually};
+
+fn open_url(url: &str) -> Arc<dyn VoteStore> {
+    open(&url.parse().unwrap(), &Choices::default()).unwrap()
+}
+
+async fn cast_three(store: &dyn VoteStore) {
+    for _ in 0..3 {
+        cast_until_confirmed(store, ballot(Choice::First)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_reset_that_reaches_redis_late_has_no_effect() {
+    let mut redis = Redis::own().await;
+    let store = open_url(&redis.url());
+    store.reset().await.unwrap();
+    cast_three(store.as_ref()).await;
+    redis.server().signal(Signal::Stop);
+    let stopwatch = Stopwatch::start();
+    let error = store.reset().await.unwrap_err();
+    stopwatch.assert_within(Timeouts::default().deadline, "a reset of a frozen Redis");
+    redis.server().signal(Signal::Continue);
+    eventually("the store answers", PATIENCE, async || store.ping().await.is_ok()).await;
+    assert_eq!(store.tally().await.unwrap(), Tally::new(3, 0), "{error}");
+}
+
+#[tokio::test]
+async fn a_reset_of_a_locked_mysql_ends_by_its_deadline_and_has_no_effect_later() {
+    let mysql = MySql::database().await;
+    let store = open_url(&mysql.url());
+    cast_three(store.as_ref()).await;
+    let mut other = mysql.connect().await;
+    other.execute("START TRANSACTION").await.unwrap();
+    other.execute("SELECT * FROM tallies FOR UPDATE").await.unwrap();
+    let stopwatch = Stopwatch::start();
+    store.reset().await.unwrap_err();
+    stopwatch.assert_within(Timeouts::default().deadline, "a reset of a locked MySQL");
+    other.execute("COMMIT").await.unwrap();
+    // What is left of the reset on the server has the lock, or has given up, before this vote.
+    cast_until_confirmed(store.as_ref(), ballot(Choice::First)).await;
+    assert_eq!(store.tally().await.unwrap(), Tally::new(4, 0));
+}
+
+#[tokio::test]
+async fn a_reset_of_some_shards_only_is_unconfirmed() {
+    let servers = Redis::databases(2).await;
+    let proxy = Proxy::start(servers[1].address(), Mode::Open).await;
+    let store = open_url(&format!("{} {}", servers[0].url(), servers[1].url_at(proxy.address())));
+    store.reset().await.unwrap();
+    proxy.set(Mode::Closed);
+    let error = store.reset().await.unwrap_err();
+    let StoreError::Unconfirmed(cause) = &error else { panic!("{error}") };
+    assert!(cause.contains("partly done: 1 of 2"), "{error}");
+}
+
+/// Casts a ballot whose answer a proxy replaces. The ballot was counted, so it must not be refused.
+async fn a_replaced_answer_is_unconfirmed(url: &str, proxy: &Proxy, answer: &'static [u8]) {
+    let store = open_url(url);
+    let mut votes = 0;
+    loop {
+        cast_until_confirmed(store.as_ref(), ballot(Choice::Second)).await;
+        proxy.set(Mode::ReplaceAnswers(answer));
+        let vote = ballot(Choice::First);
+        let error = store.cast_new(vote).await.unwrap_err();
+        proxy.set(Mode::Open);
+        let text = String::from_utf8_lossy(answer);
+        let counted = cast_until_confirmed(store.as_ref(), vote).await == Cast::AlreadyCounted;
+        let is_unconfirmed = matches!(error, StoreError::Unconfirmed(_));
+        assert!(is_unconfirmed || !counted, "{text:?}: {error}, yet counted");
+        if counted {
+            return;
+        }
+        // The connection was idle, so the proxy replaced the answer to a probe.
+        votes += 1;
+        assert!(votes < 50, "{text:?}: no answer to a vote was replaced");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_a_proxy_of_redis_made_up_is_unconfirmed() {
+    let redis = Redis::database().await;
+    let proxy = Proxy::start(redis.address(), Mode::Open).await;
+    for answer in [
+        "-upstream failure\r\n",
+        "-ERR Connection to server lost\r\n",
+        "-ERR no upstream host\r\n",
+        "+OK\r\n",
+        ":1\r\n",
+    ] {
+        a_replaced_answer_is_unconfirmed(&redis.url_at(proxy.address()), &proxy, answer.as_bytes()).await;
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_a_proxy_of_mysql_made_up_is_unconfirmed() {
+    let mysql = MySql::database().await;
+    let proxy = Proxy::start(mysql.address(), Mode::Open).await;
+    for (number, text) in [
+        (2013_u16, "Lost connection to server during query"),
+        (1927, "Lost connection to backend server"),
+        (9001, "Max connect timeout reached"),
+        (1105, "unknown error"),
+        (1317, "Query execution was interrupted"),
+    ] {
+        let mut body = vec![0xff];
+        body.extend(number.to_le_bytes());
+        body.extend(b"#HY000");
+        body.extend(text.bytes());
+        let mut packet = u32::try_from(body.len()).unwrap().to_le_bytes()[..3].to_vec();
+        packet.push(1);
+        packet.extend(body);
+        a_replaced_answer_is_unconfirmed(&mysql.url_at(proxy.address()), &proxy, packet.leak()).await;
+    }
+}
+
+#[tokio::test]
+async fn a_vote_that_does_not_fit_into_the_count_leaves_no_id() {
+    let redis = Redis::database().await;
+    let store = open_store(&redis.url());
+    redis.query::<()>("SET", &["Cats", "9007199254740991"]).await;
+    let vote = ballot(Choice::First);
+    let error = store.cast(vote).await.unwrap_err();
+    assert!(matches!(error, StoreError::Unusable(_)), "{error}");
+    redis.query::<()>("SET", &["Cats", "10"]).await;
+    assert_eq!(store.cast(vote).await.unwrap(), Cast::Counted);
+    assert_eq!(store.tally().await.unwrap(), Tally::new(11, 0));
+}
+
+#[tokio::test]
+async fn the_session_defaults_of_a_mysql_server_do_not_matter() {
+    let mysql = MySql::own().await;
+    let engines = ["MyISAM", "MEMORY", "InnoDB"];
+    for (place, settings) in [
+        "autocommit = 0",
+        "completion_type = CHAIN",
+        "completion_type = RELEASE",
+        "sql_mode = 'ANSI_QUOTES,NO_BACKSLASH_ESCAPES'",
+        "sql_mode = ''",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let engine = engines[place % engines.len()];
+        mysql.execute(&format!("SET GLOBAL default_storage_engine = {engine}, GLOBAL {settings}")).await;
+        mysql.execute("DROP DATABASE votes; CREATE DATABASE votes").await;
+        let store = open_store(&mysql.url());
+        let votes = [ballot(Choice::First), ballot(Choice::First), ballot(Choice::Second)];
+        for vote in votes {
+            assert_eq!(store.cast(vote).await.unwrap(), Cast::Counted, "{settings}");
+        }
+        assert_eq!(store.cast(votes[0]).await.unwrap(), Cast::AlreadyCounted, "{settings}");
+        // Another connection sees committed rows only.
+        let other = open_store(&mysql.url());
+        assert_eq!(other.tally().await.unwrap(), Tally::new(2, 1), "{settings}");
+        store.reset().await.unwrap();
+        assert_eq!(other.tally().await.unwrap(), Tally::new(0, 0), "{settings}");
+        mysql.execute("SET GLOBAL autocommit = 1, GLOBAL completion_type = NO_CHAIN").await;
+    }
+}
+
+#[tokio::test]
+async fn mysql_tables_without_transactions_are_rejected() {
+    let mysql = MySql::database().await;
+    open_store(&mysql.url()).cast(ballot(Choice::First)).await.unwrap();
+    mysql.execute("ALTER TABLE ballots ENGINE = MyISAM").await;
+    let error = open_url(&mysql.url()).cast_new(ballot(Choice::First)).await.unwrap_err();
+    assert!(matches!(&error, StoreError::Unusable(cause) if cause.contains("ballots (MyISAM)")), "{error}");
+}
