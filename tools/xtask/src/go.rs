@@ -1,4 +1,4 @@
-//! Checks in Go, which use the code of Istio and Argo Rollouts.
+//! Programs in Go: checks that use the code of Istio and Argo Rollouts, and the cluster.
 
 use std::path::Path;
 use std::process::Command;
@@ -8,18 +8,23 @@ use anyhow::{Context as _, bail};
 
 use crate::command;
 
-/// The Go version of the checks' `go.mod`.
+/// The Go version of the `go.mod` files.
 const GO: &str = "1.26";
 
-/// Compiles the check in this folder and reports progress: its dependencies take minutes.
+/// Compiles the check in this folder.
 pub fn compile(directory: &Path) -> anyhow::Result<()> {
+    run(directory, &["test", "-c", "-o", "/dev/null", "."])
+}
+
+/// Runs the go command in the module in this folder, and reports progress: the dependencies take minutes.
+pub fn run(directory: &Path, arguments: &[&str]) -> anyhow::Result<()> {
     let version = Command::new("go").arg("version").output();
     let version = version.with_context(|| format!("Go {GO} or later is required"))?;
     print!("{}", String::from_utf8_lossy(&version.stdout));
     command::run(Command::new("go").args(["mod", "download"]).current_dir(directory))?;
     let mut go = Command::new("go");
-    go.args(["test", "-c", "-o", "/dev/null", "."]).current_dir(directory);
-    println!("+ go test -c");
+    go.args(arguments).current_dir(directory);
+    println!("+ go {}", arguments[0]);
     let (mut build, start) = (go.spawn()?, Instant::now());
     let mut reported = start;
     let status = loop {
@@ -33,7 +38,7 @@ pub fn compile(directory: &Path) -> anyhow::Result<()> {
         std::thread::sleep(Duration::from_millis(200));
     };
     if !status.success() {
-        bail!("compiling the check failed ({status})");
+        bail!("go {} failed ({status})", arguments[0]);
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! The project's commands.
 
 mod bench;
+mod cluster;
 mod command;
 mod compose_test;
 mod go;
@@ -38,6 +39,9 @@ enum Command {
     Rollouts,
     /// Cast votes and account for each one; with --faults, under every fault.
     Ledger(ledger::LedgerArgs),
+    /// Create a Kubernetes cluster with Istio on this machine, in namespaces of its own.
+    #[command(subcommand)]
+    Cluster(cluster::ClusterCommand),
     /// Regenerate the documentation screenshots in docs/images.
     Screenshots,
     /// Build all container images; needs a Docker engine.
@@ -53,6 +57,7 @@ fn main() -> ExitCode {
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Rollouts => rollouts::run(),
         Command::Ledger(arguments) => ledger::run(&arguments),
+        Command::Cluster(command) => cluster::run(&command),
         Command::Screenshots => screenshots::run(),
         Command::Images => images::run(),
         Command::ComposeTest => compose_test::run(),

@@ -1,0 +1,279 @@
+//! `cargo xtask cluster`: Kubernetes with Istio on this machine, for the tutorial and its tests.
+//!
+//! The node runs in network, mount and process namespaces of its own (`tests/cluster/node/start.sh`), so nothing in the
+//! machine's own network changes, and the end of its first process ends and removes everything but files and cgroups.
+
+use std::fs::File;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail, ensure};
+use clap::Subcommand;
+
+use crate::command::step;
+use crate::{command, go, install, workspace};
+
+/// Commands of `cargo xtask cluster`.
+#[derive(Subcommand, Debug)]
+pub enum ClusterCommand {
+    /// Create the cluster; does nothing if it runs.
+    Up,
+    /// End the cluster and remove everything but the built programs.
+    Down,
+    /// Show whether the cluster runs.
+    Status,
+    /// Run a command in the node's network, with kubectl, istioctl and their configuration.
+    Run {
+        /// The command and its arguments.
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<String>,
+    },
+}
+
+/// Debian packages that the node needs.
+const PACKAGES: &[&str] = &[
+    "conntrack",
+    "containerd",
+    "containernetworking-plugins",
+    "ipset",
+    "iptables",
+    "mariadb-client-core",
+    "mariadb-server-core",
+    "nftables",
+    "redis-server",
+    "redis-tools",
+];
+
+/// The versions that the programs report. Istio's installer derives the names of its images from them.
+const VERSIONS: &str = "-s -w \
+    -X k8s.io/component-base/version.gitVersion=v1.36.1 \
+    -X k8s.io/component-base/version.gitMajor=1 \
+    -X k8s.io/component-base/version.gitMinor=36 \
+    -X istio.io/istio/pkg/version.buildHub=cluster.local \
+    -X istio.io/istio/pkg/version.buildTag=1.31.0 \
+    -X istio.io/istio/pkg/version.buildVersion=1.31.0";
+
+/// Runs a subcommand.
+pub fn run(command: &ClusterCommand) -> anyhow::Result<()> {
+    let cluster = Cluster::new()?;
+    match command {
+        ClusterCommand::Up => cluster.up(),
+        ClusterCommand::Down => cluster.down(),
+        ClusterCommand::Status => cluster.status(),
+        ClusterCommand::Run { command } => {
+            let error = cluster.inside(&command[0])?.args(&command[1..]).exec();
+            Err(error).with_context(|| format!("cannot start: {}", command[0]))
+        }
+    }
+}
+
+struct Cluster {
+    /// Sources and configuration.
+    sources: PathBuf,
+    /// Built programs; `down` keeps them.
+    programs: PathBuf,
+    /// Everything that the cluster writes.
+    state: PathBuf,
+}
+
+impl Cluster {
+    fn new() -> anyhow::Result<Self> {
+        let folder = workspace::target()?.join("cluster");
+        Ok(Self {
+            sources: workspace::root().join("tests/cluster"),
+            programs: folder.join("bin"),
+            state: folder.join("state"),
+        })
+    }
+
+    fn up(&self) -> anyhow::Result<()> {
+        if self.node()?.is_some() && self.state.join("ready").is_file() {
+            println!("the cluster runs");
+            return Ok(());
+        }
+        ensure!(cfg!(target_os = "linux") && is_root()?, "Linux and root are required");
+        self.remove()?;
+        let built = step("the programs (takes minutes the first time)", || self.build())?;
+        let start = Instant::now();
+        let done = self.start(&built);
+        if let Err(error) = done {
+            eprintln!("the logs are in {}", self.state.join("log").display());
+            return Err(error);
+        }
+        println!("the cluster is ready after {:.0} s", start.elapsed().as_secs_f32());
+        println!("use it with: cargo xtask cluster run kubectl get pods --all-namespaces");
+        Ok(())
+    }
+
+    /// Builds all programs, and returns the paths of Envoy and of the folder of this project's programs.
+    fn build(&self) -> anyhow::Result<[PathBuf; 2]> {
+        let missing = ["conntrack", "containerd", "ipset", "iptables", "mariadb", "mariadbd", "nft", "redis-cli", "redis-server"]
+            .iter()
+            .any(|name| !install::is_installed(&[name]));
+        if missing || !Path::new("/usr/lib/cni/bridge").is_file() {
+            install::packages(PACKAGES)?;
+        }
+        let envoy = install::envoy()?;
+        let services = workspace::programs()?;
+        std::fs::create_dir_all(&self.programs)?;
+        let output = format!("{}/", self.programs.display());
+        go::run(&self.sources, &["build", "-ldflags", VERSIONS, "-o", &output, "./...", "tool"])?;
+        let kubectl = self.programs.join("kubectl");
+        if !kubectl.exists() {
+            std::os::unix::fs::symlink("kube", kubectl)?;
+        }
+        Ok([envoy, services])
+    }
+
+    fn start(&self, [envoy, services]: &[PathBuf; 2]) -> anyhow::Result<()> {
+        std::fs::create_dir_all(self.state.join("log"))?;
+        let images = self.state.join("images.tar");
+        step("the images", || {
+            command::run(
+                Command::new(self.programs.join("images"))
+                    .args([&images, &self.programs, envoy, services])
+                    .current_dir(&self.sources),
+            )
+        })?;
+        step("the node", || {
+            let log = File::create(self.state.join("log/node.log"))?;
+            let node = Command::new("unshare")
+                .args(["--mount", "--propagation=private", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"])
+                .arg(self.sources.join("node/start.sh"))
+                .args([&self.state, &self.programs, &images])
+                .stdin(Stdio::null())
+                .stdout(log.try_clone()?)
+                .stderr(log)
+                // Ctrl-C ends the command, not the cluster.
+                .process_group(0)
+                .spawn()
+                .context("unshare")?;
+            std::fs::write(self.state.join("pid"), node.id().to_string())?;
+            self.wait_for("the API server", || Ok(self.state.join("kubeconfig").is_file()))?;
+            self.quietly("kubectl", &["apply", "--filename", "tests/cluster/cluster.yaml"])?;
+            self.wait_for("the node", || {
+                let node = ["wait", "--for=condition=ready", "node/node", "--timeout=0"];
+                Ok(self.quietly("kubectl", &node).is_ok())
+            })?;
+            let dns = ["rollout", "status", "deployment/dns", "--namespace=kube-system", "--timeout=2m"];
+            self.quietly("kubectl", &dns)
+        })?;
+        step("Istio", || {
+            self.quietly(
+                "istioctl",
+                &[
+                    "install",
+                    "--filename=tests/cluster/istio.yaml",
+                    "--set=components.cni.enabled=true",
+                    "--skip-confirmation",
+                ],
+            )
+        })?;
+        Ok(File::create(self.state.join("ready")).map(drop)?)
+    }
+
+    /// Waits until something is so, as long as the node runs.
+    fn wait_for(&self, what: &str, is: impl Fn() -> anyhow::Result<bool>) -> anyhow::Result<()> {
+        let start = Instant::now();
+        while !is()? {
+            ensure!(self.node()?.is_some(), "the node ended: see log/node.log");
+            ensure!(start.elapsed() < Duration::from_secs(180), "{what} is not ready after three minutes");
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        Ok(())
+    }
+
+    /// Runs a command in the cluster; an error has its output.
+    fn quietly(&self, program: &str, arguments: &[&str]) -> anyhow::Result<()> {
+        command::output(self.inside(program)?.args(arguments).current_dir(workspace::root())).map(drop)
+    }
+
+    /// A command in the node's network with the cluster's programs and configuration.
+    fn inside(&self, program: &str) -> anyhow::Result<Command> {
+        let node = self.node()?.context("the cluster does not run: cargo xtask cluster up")?;
+        let mut path = vec![self.programs.clone()];
+        path.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()));
+        let mut command = Command::new("nsenter");
+        command
+            .args(["--target", &node.to_string(), "--net", program])
+            .env("KUBECONFIG", self.state.join("kubeconfig"))
+            .env("PATH", std::env::join_paths(path)?);
+        Ok(command)
+    }
+
+    /// The process that holds the node's namespaces.
+    fn node(&self) -> anyhow::Result<Option<u32>> {
+        let Ok(pid) = std::fs::read_to_string(self.state.join("pid")) else { return Ok(None) };
+        let pid: u32 = pid.parse().with_context(|| format!("{}/pid", self.state.display()))?;
+        // Another process may have the number by now.
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let line = String::from_utf8_lossy(&line);
+        Ok((line.starts_with("unshare\0") && line.contains(&*self.state.to_string_lossy())).then_some(pid))
+    }
+
+    fn down(&self) -> anyhow::Result<()> {
+        self.remove()?;
+        println!("the cluster is removed");
+        Ok(())
+    }
+
+    /// Ends the node's processes and removes what they leave behind: files and cgroups.
+    fn remove(&self) -> anyhow::Result<()> {
+        if let Some(node) = self.node()? {
+            command::output(Command::new("kill").args(["-KILL", &node.to_string()]))?;
+        }
+        let start = Instant::now();
+        loop {
+            let left = remove_cgroups()?;
+            let files = match std::fs::remove_dir_all(&self.state) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => Some(error),
+                _ => None,
+            };
+            if left.is_empty() && files.is_none() {
+                return Ok(());
+            }
+            // Processes that were killed release their cgroups and mounts a moment later.
+            if start.elapsed() > Duration::from_secs(60) {
+                bail!("cannot remove {left:?} {}: {files:?}", self.state.display());
+            }
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+
+    fn status(&self) -> anyhow::Result<()> {
+        match (self.node()?, self.state.join("ready").is_file()) {
+            (None, _) => println!("the cluster does not run"),
+            (Some(node), false) => println!("the cluster is not ready (process {node})"),
+            (Some(node), true) => {
+                println!("the cluster runs (process {node}); logs in {}", self.state.join("log").display());
+                command::run(self.inside("kubectl")?.args(["get", "nodes,pods", "--all-namespaces"]))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Removes the cluster's cgroups, and returns those that are in use.
+fn remove_cgroups() -> anyhow::Result<Vec<PathBuf>> {
+    let mut roots = vec![PathBuf::from("/sys/fs/cgroup")];
+    roots.extend(std::fs::read_dir(&roots[0])?.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>()?);
+    let groups = roots.into_iter().map(|root| root.join("voting-cluster")).filter(|group| group.is_dir());
+    Ok(groups.filter(|group| remove_cgroup(group).is_err()).collect())
+}
+
+/// Removes a cgroup and those below it. Its files are not removed but vanish with it.
+fn remove_cgroup(group: &Path) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(group)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            remove_cgroup(&entry.path())?;
+        }
+    }
+    std::fs::remove_dir(group)
+}
+
+fn is_root() -> anyhow::Result<bool> {
+    Ok(command::output(Command::new("id").arg("-u"))?.trim() == "0")
+}
