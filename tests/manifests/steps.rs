@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use crate::parse::{Document, documents, labels};
-use crate::tutorial::{Block, blocks};
+use voting_tests::tutorial::Block;
+
+use crate::tutorial::blocks;
 
 /// The applied documents by their name in `kubectl`.
 pub type Cluster = BTreeMap<String, Document>;

@@ -4,53 +4,12 @@ use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
+use voting_tests::tutorial::Block;
+
 use crate::{manifests, read, root};
 
-/// A block of commands with their output.
-#[derive(Clone, Debug, Default)]
-pub struct Block {
-    /// The heading: `Step 3: Canary release 2.0`.
-    pub section: String,
-    /// The subheading: `Way back`, or empty.
-    pub subsection: String,
-    pub commands: String,
-    pub output: String,
-}
-
-impl Block {
-    /// Whether it belongs to the main path, from the first step to the last.
-    pub fn is_on_the_main_way(&self) -> bool {
-        self.section.starts_with("Step ") && self.subsection != "Way back"
-    }
-}
-
 pub fn blocks() -> Vec<Block> {
-    let mut blocks: Vec<Block> = Vec::new();
-    let mut current = Block::default();
-    let mut fence: Option<(String, String)> = None;
-    for line in read("docs/tutorial.md").lines() {
-        fence = match fence.take() {
-            Some((language, text)) if line == "```" => {
-                match (language.as_str(), blocks.last_mut()) {
-                    ("bash", _) => blocks.push(Block { commands: text, ..current.clone() }),
-                    ("text", Some(last)) => last.output = text,
-                    _ => panic!("a block of {language:?} after {:?}", current.section),
-                }
-                None
-            }
-            Some((language, text)) => Some((language, text + line + "\n")),
-            None if line.starts_with("```") => Some((line.trim_start_matches('`').to_owned(), String::new())),
-            None => {
-                if let Some(heading) = line.strip_prefix("## ") {
-                    current = Block { section: heading.to_owned(), ..Block::default() };
-                } else if let Some(heading) = line.strip_prefix("### ") {
-                    heading.clone_into(&mut current.subsection);
-                }
-                None
-            }
-        };
-    }
-    assert!(fence.is_none(), "the last block has no end");
+    let blocks = voting_tests::tutorial::blocks(&read("docs/tutorial.md"));
     assert!(blocks.len() > 20, "only {} blocks", blocks.len());
     blocks
 }

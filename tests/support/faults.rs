@@ -135,6 +135,8 @@ impl Cluster {
         let plan = Plan {
             url: self.balancer.url(),
             analytics_url: None,
+            cookies: None,
+            keeps_connections: true,
             choices: ["Cats".to_owned(), "Dogs".to_owned()],
             voters,
             ballots: u64::MAX,

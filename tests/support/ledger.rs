@@ -26,6 +26,10 @@ pub struct Plan {
     pub url: String,
     /// URL of voting-analytics without a trailing slash; `None` reads the results from the page.
     pub analytics_url: Option<String>,
+    /// Cookies of the voters.
+    pub cookies: Option<String>,
+    /// Whether a voter keeps connections, as a browser does.
+    pub keeps_connections: bool,
     /// Names of the choices.
     pub choices: [String; 2],
     /// Number of concurrent voters.

@@ -10,6 +10,7 @@
 //! - [`faults`]: a cluster of the programs behind a [`balancer`], and its faults.
 //! - [`compose`]: the containers of `docker compose up`.
 //! - [`deployment`]: the programs together. [`http`]: a visitor of the page. [`browser`]: a visitor with a real browser.
+//! - [`tutorial`]: the command blocks of the tutorial. [`load`]: voters beside it.
 //! - [`resource`]: the common fields of Kubernetes resources.
 //! - [`timing`]: waits and time limits. [`port`]: ports on loopback.
 
@@ -21,6 +22,7 @@ pub mod deployment;
 pub mod faults;
 pub mod http;
 pub mod ledger;
+pub mod load;
 pub mod port;
 pub mod process;
 pub mod proxy;
@@ -29,6 +31,7 @@ pub mod reverse_proxy;
 pub mod servers;
 pub mod store;
 pub mod timing;
+pub mod tutorial;
 mod watchdog;
 
 pub use port::{ClosedPort, free_port};

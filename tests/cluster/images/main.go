@@ -21,12 +21,13 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/google/go-containerregistry/pkg/compression"
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/static"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
 // files maps a path in an image to the path of its content on this machine.
@@ -84,7 +85,7 @@ func system(programs, envoy string) []image {
 		{"cluster.local/dns:1", bin("dns"), v1.Config{Entrypoint: []string{"dns"}}},
 		{"cluster.local/pilot:1.31.0", bin("pilot-discovery"), v1.Config{Entrypoint: []string{"pilot-discovery"}, User: "1337:1337"}},
 		{"cluster.local/proxyv2:1.31.0", proxy, v1.Config{Entrypoint: []string{"pilot-agent"}}},
-		{[]string{"cluster.local/install-cni:1.31.0"}, plugin, v1.Config{Entrypoint: []string{"install-cni"}, WorkingDir: "/opt/cni/bin"}},
+		{"cluster.local/install-cni:1.31.0", plugin, v1.Config{Entrypoint: []string{"install-cni"}, WorkingDir: "/opt/cni/bin"}},
 	}
 }
 
@@ -102,6 +103,8 @@ func stores(programs string) []image {
 		log.Fatal(err)
 	}
 	mysql["/usr/local/bin/docker-entrypoint.sh"] = "mysql.sh"
+	// The interpreters of the scripts.
+	mysql["/bin/bash"], mysql["/bin/sh"] = mysql["/usr/bin/bash"], mysql["/usr/bin/sh"]
 	return []image{
 		{"redis:8", installed("redis-server", "redis-cli", "bash", "sleep", "timeout", "cat"), v1.Config{Cmd: []string{"redis-server"}, User: "999:999"}},
 		{"mysql:8.4", mysql, v1.Config{Entrypoint: []string{"docker-entrypoint.sh"}, User: "999:999"}},
@@ -165,24 +168,21 @@ func (i image) layer() (v1.Layer, error) {
 			content[library] = library
 		}
 	}
-	temporary := tar.Header{Name: "tmp/", Typeflag: tar.TypeDir, Mode: 0o1777}
-	return tarball.LayerFromOpener(func() (io.ReadCloser, error) {
-		reader, writer := io.Pipe()
-		go func() {
-			archive := tar.NewWriter(writer)
-			err := archive.WriteHeader(&temporary)
-			for _, target := range slices.Sorted(maps.Keys(content)) {
-				if err == nil {
-					err = add(archive, target, content[target])
-				}
-			}
-			if err == nil {
-				err = archive.Close()
-			}
-			writer.CloseWithError(err)
-		}()
-		return reader, nil
-	}, tarball.WithCompression(compression.None))
+	var written bytes.Buffer
+	archive := tar.NewWriter(&written)
+	if err := archive.WriteHeader(&tar.Header{Name: "tmp/", Typeflag: tar.TypeDir, Mode: 0o1777}); err != nil {
+		return nil, err
+	}
+	for _, target := range slices.Sorted(maps.Keys(content)) {
+		if err := add(archive, target, content[target]); err != nil {
+			return nil, err
+		}
+	}
+	if err := archive.Close(); err != nil {
+		return nil, err
+	}
+	// Neither compressed nor hashed more than once: the archive is read on this machine only.
+	return static.NewLayer(written.Bytes(), types.DockerUncompressedLayer), nil
 }
 
 func add(archive *tar.Writer, target, source string) error {

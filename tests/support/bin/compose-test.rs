@@ -226,6 +226,8 @@ impl Test {
         let plan = Plan {
             url: compose.url(),
             analytics_url: None,
+            cookies: None,
+            keeps_connections: true,
             choices: ["Cats".to_owned(), "Dogs".to_owned()],
             voters: 16,
             ballots: u64::MAX,

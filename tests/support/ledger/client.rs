@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use reqwest::header::CONTENT_TYPE;
+use reqwest::header::{CONTENT_TYPE, COOKIE, HeaderMap, HeaderValue};
 use reqwest::redirect;
 use scraper::{Html, Selector};
 use serde_json::Value;
@@ -40,7 +40,13 @@ impl Client {
     /// # Errors
     /// The HTTP client is unavailable.
     pub fn new(plan: &Plan) -> anyhow::Result<Self> {
+        let mut headers = HeaderMap::new();
+        if let Some(cookies) = &plan.cookies {
+            headers.insert(COOKIE, HeaderValue::from_str(cookies)?);
+        }
         let http = reqwest::Client::builder()
+            .default_headers(headers)
+            .pool_max_idle_per_host(if plan.keeps_connections { usize::MAX } else { 0 })
             .no_proxy()
             .redirect(redirect::Policy::none())
             .timeout(Duration::from_secs(10))
@@ -51,6 +57,11 @@ impl Client {
 
     /// One attempt to cast a ballot.
     pub async fn cast(&self, id: BallotId, choice: Choice) -> CastOutcome {
+        self.cast_by(id, choice).await.0
+    }
+
+    /// [`Client::cast`], and the releases that answered; empty without an answer.
+    pub async fn cast_by(&self, id: BallotId, choice: Choice) -> (CastOutcome, String) {
         let form = [("vote", self.choices[choice.index()].as_str()), ("ballot", &id.to_string())];
         let body = reqwest::Url::parse_with_params("http://form", form)
             .map(|url| url.query().unwrap_or_default().to_owned());
@@ -61,12 +72,18 @@ impl Client {
             .body(body.unwrap_or_default());
         let answer = match request.send().await {
             Ok(answer) => answer,
-            Err(error) if error.is_connect() => return CastOutcome::Refused("no connection".to_owned()),
-            Err(error) if error.is_timeout() => return CastOutcome::Unknown("no answer in time".to_owned()),
-            Err(_) => return CastOutcome::Unknown("connection lost".to_owned()),
+            Err(error) if error.is_connect() => {
+                return (CastOutcome::Refused("no connection".to_owned()), String::new());
+            }
+            Err(error) if error.is_timeout() => {
+                return (CastOutcome::Unknown("no answer in time".to_owned()), String::new());
+            }
+            Err(_) => return (CastOutcome::Unknown("connection lost".to_owned()), String::new()),
         };
         let status = answer.status();
-        let outcome = answer.headers().get("x-vote-outcome").and_then(|outcome| outcome.to_str().ok());
+        let header = |name: &str| answer.headers().get(name).and_then(|value| value.to_str().ok());
+        let path = header("x-voting-path").unwrap_or_default().to_owned();
+        let outcome = header("x-vote-outcome");
         let outcome = match (status.as_u16(), outcome) {
             (303, Some("counted")) => CastOutcome::Counted,
             (303, Some("already-counted")) => CastOutcome::AlreadyCounted,
@@ -75,7 +92,7 @@ impl Client {
         };
         // The connection is reused once the response is read.
         let _ = answer.bytes().await;
-        outcome
+        (outcome, path)
     }
 
     /// Reads the current results.

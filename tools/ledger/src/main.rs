@@ -69,6 +69,8 @@ async fn load(arguments: &Cli) -> anyhow::Result<bool> {
     let plan = Plan {
         url: arguments.url.as_ref().map(without_slash).unwrap_or_default(),
         analytics_url: arguments.analytics_url.as_ref().map(without_slash),
+        cookies: None,
+        keeps_connections: true,
         choices: [arguments.choices[0].clone(), arguments.choices[1].clone()],
         voters: arguments.voters.into(),
         ballots: arguments.ballots.unwrap_or(10_000),

@@ -39,7 +39,7 @@ const PACKAGES: &[&str] = &[
     "containernetworking-plugins",
     "ipset",
     "iptables",
-    "mariadb-client-core",
+    "mariadb-client",
     "mariadb-server-core",
     "nftables",
     "redis-server",
@@ -109,9 +109,20 @@ impl Cluster {
 
     /// Builds all programs, and returns the paths of Envoy and of the folder of this project's programs.
     fn build(&self) -> anyhow::Result<[PathBuf; 2]> {
-        let missing = ["conntrack", "containerd", "ipset", "iptables", "mariadb", "mariadbd", "nft", "redis-cli", "redis-server"]
-            .iter()
-            .any(|name| !install::is_installed(&[name]));
+        let missing = [
+            "conntrack",
+            "containerd",
+            "ipset",
+            "iptables",
+            "mariadb",
+            "mariadbd",
+            "mysqladmin",
+            "nft",
+            "redis-cli",
+            "redis-server",
+        ]
+        .iter()
+        .any(|name| !install::is_installed(&[name]));
         if missing || !Path::new("/usr/lib/cni/bridge").is_file() {
             install::packages(PACKAGES)?;
         }
@@ -140,7 +151,15 @@ impl Cluster {
         step("the node", || {
             let log = File::create(self.state.join("log/node.log"))?;
             let node = Command::new("unshare")
-                .args(["--mount", "--propagation=private", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"])
+                .args([
+                    "--mount",
+                    "--propagation=private",
+                    "--net",
+                    "--pid",
+                    "--fork",
+                    "--kill-child",
+                    "--mount-proc",
+                ])
                 .arg(self.sources.join("node/start.sh"))
                 .args([&self.state, &self.programs, &images])
                 .stdin(Stdio::null())
@@ -258,7 +277,11 @@ impl Cluster {
 /// Removes the cluster's cgroups, and returns those that are in use.
 fn remove_cgroups() -> anyhow::Result<Vec<PathBuf>> {
     let mut roots = vec![PathBuf::from("/sys/fs/cgroup")];
-    roots.extend(std::fs::read_dir(&roots[0])?.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>()?);
+    roots.extend(
+        std::fs::read_dir(&roots[0])?
+            .map(|entry| entry.map(|entry| entry.path()))
+            .collect::<Result<Vec<_>, _>>()?,
+    );
     let groups = roots.into_iter().map(|root| root.join("voting-cluster")).filter(|group| group.is_dir());
     Ok(groups.filter(|group| remove_cgroup(group).is_err()).collect())
 }

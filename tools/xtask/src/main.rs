@@ -13,6 +13,7 @@ mod rollouts;
 mod screenshots;
 mod starved;
 mod test;
+mod tutorial;
 mod workspace;
 
 use std::process::ExitCode;
@@ -42,6 +43,8 @@ enum Command {
     /// Create a Kubernetes cluster with Istio on this machine, in namespaces of its own.
     #[command(subcommand)]
     Cluster(cluster::ClusterCommand),
+    /// Run docs/tutorial.md word for word on the cluster that kubectl reaches, with voters beside it.
+    Tutorial(tutorial::TutorialArgs),
     /// Regenerate the documentation screenshots in docs/images.
     Screenshots,
     /// Build all container images; needs a Docker engine.
@@ -58,6 +61,7 @@ fn main() -> ExitCode {
         Command::Rollouts => rollouts::run(),
         Command::Ledger(arguments) => ledger::run(&arguments),
         Command::Cluster(command) => cluster::run(&command),
+        Command::Tutorial(arguments) => tutorial::run(&arguments),
         Command::Screenshots => screenshots::run(),
         Command::Images => images::run(),
         Command::ComposeTest => compose_test::run(),

@@ -1,0 +1,243 @@
+//! Voters beside the tutorial: with and without the feature flag, on new connections and on kept ones. Each reads the page and
+//! casts a ballot, round after round, and every request and every ballot is recorded under the tutorial's current step.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use anyhow::ensure;
+use tokio::sync::RwLock;
+use tokio::task::JoinSet;
+use voting_core::{BallotId, Choice};
+
+use crate::ledger::{CastOutcome, Client, Plan, VoteCounts};
+
+/// Delay between two rounds of a voter.
+const PAUSE: Duration = Duration::from_millis(100);
+/// Time limit of the audit of a ballot.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Running voters; the end of this value ends them.
+#[derive(Debug)]
+pub struct Load {
+    records: Arc<Mutex<Vec<Record>>>,
+    /// Voters hold it for reading during a vote, so that a writer sees a settled number of votes.
+    votes: Arc<RwLock<()>>,
+    step: Arc<Mutex<String>>,
+    voters: JoinSet<()>,
+    url: String,
+}
+
+/// One request.
+#[derive(Clone, Debug)]
+struct Record {
+    step: String,
+    is_flagged: bool,
+    end: Instant,
+    /// Why the request failed.
+    failure: Option<String>,
+    ballot: Option<Ballot>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Ballot {
+    id: BallotId,
+    choice: Choice,
+    is_accepted: bool,
+    /// Whether release 2.0 answered.
+    is_new: bool,
+}
+
+/// The account of the load: a row for each step, and the audit of all ballots.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    rows: Vec<Row>,
+    /// Votes that no ballot accounts for.
+    pub doubled: u64,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Row {
+    step: String,
+    /// Without and with the feature flag.
+    requests: [u64; 2],
+    failed: [u64; 2],
+    longest_gap: Duration,
+    accepted: u64,
+    counted: u64,
+    lost: u64,
+    failures: BTreeMap<String, u64>,
+}
+
+fn plan(url: &str, cookies: Option<&str>, keeps_connections: bool) -> Plan {
+    Plan {
+        url: url.to_owned(),
+        analytics_url: None,
+        cookies: cookies.map(ToOwned::to_owned),
+        keeps_connections,
+        choices: ["Cats".to_owned(), "Dogs".to_owned()],
+        voters: 1,
+        ballots: u64::MAX,
+        retry: false,
+        pause: PAUSE,
+    }
+}
+
+impl Load {
+    /// Starts the voters at the poll at this URL, which has no trailing slash.
+    ///
+    /// # Errors
+    /// The HTTP client is unavailable.
+    pub fn start(url: &str, step: &str) -> anyhow::Result<Self> {
+        let mut load = Self {
+            records: Arc::default(),
+            votes: Arc::default(),
+            step: Arc::new(Mutex::new(step.to_owned())),
+            voters: JoinSet::new(),
+            url: url.to_owned(),
+        };
+        for is_flagged in [false, true] {
+            for keeps_connections in [false, true] {
+                let cookies = is_flagged.then_some("featureflag=on");
+                let client = Client::new(&plan(url, cookies, keeps_connections))?;
+                let (records, votes, step) = (load.records.clone(), load.votes.clone(), load.step.clone());
+                load.voters.spawn(async move {
+                    for number in 0_u64.. {
+                        let record = |failure, ballot| {
+                            let step = step.lock().unwrap().clone();
+                            records.lock().unwrap().push(Record {
+                                step,
+                                is_flagged,
+                                end: Instant::now(),
+                                failure,
+                                ballot,
+                            });
+                        };
+                        record(client.counts().await.err().map(|error| format!("{error:#}")), None);
+                        let vote = votes.read().await;
+                        let (id, choice) =
+                            (BallotId::new(), if number % 3 == 2 { Choice::Second } else { Choice::First });
+                        let (outcome, path) = client.cast_by(id, choice).await;
+                        let (is_accepted, failure) = match outcome {
+                            CastOutcome::Counted | CastOutcome::AlreadyCounted => (true, None),
+                            CastOutcome::Refused(why) | CastOutcome::Unknown(why) => {
+                                (false, Some(format!("vote: {why}")))
+                            }
+                        };
+                        let is_new = path.contains("app=2.0");
+                        record(failure, Some(Ballot { id, choice, is_accepted, is_new }));
+                        drop(vote);
+                        tokio::time::sleep(PAUSE).await;
+                    }
+                });
+            }
+        }
+        Ok(load)
+    }
+
+    /// The following requests belong to this step.
+    pub fn go_to(&self, step: &str) {
+        step.clone_into(&mut self.step.lock().unwrap());
+    }
+
+    /// Runs something while nobody votes, and gives it the accepted votes of release 1.0 and of 2.0.
+    pub async fn between_votes<T>(&self, run: impl AsyncFnOnce([VoteCounts; 2]) -> T) -> T {
+        let votes = self.votes.write().await;
+        let done = run(self.accepted()).await;
+        drop(votes);
+        done
+    }
+
+    fn accepted(&self) -> [VoteCounts; 2] {
+        let mut accepted = [[0; 2]; 2];
+        for ballot in self.records.lock().unwrap().iter().filter_map(|record| record.ballot) {
+            accepted[usize::from(ballot.is_new)][ballot.choice.index()] += u64::from(ballot.is_accepted);
+        }
+        accepted
+    }
+
+    /// Ends the voters and audits every ballot at a poll that has the votes of both releases and `others`, which are not the
+    /// load's.
+    ///
+    /// # Errors
+    /// A ballot cannot be audited.
+    pub async fn finish(mut self, others: u64) -> anyhow::Result<Report> {
+        let votes = self.votes.write().await;
+        self.voters.shutdown().await;
+        drop(votes);
+        let records = std::mem::take(&mut *self.records.lock().unwrap());
+        let client = Client::new(&plan(&self.url, None, true))?;
+        let shown: u64 = client.settled_counts(PATIENCE).await?.iter().sum();
+        let mut report = Report::default();
+        let mut known = 0;
+        let mut last = BTreeMap::new();
+        for record in records {
+            if report.rows.last().is_none_or(|row| row.step != record.step) {
+                report.rows.push(Row { step: record.step.clone(), ..Row::default() });
+            }
+            let row = report.rows.last_mut().expect("a row");
+            let kind = usize::from(record.is_flagged);
+            row.requests[kind] += 1;
+            if let Some(failure) = record.failure {
+                row.failed[kind] += 1;
+                *row.failures.entry(failure).or_default() += 1;
+            } else if let Some(before) = last.insert(kind, record.end) {
+                row.longest_gap = row.longest_gap.max(record.end.duration_since(before));
+            }
+            let Some(ballot) = record.ballot else { continue };
+            let was_counted = client.cast(ballot.id, ballot.choice).await == CastOutcome::AlreadyCounted;
+            known += u64::from(was_counted);
+            row.counted += u64::from(was_counted);
+            row.accepted += u64::from(ballot.is_accepted);
+            row.lost += u64::from(ballot.is_accepted && !was_counted);
+        }
+        report.doubled = shown.saturating_sub(known + others);
+        Ok(report)
+    }
+}
+
+impl Report {
+    /// # Errors
+    /// A vote was lost or doubled, or a request without the feature flag failed.
+    pub fn check(&self) -> anyhow::Result<()> {
+        let sum = |of: fn(&Row) -> u64| self.rows.iter().map(of).sum::<u64>();
+        let (lost, failed) = (sum(|row| row.lost), sum(|row| row.failed.iter().sum()));
+        ensure!(
+            lost == 0 && self.doubled == 0 && failed == 0,
+            "{lost} votes lost, {} doubled, {failed} requests failed",
+            self.doubled
+        );
+        Ok(())
+    }
+}
+
+impl std::fmt::Display for Report {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        writeln!(
+            f,
+            "{:<22}{:>9}{:>8}{:>9}{:>8}{:>9}{:>10}{:>9}{:>6}",
+            "", "no flag", "failed", "flag", "failed", "gap", "accepted", "counted", "lost"
+        )?;
+        let mut failures = String::new();
+        for row in &self.rows {
+            let gap = format!("{:.1} s", row.longest_gap.as_secs_f32());
+            writeln!(
+                f,
+                "{:<22}{:>9}{:>8}{:>9}{:>8}{gap:>9}{:>10}{:>9}{:>6}",
+                row.step,
+                row.requests[0],
+                row.failed[0],
+                row.requests[1],
+                row.failed[1],
+                row.accepted,
+                row.counted,
+                row.lost
+            )?;
+            for (failure, count) in &row.failures {
+                let _ = writeln!(failures, "{}: {count} x {failure}", row.step);
+            }
+        }
+        write!(f, "{failures}votes doubled: {}", self.doubled)
+    }
+}

@@ -1,0 +1,170 @@
+//! The command blocks of `docs/tutorial.md`: [`blocks`] reads them, [`output`] judges what they print.
+
+pub mod output;
+
+/// A block of commands with their output.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Block {
+    /// The heading: `Step 3: Canary release 2.0`.
+    pub section: String,
+    /// The subheading: `Way back`, or empty.
+    pub subsection: String,
+    /// The paragraph before the commands.
+    pub before: String,
+    pub commands: String,
+    /// The expected output; empty without a text block.
+    pub output: String,
+    /// The paragraph after the commands and their output.
+    pub after: String,
+}
+
+impl Block {
+    /// Whether it belongs to the main path, from the first step to the last.
+    pub fn is_on_the_main_way(&self) -> bool {
+        self.section.starts_with("Step ") && self.subsection != "Way back"
+    }
+
+    /// The step: `Step 3`, or the whole heading outside of the steps.
+    pub fn step(&self) -> &str {
+        self.section.split_once(':').map_or(&self.section, |(step, _)| step)
+    }
+
+    /// The words in backticks that the text before the commands announces: "The output should show `a` and `b`".
+    pub fn announced(&self) -> Vec<&str> {
+        let Some((_, promise)) = self.before.split_once("should show") else { return Vec::new() };
+        // A remark in parentheses is about other clusters.
+        let promise = promise.split('(').next().unwrap_or_default();
+        promise.split('`').skip(1).step_by(2).collect()
+    }
+}
+
+/// Reads the blocks of a document.
+///
+/// # Panics
+/// A fence has no end, or output has no commands.
+pub fn blocks(document: &str) -> Vec<Block> {
+    let mut blocks: Vec<Block> = Vec::new();
+    let (mut section, mut subsection) = (String::new(), String::new());
+    let mut paragraph = String::new();
+    let mut fence: Option<(String, String)> = None;
+    // Whether the current paragraph follows the last block.
+    let mut follows = false;
+    for line in document.lines() {
+        fence = match fence.take() {
+            Some((language, text)) if line == "```" => {
+                match (language.as_str(), blocks.last_mut()) {
+                    ("bash", _) => blocks.push(Block {
+                        section: section.clone(),
+                        subsection: subsection.clone(),
+                        before: std::mem::take(&mut paragraph),
+                        commands: text,
+                        ..Block::default()
+                    }),
+                    ("text", Some(last)) => last.output = text,
+                    _ => panic!("a block of {language:?} after {section:?}"),
+                }
+                follows = true;
+                None
+            }
+            Some((language, text)) => Some((language, text + line + "\n")),
+            None if line.starts_with("```") => Some((line.trim_start_matches('`').to_owned(), String::new())),
+            None => {
+                if let Some(heading) = line.strip_prefix("## ") {
+                    heading.clone_into(&mut section);
+                    subsection.clear();
+                } else if let Some(heading) = line.strip_prefix("### ") {
+                    heading.clone_into(&mut subsection);
+                }
+                if line.starts_with('#') {
+                    (paragraph, follows) = (String::new(), false);
+                } else if !line.is_empty() {
+                    if paragraph.ends_with('\n') {
+                        follows &= blocks.last().is_some_and(|block| block.after.is_empty());
+                        paragraph.clear();
+                    }
+                    paragraph += line;
+                    paragraph.push(' ');
+                } else if !paragraph.is_empty() && !paragraph.ends_with('\n') {
+                    if let Some(last) = blocks.last_mut().filter(|block| follows && block.after.is_empty()) {
+                        paragraph.trim().clone_into(&mut last.after);
+                    }
+                    paragraph.push('\n');
+                }
+                None
+            }
+        };
+    }
+    assert!(fence.is_none(), "the last block has no end");
+    for block in &mut blocks {
+        block.before = block.before.trim().to_owned();
+    }
+    blocks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DOCUMENT: &str = "# Title
+
+```bash
+prepare
+```
+
+## Step 1: First
+
+An introduction.
+
+One paragraph
+of two lines:
+
+```bash
+one
+two
+```
+```text
+printed
+```
+
+Your numbers will differ.
+
+### Check
+
+The output should show `a: b` and, below, `c` (elsewhere `d`):
+
+```bash
+check
+```
+
+## Step 2
+
+```bash
+last
+```
+";
+
+    #[test]
+    fn blocks_have_their_headings_text_and_output() {
+        let blocks = blocks(DOCUMENT);
+        assert_eq!(blocks.len(), 4);
+        let first = Block {
+            section: "Step 1: First".to_owned(),
+            before: "One paragraph of two lines:".to_owned(),
+            commands: "one\ntwo\n".to_owned(),
+            output: "printed\n".to_owned(),
+            after: "Your numbers will differ.".to_owned(),
+            ..Block::default()
+        };
+        assert_eq!(blocks[1], first);
+        assert_eq!((blocks[1].step(), blocks[3].step()), ("Step 1", "Step 2"));
+        assert_eq!(blocks[2].subsection, "Check");
+        assert_eq!(blocks[2].announced(), ["a: b", "c"]);
+        assert_eq!(blocks[3].before, "", "a heading ends the paragraph");
+    }
+
+    #[test]
+    #[should_panic(expected = "the last block has no end")]
+    fn a_block_without_an_end_is_an_error() {
+        blocks("```bash\nls\n");
+    }
+}
