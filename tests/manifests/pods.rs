@@ -253,6 +253,16 @@ fn no_password_is_in_the_repository() {
 }
 
 #[test]
+fn no_secret_is_pasted_into_a_url() {
+    for workload in workloads() {
+        for variable in workload.environment() {
+            let value = variable["value"].as_str().unwrap_or_default();
+            assert!(!(value.contains("://") && value.contains("$(")), "{}: {variable:?}", workload.key());
+        }
+    }
+}
+
+#[test]
 fn every_variable_is_a_setting_of_the_program() {
     let app = voting_app::cli::Cli::command();
     let analytics = voting_analytics::cli::Cli::command();

@@ -2,11 +2,14 @@
 
 mod analytics;
 mod bad_input;
+mod cause;
 mod check;
 mod feature_flag;
 mod openapi;
 mod outage;
+mod output;
 mod page;
+mod permissions;
 mod proxies;
 mod releases;
 mod security;

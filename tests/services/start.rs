@@ -12,7 +12,7 @@ async fn an_invalid_setting_aborts_start_up_with_one_line() {
             &[("VOTE1VALUE", "Cats"), ("VOTE2VALUE", "Cats")],
             "VOTE2VALUE: \"Cats\" equals VOTE1VALUE; allowed: two different names",
         ),
-        (&[("VOTE1VALUE", "")], "VOTE1VALUE: \"\" is empty; allowed: 1 to 100 characters"),
+        (&[("VOTE1VALUE", " ")], "VOTE1VALUE: \" \" is empty; allowed: 1 to 100 characters"),
         (
             &[("VOTE2VALUE", "reset")],
             "VOTE2VALUE: \"reset\" is the command that resets the poll; allowed: 1 to 100 characters other than \"reset\"",
@@ -71,5 +71,41 @@ async fn the_help_lists_every_setting_and_shows_no_secret() {
             assert!(ended.stdout.contains(&format!("[env: {name}")), "{program} does not explain {name}");
         }
         assert!(!ended.stdout.contains("hunter2"), "{program}");
+    }
+}
+
+#[tokio::test]
+async fn an_empty_variable_counts_as_unset() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite:{}/votes.db", folder.path().display());
+    let names = [
+        "PORT",
+        "VOTE1VALUE",
+        "VOTE2VALUE",
+        "TITLE",
+        "REDIS_HOST",
+        "REDIS_PORT",
+        "MYSQL_HOST",
+        "MYSQL_PORT",
+        "MYSQL_USER",
+        "MYSQL_PASSWORD",
+        "MYSQL_PASSWORD_FILE",
+        "MYSQL_DATABASE",
+        "FROM_URL",
+        "TO_URL",
+        "RUST_LOG",
+    ];
+    let mut settings: Vec<_> = names.iter().map(|name| (*name, "")).collect();
+    settings.push(("STORAGE_URL", &url));
+    let ended = run("voting-storage", &["tally"], &settings).await;
+    assert!(ended.success && ended.stdout.contains("Cats"), "{}", ended.stderr);
+    for program in ["voting-app", "voting-analytics"] {
+        settings.extend(
+            ["RELEASE", "LOG_FORMAT", "LISTEN_ADDRESS", "SHUTDOWN_WAIT", "ANALYTICS_PORT"]
+                .map(|name| (name, "")),
+        );
+        // The first setting that is not empty is the one that is wrong.
+        let ended = run(program, &["--admin-port", "none"], &settings).await;
+        assert!(ended.stderr.contains("ADMIN_PORT: \"none\" is not a port"), "{}", ended.stderr);
     }
 }

@@ -93,3 +93,70 @@ async fn errors_are_one_line() {
         assert!(!ended.stderr.contains("secret"), "{}", ended.stderr);
     }
 }
+
+#[tokio::test]
+async fn a_transfer_takes_its_stores_from_settings_on_either_side() {
+    const PASSWORD: &str = "p/a#s?s%w@r:d &";
+    let redis = Redis::with(&["--save", ""]).await;
+    let mysql = MySql::own_with(&[]).await;
+    mysql
+        .execute(&format!(
+            "CREATE USER 'dbuser'@'%' IDENTIFIED BY '{PASSWORD}'; GRANT ALL ON *.* TO 'dbuser'@'%'"
+        ))
+        .await;
+    cast(&redis.url(), Choice::First, 2).await;
+    let (redis, database) = (redis, mysql.name().to_owned());
+    let [(redis_host, redis_port), (mysql_host, mysql_port)] = [redis.address(), mysql.address()]
+        .map(|address| (address.ip().to_string(), address.port().to_string()));
+    let settings = [
+        ("REDIS_HOST", redis_host.as_str()),
+        ("REDIS_PORT", &redis_port),
+        ("MYSQL_HOST", &mysql_host),
+        ("MYSQL_PORT", &mysql_port),
+        ("MYSQL_PASSWORD", PASSWORD),
+        ("MYSQL_DATABASE", &database),
+    ];
+    let transfer = async |from: &str, to: &str| {
+        let direction = [("FROM_URL", from), ("TO_URL", to)];
+        run("voting-storage", &["transfer"], &[&settings[..], &direction].concat()).await
+    };
+    assert_eq!(row(&transfer("redis", "mysql").await, "Cats"), [2, 0, 2]);
+    cast(&mysql.url(), Choice::First, 1).await;
+    assert_eq!(row(&transfer("mysql", "redis").await, "Cats"), [3, 2, 3]);
+    let refused = transfer("mysql", "mysql").await;
+    assert!(
+        refused.stderr.contains("same origin") && refused.stderr.lines().count() == 1,
+        "{}",
+        refused.stderr
+    );
+    let unknown = transfer("postgres", "mysql").await;
+    assert!(
+        unknown.stderr.contains("allowed: redis://") && unknown.stderr.contains("redis or mysql"),
+        "{}",
+        unknown.stderr
+    );
+}
+
+#[tokio::test]
+async fn a_backup_that_was_cut_off_is_rejected_as_a_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = |name: &str| format!("sqlite:{}/{name}.db", folder.path().display());
+    cast(&url("a"), Choice::First, 2).await;
+    cast(&url("a"), Choice::Second, 1).await;
+    let backup = tool(&["export"], &url("a")).await.stdout;
+    let file = folder.path().join("backup");
+    for lines in 0..3 {
+        let cut: String = backup.lines().take(lines).map(|line| format!("{line}\n")).collect();
+        std::fs::write(&file, cut).unwrap();
+        let refused = tool(&["import", file.to_str().unwrap()], &url("b")).await;
+        assert!(!refused.success && refused.stderr.lines().count() == 1, "{lines}: {}", refused.stderr);
+    }
+    assert_eq!(row(&tool(&["tally"], &url("b")).await, "Cats"), [0]);
+    // With a byte order mark.
+    std::fs::write(&file, format!("\u{feff}{backup}")).unwrap();
+    assert_eq!(row(&tool(&["import", file.to_str().unwrap()], &url("b")).await, "Cats"), [2, 0, 2]);
+    // A backup of an empty store is a backup.
+    let empty = tool(&["export"], &url("c")).await.stdout;
+    std::fs::write(&file, empty).unwrap();
+    assert_eq!(row(&tool(&["import", file.to_str().unwrap()], &url("b")).await, "Cats"), [0, 2, 2]);
+}

@@ -139,3 +139,38 @@ async fn dropped_tables_are_created_again() {
     cast_until_confirmed(store.as_ref(), ballot(Choice::First)).await;
     assert_eq!(store.tally().await.unwrap(), Tally::new(1, 0));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn commits_that_hang_do_not_exhaust_the_connections() {
+    // A commit waits for a replica that does not exist.
+    let mysql = MySql::own_with(&[
+        "--log-bin=votes",
+        "--server-id=1",
+        "--rpl-semi-sync-master-timeout=600000",
+        "--rpl-semi-sync-master-wait-no-slave=ON",
+    ])
+    .await;
+    let store = open(&mysql.url().parse().unwrap(), &Choices::default()).unwrap();
+    cast_until_confirmed(store.as_ref(), ballot(Choice::First)).await;
+    let mut operator = mysql.connect().await;
+    let mut most = 0;
+    sqlx::query("SET GLOBAL rpl_semi_sync_master_enabled = ON").execute(&mut operator).await.unwrap();
+    let stop = std::time::Instant::now() + std::time::Duration::from_secs(12);
+    while std::time::Instant::now() < stop {
+        let mut calls = tokio::task::JoinSet::new();
+        for _ in 0..20 {
+            let (voter, operator) = (store.clone(), store.clone());
+            calls.spawn(async move { voter.cast(ballot(Choice::First)).await.is_ok() });
+            calls.spawn(async move { operator.reset().await.is_ok() });
+        }
+        while calls.join_next().await.is_some() {
+            let others = "SELECT COUNT(*) FROM information_schema.processlist WHERE db = DATABASE() AND id <> CONNECTION_ID()";
+            let count: i64 = sqlx::query_scalar(others).fetch_one(&mut operator).await.unwrap();
+            most = most.max(count);
+        }
+    }
+    // A connection of each kind, and one that only kills those that were given up.
+    assert!(most <= 4, "{most} connections");
+    sqlx::query("SET GLOBAL rpl_semi_sync_master_enabled = OFF").execute(&mut operator).await.unwrap();
+    assert_eq!(cast_until_confirmed(store.as_ref(), ballot(Choice::First)).await, Cast::Counted);
+}

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use clap::{Parser, Subcommand};
 
-use voting_config::{PollArgs, StoreArgs};
+use voting_config::{PollArgs, StoreArgs, StoreChoice, print};
 use voting_core::{Choice, Choices, Tally};
 use voting_storage::transfer::{self, Transferred};
 use voting_storage::{Severity, StoreError, StoreUrl, VoteStore, backup, open};
@@ -48,16 +48,18 @@ enum Command {
     Check,
     /// Merge the votes of one store into another; may be repeated at any time, in both directions.
     Transfer {
-        /// URL of the source.
-        #[arg(long, value_name = "URL", env = "FROM_URL", hide_env_values = true)]
-        from: StoreUrl,
-        /// URL of the target.
-        #[arg(long, value_name = "URL", env = "TO_URL", hide_env_values = true)]
-        to: StoreUrl,
+        /// The source: a URL, or redis or mysql for the store of REDIS_HOST or MYSQL_HOST and the like.
+        #[arg(long, value_name = "STORE", env = "FROM_URL", hide_env_values = true)]
+        from: StoreChoice,
+        /// The target, in the same way.
+        #[arg(long, value_name = "STORE", env = "TO_URL", hide_env_values = true)]
+        to: StoreChoice,
         /// Show the effect without changing anything.
         #[arg(long)]
         dry_run: bool,
     },
+    /// Give the store an origin of its own, after it was copied or restored from a backup and before it takes votes.
+    NewOrigin,
     /// Write the store's counters to the standard output as JSON lines.
     Export,
     /// Merge a file written by `export` into the store; may be repeated at any time.
@@ -80,6 +82,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Reset { yes } => tool.reset(yes).await,
         Command::Check => tool.check().await,
         Command::Transfer { from, to, dry_run } => tool.transfer(&from, &to, dry_run).await,
+        Command::NewOrigin => tool.new_origin().await,
         Command::Export => tool.export().await,
         Command::Import { file } => tool.import(&file).await,
     }
@@ -118,13 +121,13 @@ impl Tool {
     async fn migrate(&self, wait: Duration) -> anyhow::Result<()> {
         let target = self.selected()?;
         target.named(wait_until_ready(target.store.as_ref(), wait).await)?;
-        print(&format!("{} is ready.\n", target.url))
+        Ok(print(&format!("{} is ready.\n", target.url))?)
     }
 
     async fn tally(&self) -> anyhow::Result<()> {
         let target = self.selected()?;
         let tally = target.named(target.store.tally().await)?;
-        print(&table(&self.choices, &["votes"], &[tally]))
+        Ok(print(&table(&self.choices, &["votes"], &[tally]))?)
     }
 
     async fn reset(&self, yes: bool) -> anyhow::Result<()> {
@@ -133,7 +136,7 @@ impl Tool {
             bail!("this deletes all votes of {}; pass --yes to confirm", target.url);
         }
         target.named(target.store.reset().await)?;
-        print(&format!("{} has no votes now.\n", target.url))
+        Ok(print(&format!("{} has no votes now.\n", target.url))?)
     }
 
     async fn check(&self) -> anyhow::Result<()> {
@@ -148,8 +151,8 @@ impl Tool {
         Ok(())
     }
 
-    async fn transfer(&self, from: &StoreUrl, to: &StoreUrl, dry_run: bool) -> anyhow::Result<()> {
-        let [from, to] = [from, to].map(|url| self.open(self.store.completed(url)?));
+    async fn transfer(&self, from: &StoreChoice, to: &StoreChoice, dry_run: bool) -> anyhow::Result<()> {
+        let [from, to] = [from, to].map(|store| self.open(self.store.chosen_url(store)?));
         let (from, to) = (from?, to?);
         let work = if dry_run {
             transfer::preview(from.store.as_ref(), to.store.as_ref()).await
@@ -159,13 +162,19 @@ impl Tool {
         let names = format!("{} to {}", from.url, to.url);
         let Transferred { from: votes, before, after } = work.with_context(|| format!("from {names}"))?;
         let note = if dry_run { " (dry run, nothing was changed)" } else { "" };
-        print(&format!("From {names}{note}:\n{}", self.effect([votes, before, after])))
+        Ok(print(&format!("From {names}{note}:\n{}", self.effect([votes, before, after])))?)
+    }
+
+    async fn new_origin(&self) -> anyhow::Result<()> {
+        let target = self.selected()?;
+        target.named(target.store.renew_origin().await)?;
+        Ok(print(&format!("{} has a new origin. Restart the services that use it.\n", target.url))?)
     }
 
     async fn export(&self) -> anyhow::Result<()> {
         let target = self.selected()?;
         let snapshot = target.named(target.store.snapshot().await)?;
-        print(&backup::write(&snapshot, &self.choices)?)
+        Ok(print(&backup::write(&snapshot, &self.choices)?)?)
     }
 
     async fn import(&self, file: &Path) -> anyhow::Result<()> {
@@ -178,27 +187,15 @@ impl Tool {
         };
         let text = text.with_context(|| format!("can't read {shown}"))?;
         let snapshot = backup::read(&text, &self.choices).with_context(|| shown.to_string())?;
-        let before = target.named(target.store.tally().await)?;
-        target.named(target.store.merge(&snapshot).await)?;
-        let after = target.named(target.store.tally().await)?;
-        let effect = self.effect([snapshot.tally(), before, after]);
-        print(&format!("From {shown} to {}:\n{effect}", target.url))
+        let imported = transfer::import(&snapshot, target.store.as_ref()).await;
+        let Transferred { from, before, after } = imported.with_context(|| target.url.to_string())?;
+        let effect = self.effect([from, before, after]);
+        Ok(print(&format!("From {shown} to {}:\n{effect}", target.url))?)
     }
 
     /// The effect of a transfer or an import, as a table.
     fn effect(&self, tallies: [Tally; 3]) -> String {
         table(&self.choices, &["from", "to before", "to after"], &tallies)
-    }
-}
-
-/// Prints to the standard output. A closed pipe is no error: its reader has all that it wanted.
-fn print(text: &str) -> anyhow::Result<()> {
-    let mut output = std::io::stdout().lock();
-    match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(error).context("can't write to the standard output")
-        }
-        _ => Ok(()),
     }
 }
 
@@ -210,7 +207,8 @@ async fn wait_until_ready(store: &dyn VoteStore, wait: Duration) -> Result<(), S
             Err(StoreError::Unavailable(cause) | StoreError::Unconfirmed(cause))
                 if start.elapsed() < wait =>
             {
-                eprintln!("{:>4} s: {cause}; waiting", start.elapsed().as_secs());
+                // Progress, which is not worth an error.
+                let _ = writeln!(std::io::stderr(), "{:>4} s: {cause}; waiting", start.elapsed().as_secs());
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
             done => return done,

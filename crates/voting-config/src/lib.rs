@@ -4,15 +4,18 @@
 //! program with the same one-line error.
 //!
 //! - [`PollArgs`]: the choices. [`StoreArgs`]: the store.
+//! - [`StoreChoice`]: one of several stores. [`print()`]: a result on the standard output.
 //! - [`InvalidSetting`]: the one-line error. [`port`]: a port as a value.
 
+mod output;
 mod poll;
 mod setting;
 mod store;
 
+pub use output::print;
 pub use poll::PollArgs;
 pub use setting::{InvalidSetting, parse, parse_from, port, switch};
-pub use store::StoreArgs;
+pub use store::{InvalidStoreChoice, StoreArgs, StoreChoice};
 
 #[cfg(test)]
 mod tests {
@@ -93,6 +96,32 @@ mod tests {
             format!(
                 "MYSQL_PASSWORD_FILE: {name:?} can't be read (No such file or directory (os error 2)); allowed: a file that holds the password"
             )
+        );
+    }
+
+    #[test]
+    fn a_store_may_be_chosen_without_a_secret_in_a_url() {
+        let store = parse_from::<Settings>([
+            "program",
+            "--redis-host",
+            "cache",
+            "--mysql-host",
+            "db",
+            "--mysql-password",
+            "p/a#s?s%w rd",
+        ]);
+        let store = store.unwrap().store;
+        let url = |choice: &str| {
+            let url = store.chosen_url(&choice.parse().unwrap()).unwrap();
+            url.expose().unwrap().to_owned()
+        };
+        assert_eq!(url("redis"), "redis://cache:6379");
+        assert_eq!(url("mysql"), "mysql://dbuser:p%2Fa%23s%3Fs%25w%20rd@db:3306/azurevote");
+        assert_eq!(url("redis://other:1"), "redis://other:1");
+        let error = "postgres".parse::<StoreChoice>().unwrap_err().to_string();
+        assert!(
+            error.starts_with("is not the URL of a store; allowed: ") && error.contains("redis or mysql"),
+            "{error}"
         );
     }
 

@@ -2,9 +2,12 @@
 
 use std::ffi::OsString;
 use std::fmt;
+use std::io::IsTerminal as _;
 
 use clap::Parser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
+
+use crate::output::print;
 
 /// An invalid setting, in one line: the variable, its value (unless it may be a secret), and the allowed values.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -35,8 +38,7 @@ pub fn switch() -> impl clap::builder::TypedValueParser<Value = bool> {
     })
 }
 
-/// Reads the settings of a program from its arguments and environment; an empty variable
-/// without a default counts as unset. `--help` and
+/// Reads the settings of a program from its arguments and environment; an empty variable counts as unset. `--help` and
 /// `--version` print and exit.
 ///
 /// # Errors
@@ -65,7 +67,12 @@ pub fn parse_from<P: Parser>(
                     | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
             ) =>
         {
-            error.exit()
+            // Without colors, unless a terminal shows them.
+            let text = error.render();
+            let text =
+                if std::io::stdout().is_terminal() { text.ansi().to_string() } else { text.to_string() };
+            print(&text).map_err(|error| InvalidSetting(error.to_string()))?;
+            std::process::exit(error.exit_code())
         }
         Err(error) => Err(one_line(&P::command(), &error)),
     }
@@ -73,10 +80,8 @@ pub fn parse_from<P: Parser>(
 
 /// Deployment tools set optional variables to nothing when they are not configured.
 fn unset_empty_variables(command: &mut clap::Command) {
-    let is_empty = |arg: &clap::Arg| {
-        arg.get_default_values().is_empty()
-            && arg.get_env().and_then(std::env::var_os).is_some_and(|value| value.is_empty())
-    };
+    let is_empty =
+        |arg: &clap::Arg| arg.get_env().and_then(std::env::var_os).is_some_and(|value| value.is_empty());
     *command = std::mem::take(command)
         .mut_args(|arg| if is_empty(&arg) { arg.env(None::<&str>) } else { arg })
         .mut_subcommands(|mut subcommand| {

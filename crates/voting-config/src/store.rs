@@ -1,11 +1,12 @@
 //! The settings of the store.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::Args;
 use secrecy::{ExposeSecret as _, SecretString};
 use voting_core::StoreKind;
-use voting_storage::StoreUrl;
+use voting_storage::{InvalidStoreUrl, StoreUrl};
 
 use crate::setting::{InvalidSetting, port, switch};
 
@@ -64,6 +65,33 @@ pub struct StoreArgs {
     pub mysql_database: String,
 }
 
+/// A store as the value of a setting: a URL, or the store that other settings describe, so that no secret has to be pasted
+/// into a URL.
+#[derive(Clone, Debug)]
+pub enum StoreChoice {
+    /// A URL.
+    Url(StoreUrl),
+    /// The store of the settings of this kind: `REDIS_HOST` and so on, or `MYSQL_HOST` and so on.
+    Settings(StoreKind),
+}
+
+impl FromStr for StoreChoice {
+    type Err = InvalidStoreChoice;
+
+    fn from_str(text: &str) -> Result<Self, InvalidStoreChoice> {
+        match text.trim() {
+            "redis" => Ok(Self::Settings(StoreKind::Redis)),
+            "mysql" => Ok(Self::Settings(StoreKind::MySql)),
+            url => url.parse().map(Self::Url).map_err(InvalidStoreChoice),
+        }
+    }
+}
+
+/// A text is not a [`StoreChoice`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}; or redis or mysql, for the store of the settings REDIS_HOST or MYSQL_HOST and the like")]
+pub struct InvalidStoreChoice(InvalidStoreUrl);
+
 /// Default of `REDIS_HOST` and `MYSQL_HOST`.
 const LOCALHOST: &str = "localhost";
 
@@ -93,6 +121,17 @@ impl StoreArgs {
                 "",
                 "does not select a store; allowed: the URL of a store, or one of REDIS_HOST and MYSQL_HOST",
             )),
+        }
+    }
+
+    /// The URL of this store.
+    ///
+    /// # Errors
+    /// Those of [`StoreArgs::url`].
+    pub fn chosen_url(&self, choice: &StoreChoice) -> Result<StoreUrl, InvalidSetting> {
+        match choice {
+            StoreChoice::Url(url) => self.completed(url),
+            StoreChoice::Settings(kind) => self.url_of(*kind),
         }
     }
 

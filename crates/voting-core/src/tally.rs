@@ -39,6 +39,9 @@ impl Index<Choice> for Tally {
 }
 
 /// The identity of the store in which votes were cast: the replica id of the CRDT. Created once per store and kept in it.
+///
+/// Two stores must not count votes under one origin: a merge takes the larger counter and loses the votes of the other. So a
+/// copy of a store needs an origin of its own, see [`Origin::at`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Origin(Uuid);
@@ -55,6 +58,13 @@ impl Origin {
     )]
     pub fn new() -> Self {
         Self(Uuid::now_v7())
+    }
+
+    /// The origin of a store with this identity at this place (server, file). The copy of a store has its identity and
+    /// another place.
+    #[must_use]
+    pub fn at(&self, place: &str) -> Self {
+        Self(Uuid::new_v5(&self.0, place.as_bytes()))
     }
 
     /// The 16 bytes that stores keep.
@@ -132,8 +142,10 @@ impl Snapshot {
 
     /// The votes that count now.
     pub fn tally(&self) -> Tally {
-        let [first, second] =
-            Choice::ALL.map(|choice| self.counters(choice).values().map(Counter::count).sum());
+        let [first, second] = Choice::ALL.map(|choice| {
+            let counts = self.counters(choice).values().map(Counter::count);
+            counts.fold(0, u64::saturating_add)
+        });
         Tally::new(first, second)
     }
 }

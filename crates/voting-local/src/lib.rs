@@ -43,7 +43,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
     let hosts = LocalHosts::of(cli.listen_address, cli.allowed_hosts);
     let routes = hosts.guard(environment.build(step).await?);
     let address = listener.local_addr()?;
-    println!("{}", step.banner(&format!("http://localhost:{}", address.port())));
+    voting_config::print(&format!("{}\n", step.banner(&format!("http://localhost:{}", address.port()))))?;
 
     serve(listener, routes, &lifecycle, SHUTDOWN.deadline, ClientTimeouts::default()).await;
     environment.finish().await;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::time::Instant;
+use voting_core::tally::Origin;
 use voting_core::{Ballot, Cast, Snapshot, StoreKind, Tally};
 
 use crate::store::{Finding, StoreError};
@@ -55,6 +56,15 @@ pub(crate) trait Session: Send + 'static {
 
     /// Reads the times that decide which ids have expired.
     async fn purge_times(&mut self) -> Result<PurgeTimes, StoreError>;
+
+    /// The identity of the store, of which each copy has the same. Creates it if necessary and possible.
+    async fn identity(&mut self) -> Result<Option<Origin>, StoreError>;
+
+    /// The origin of the votes that are cast here, if it has one yet. Writes nothing.
+    async fn origin(&mut self) -> Result<Option<Origin>, StoreError>;
+
+    /// Gives the store another identity and origin. Its votes so far keep theirs.
+    async fn renew_origin(&mut self) -> Result<(), StoreError>;
 
     /// Deletes a bounded number of ids that were created before this time since the Unix epoch. Returns whether more
     /// may be left. From then on, ballots as old as these are [`Cast::Expired`].

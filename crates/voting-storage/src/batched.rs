@@ -8,9 +8,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::time::{Instant, timeout};
+use tokio::sync::Mutex;
+use tokio::time::{Instant, timeout, timeout_at};
 use tracing::Span;
 use voting_batch::{BatchHandler, Batcher, SubmitError};
+use voting_core::tally::Origin;
 use voting_core::{Ballot, Cast, Snapshot, StoreKind, Tally};
 
 use crate::backend::{Backend, Session as _};
@@ -30,6 +32,7 @@ pub(crate) struct BatchedStore<B: Backend> {
     metrics: StoreMetrics,
     last_error: LastError,
     findings: Findings,
+    rare: Mutex<()>,
     casts: Batcher<CastBatch<B>>,
     reads: Batcher<TallyBatch<B>>,
 }
@@ -49,12 +52,23 @@ impl<B: Backend> BatchedStore<B> {
             metrics,
             last_error,
             findings,
+            rare: Mutex::default(),
         }
     }
 
-    /// A connection for a rare operation.
-    fn connection(&self) -> Connection<B> {
-        Connection::new(&self.backend, self.timeouts, &self.metrics, &self.last_error, &self.findings)
+    /// One attempt of a rare operation on a connection of its own, one at a time, so that the number of connections stays
+    /// bounded.
+    async fn run_rare<T>(
+        &self,
+        operation: &'static str,
+        deadline: Instant,
+        call: impl AsyncFnOnce(&mut B::Session, Instant) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let waited = timeout_at(deadline, self.rare.lock()).await;
+        let _turn = waited.map_err(|_| StoreError::unavailable("another reset or transfer is running"))?;
+        let mut connection =
+            Connection::new(&self.backend, self.timeouts, &self.metrics, &self.last_error, &self.findings);
+        connection.run(operation, deadline, call).await
     }
 
     async fn submit<H, T, E>(
@@ -120,7 +134,7 @@ impl<B: Backend> VoteStore for BatchedStore<B> {
 
     async fn reset(&self) -> Result<(), StoreError> {
         retry(self.timeouts.deadline, |deadline| async move {
-            self.connection().run("reset", deadline, async |session, until| session.reset(until).await).await
+            self.run_rare("reset", deadline, async |session, until| session.reset(until).await).await
         })
         .await
     }
@@ -131,15 +145,37 @@ impl<B: Backend> VoteStore for BatchedStore<B> {
 
     async fn snapshot(&self) -> Result<Snapshot, StoreError> {
         retry(self.timeouts.deadline, |deadline| async move {
-            self.connection().run("snapshot", deadline, async |session, _| session.snapshot().await).await
+            self.run_rare("snapshot", deadline, async |session, _| session.snapshot().await).await
+        })
+        .await
+    }
+
+    async fn identities(&self) -> Result<Vec<Origin>, StoreError> {
+        retry(self.timeouts.deadline, |deadline| async move {
+            self.run_rare("identity", deadline, async |session, _| session.identity().await).await
+        })
+        .await
+        .map(|identity| identity.into_iter().collect())
+    }
+
+    async fn origins(&self) -> Result<Vec<Origin>, StoreError> {
+        retry(self.timeouts.deadline, |deadline| async move {
+            self.run_rare("origin", deadline, async |session, _| session.origin().await).await
+        })
+        .await
+        .map(|origin| origin.into_iter().collect())
+    }
+
+    async fn renew_origin(&self) -> Result<(), StoreError> {
+        retry(self.timeouts.deadline, |deadline| async move {
+            self.run_rare("renew-origin", deadline, async |session, _| session.renew_origin().await).await
         })
         .await
     }
 
     async fn merge(&self, snapshot: &Snapshot) -> Result<(), StoreError> {
         retry(self.timeouts.deadline, |deadline| async move {
-            self.connection()
-                .run("merge", deadline, async |session, until| session.merge(snapshot, until).await)
+            self.run_rare("merge", deadline, async |session, until| session.merge(snapshot, until).await)
                 .await
         })
         .await

@@ -122,9 +122,9 @@ impl<B: Backend> Connection<B> {
             self.inspect(&mut session).await?;
             Ok(session)
         };
-        let session = timeout_at(until, connect)
-            .await
-            .unwrap_or_else(|_| Err(StoreError::unavailable("no connection in time")));
+        let session = timeout_at(until, connect).await.unwrap_or_else(|_| {
+            Err(StoreError::unavailable("no connection in time: the store does not answer"))
+        });
         self.metrics.observe("connect", start.elapsed(), &session);
         self.note(&session);
         Ok(TrackedSession { session: session?, _open: self.metrics.connection() })

@@ -19,12 +19,16 @@ mod migrations;
 mod mysql;
 mod open;
 mod purge;
+#[cfg(any(feature = "redis", feature = "mysql"))]
+mod race;
 #[cfg(feature = "redis")]
 mod redis;
 mod retry;
 mod sharded;
 mod sqlite;
 mod store;
+#[cfg(any(feature = "redis", feature = "mysql"))]
+mod tls;
 pub mod transfer;
 mod url;
 

@@ -5,21 +5,24 @@
 //! so nothing needs escaping.
 
 mod azurevote;
+mod connect;
 mod error;
 mod schema;
 mod session;
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlRow};
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, Row, raw_sql};
+use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlQueryResult, MySqlRow};
+use sqlx::{AssertSqlSafe, ConnectOptions, Executor, Row, raw_sql};
 use tokio::time::Instant;
 use voting_core::tally::{Counter, Origin};
 use voting_core::{Ballot, BallotId, Cast, Choice, Choices, Snapshot, StoreKind, Tally};
 
+use self::connect::{Slot, Slots, connect};
 use self::error::{CONTENTION, DUPLICATE, READ_ONLY, answering, connecting, error_number};
 use crate::backend::{self, Found, PurgeTimes, ServerClock};
 use crate::store::{Finding, StoreError};
@@ -29,6 +32,7 @@ use crate::url::StoreAddress;
 pub(crate) struct Backend {
     options: MySqlConnectOptions,
     choices: Choices,
+    slots: Arc<Slots>,
 }
 
 impl Backend {
@@ -38,7 +42,11 @@ impl Backend {
             .expose()
             .parse()
             .map_err(|_| StoreError::unusable("the MySQL driver does not know a part of the URL"))?;
-        Ok(Self { options: options.disable_statement_logging(), choices: choices.clone() })
+        Ok(Self {
+            options: options.disable_statement_logging(),
+            choices: choices.clone(),
+            slots: Slots::new(),
+        })
     }
 }
 
@@ -52,25 +60,28 @@ impl backend::Backend for Backend {
     const PARALLEL_BELOW: usize = 1;
 
     async fn connect(&self) -> Result<Session, StoreError> {
-        let mut connection = self.options.connect().await.map_err(connecting)?;
+        let mut connection = connect(&self.options).await.map_err(connecting)?;
         session::configure(&mut connection).await.map_err(connecting)?;
-        let origin = match schema::own_origin(&mut connection).await.map_err(connecting)? {
-            Some(origin) => origin,
+        let slot = self.slots.take(&mut connection).await?;
+        let identity = match schema::own_origin(&mut connection).await.map_err(connecting)? {
+            Some(identity) => identity,
             None => schema::prepare(self.options.clone()).await?,
         };
+        let origin = identity.at(&session::place(&mut connection).await.map_err(connecting)?);
         let names = Choice::ALL.map(|choice| hex(self.choices.name(choice).as_str().as_bytes()));
         schema::check_engines(&mut connection).await?;
         let clock = ServerClock::default();
-        let origin = hex(origin.as_bytes());
-        Ok(Session { connection, origin, names, clock, may_be_replica: false })
+        Ok(Session { connection, slot, identity, origin, names, clock, may_be_replica: false })
     }
 }
 
 /// One connection to a database whose schema is ready.
 pub(crate) struct Session {
     connection: MySqlConnection,
-    /// The database's origin, as a literal.
-    origin: String,
+    slot: Slot,
+    identity: Origin,
+    /// The origin of the votes that are cast in this copy of the database.
+    origin: Origin,
     /// The names of the choices, as literals.
     names: [String; 2],
     clock: ServerClock,
@@ -81,18 +92,28 @@ pub(crate) struct Session {
 impl Session {
     /// Sends statements that end with a commit in one message.
     async fn commit(&mut self, statements: String) -> Result<(), sqlx::Error> {
-        let done = self.connection.execute(raw_sql(AssertSqlSafe(statements))).await;
+        let done = self.execute(statements).await;
         if let Err(error @ sqlx::Error::Database(_)) = &done {
             // The server stopped before the commit, in an open transaction.
-            let rolled_back = self.connection.execute("ROLLBACK").await;
+            let rolled_back = self.execute("ROLLBACK".to_owned()).await;
             rolled_back
                 .map_err(|second| sqlx::Error::Protocol(format!("{error}; the rollback failed: {second}")))?;
         }
         done.map(drop)
     }
 
+    async fn execute(&mut self, statements: String) -> Result<MySqlQueryResult, sqlx::Error> {
+        self.slot.set_busy(true);
+        let done = self.connection.execute(raw_sql(AssertSqlSafe(statements))).await;
+        self.slot.set_busy(false);
+        done
+    }
+
     async fn rows(&mut self, query: String) -> Result<Vec<MySqlRow>, StoreError> {
-        self.connection.fetch_all(raw_sql(AssertSqlSafe(query))).await.map_err(answering)
+        self.slot.set_busy(true);
+        let rows = self.connection.fetch_all(raw_sql(AssertSqlSafe(query))).await;
+        self.slot.set_busy(false);
+        rows.map_err(answering)
     }
 
     /// Returns what casting each ballot again would return; `None`: it is not in the store. `lock` is a clause that locks their rows, or empty.
@@ -115,6 +136,7 @@ impl Session {
     /// The statements that count new ballots, which are sorted by id. They fail with [`DUPLICATE`] if one is known or as
     /// old as purged ones, or if they reach the server after the deadline.
     fn cast_statements(&self, ballots: &[Ballot], deadline: f64) -> String {
+        let origin = hex(self.origin.as_bytes());
         let mut votes = [0_u64; 2];
         for ballot in ballots {
             votes[ballot.choice.index()] += 1;
@@ -126,7 +148,7 @@ impl Session {
                 .iter()
                 .zip(votes)
                 .filter(|(_, votes)| *votes > 0)
-                .map(|(name, votes)| format!("({name},{},{votes},0)", self.origin)),
+                .map(|(name, votes)| format!("({name},{origin},{votes},0)")),
         );
         // The first insert adds no row or fails: the row with the id 1 exists. It locks the row that it reads until the
         // commit, so nothing is purged in between. The counts come last: all replicas share their rows, which stay locked
@@ -189,7 +211,8 @@ impl backend::Session for Session {
     }
 
     async fn is_alive(&mut self) -> bool {
-        self.connection.ping().await.is_ok()
+        // Also notices an origin that was renewed meanwhile.
+        matches!(schema::own_origin(&mut self.connection).await, Ok(Some(identity)) if identity == self.identity)
     }
 
     async fn tally(&mut self) -> Result<Tally, StoreError> {
@@ -216,7 +239,14 @@ impl backend::Session for Session {
             "UPDATE tallies SET reset_votes = votes WHERE choice IN ({names}) \
              AND UNIX_TIMESTAMP(NOW(3)) <= {deadline}"
         );
-        self.commit(reset).await.map_err(answering)
+        self.commit(reset).await.map_err(answering)?;
+        // Counters keep their votes. One that is full would refuse each further vote, so later votes get another origin.
+        let renew = format!(
+            "UPDATE own_origin SET origin = {} WHERE id = 1 AND EXISTS (SELECT 1 FROM tallies WHERE votes > {})",
+            hex(Origin::new().as_bytes()),
+            Counter::MAX_VOTES / 2,
+        );
+        self.execute(renew).await.map(drop).map_err(answering)
     }
 
     async fn snapshot(&mut self) -> Result<Snapshot, StoreError> {
@@ -263,6 +293,20 @@ impl backend::Session for Session {
         Ok(PurgeTimes { server: Some(server), newest_ballot: newest.as_ref().map(BallotId::time_of) })
     }
 
+    async fn identity(&mut self) -> Result<Option<Origin>, StoreError> {
+        Ok(Some(self.identity))
+    }
+
+    async fn origin(&mut self) -> Result<Option<Origin>, StoreError> {
+        Ok(Some(self.origin))
+    }
+
+    async fn renew_origin(&mut self) -> Result<(), StoreError> {
+        let renewed = hex(Origin::new().as_bytes());
+        let renew = format!("UPDATE own_origin SET origin = {renewed} WHERE id = 1");
+        self.execute(renew).await.map(drop).map_err(answering)
+    }
+
     async fn purge_expired(&mut self, created_before: Duration) -> Result<bool, StoreError> {
         const LIMIT: u64 = 2000;
         let first_kept = hex(&BallotId::min_id_at(created_before));
@@ -275,7 +319,7 @@ impl backend::Session for Session {
         let purged = format!("UPDATE purged SET up_to = GREATEST(up_to, {last}) WHERE id = 1");
         self.commit(purged).await.map_err(answering)?;
         let delete = format!("DELETE FROM ballots WHERE id <= {last} LIMIT {LIMIT}");
-        let done = self.connection.execute(raw_sql(AssertSqlSafe(delete))).await.map_err(answering)?;
+        let done = self.execute(delete).await.map_err(answering)?;
         Ok(done.rows_affected() == LIMIT)
     }
 }

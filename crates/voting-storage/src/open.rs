@@ -45,9 +45,14 @@ impl Opener<'_> {
         match url {
             StoreUrl::Single(address) => self.open_single(address),
             StoreUrl::Cluster { seed, shards } => {
-                shard((0..*shards).map(|shard| self.open_cluster_shard(seed, shard)))
+                let shards = (0..*shards).map(|shard| self.open_cluster_shard(seed, shard));
+                Ok(Arc::new(ShardedStore::distinct(shards.collect::<Result<_, _>>()?)))
             }
-            StoreUrl::Sharded(shards) => shard(shards.iter().map(|url| self.open(url))),
+            StoreUrl::Sharded(urls) => {
+                let shards = urls.iter().map(|url| self.open(url)).collect::<Result<_, _>>()?;
+                let names = urls.iter().map(ToString::to_string).collect();
+                Ok(Arc::new(ShardedStore::listed(shards, names, self.timeouts.deadline)))
+            }
         }
     }
 
@@ -81,12 +86,6 @@ impl Opener<'_> {
     fn start(&self, backend: impl crate::backend::Backend) -> Arc<dyn VoteStore> {
         Arc::new(crate::batched::BatchedStore::start(backend, self.timeouts, self.metrics.clone()))
     }
-}
-
-fn shard(
-    shards: impl Iterator<Item = Result<Arc<dyn VoteStore>, StoreError>>,
-) -> Result<Arc<dyn VoteStore>, StoreError> {
-    Ok(Arc::new(ShardedStore::new(shards.collect::<Result<_, _>>()?)))
 }
 
 #[cfg(not(all(feature = "redis", feature = "mysql")))]

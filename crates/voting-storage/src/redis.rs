@@ -28,6 +28,7 @@ use self::connection::{Connection, Connector};
 use self::inspection::Inspection;
 use crate::backend::{self, Found, PurgeTimes, ServerClock};
 use crate::store::{Finding, StoreError, Timeouts};
+use crate::tls::explain;
 use crate::url::StoreAddress;
 
 /// A Redis, and the keys of the poll in it.
@@ -186,14 +187,30 @@ impl Session {
     /// Gives the store an origin, if it has none and accepts writes. Once per connection, before its first write: a store
     /// that is full or read-only by the time it is exported has its origin by then.
     async fn adopt(&mut self) {
-        const ADOPT: &str = "for i = 1, #KEYS do redis.pcall('HSETNX', KEYS[i], 'own', ARGV[1]) end";
         if !self.is_adopted {
-            let script = Script::new(ADOPT);
-            let mut call = script.key(&self.keys.counters);
-            call.arg(Origin::new().to_string());
             // A failure shows in the write that follows.
-            self.is_adopted = call.invoke_async::<()>(&mut self.connection).await.is_ok();
+            self.is_adopted = self.run_adopt("if-missing").await.is_ok();
         }
+    }
+
+    async fn run_adopt(&mut self, action: &str) -> Result<(), RedisError> {
+        let script = Script::new(include_str!("redis/adopt.lua"));
+        let mut call = script.key(&self.keys.counts);
+        call.key(&self.keys.counters).arg(Origin::new().to_string()).arg(action);
+        call.invoke_async(&mut self.connection).await
+    }
+
+    /// The origin in the store, if it belongs to this server.
+    async fn own_origin(&mut self) -> Result<Option<Origin>, StoreError> {
+        const READ: &str = "local info = redis.pcall('INFO', 'server') \
+            local run = type(info) == 'string' and string.match(info, 'run_id:(%w+)') or '' \
+            local own, of = redis.call('HGET', KEYS[1], 'own'), redis.call('HGET', KEYS[1], 'own:run') \
+            if own and (run == '' or not of or of == run) then return own end \
+            return ''";
+        let script = Script::new(READ);
+        let call = script.key(&self.keys.counters[0]);
+        let own: String = call.invoke_async(&mut self.connection).await.map_err(reading)?;
+        Ok(Origin::parse(&own))
     }
 
     /// Reads all counters, after merging some or after a reset (`action`).
@@ -268,7 +285,13 @@ impl backend::Session for Session {
 
     async fn reset(&mut self, until: Instant) -> Result<(), StoreError> {
         self.adopt().await;
-        self.counters("reset", &Snapshot::default(), until).await.map(drop)
+        let snapshot = self.counters("reset", &Snapshot::default(), until).await?;
+        // Counters keep their votes. One that is full would refuse each further vote, so later votes get another origin.
+        let is_full = |counter: &Counter| counter.votes > Counter::MAX_VOTES / 2;
+        if Choice::ALL.into_iter().any(|choice| snapshot.counters(choice).values().any(is_full)) {
+            self.run_adopt("renew").await.map_err(answering)?;
+        }
+        Ok(())
     }
 
     async fn snapshot(&mut self) -> Result<Snapshot, StoreError> {
@@ -287,6 +310,19 @@ impl backend::Session for Session {
     async fn merge(&mut self, snapshot: &Snapshot, until: Instant) -> Result<(), StoreError> {
         self.adopt().await;
         self.counters("merge", snapshot, until).await.map(drop)
+    }
+
+    async fn identity(&mut self) -> Result<Option<Origin>, StoreError> {
+        self.adopt().await;
+        self.own_origin().await
+    }
+
+    async fn origin(&mut self) -> Result<Option<Origin>, StoreError> {
+        self.own_origin().await
+    }
+
+    async fn renew_origin(&mut self) -> Result<(), StoreError> {
+        self.run_adopt("renew").await.map_err(answering)
     }
 
     async fn purge_times(&mut self) -> Result<PurgeTimes, StoreError> {
@@ -319,12 +355,43 @@ impl backend::Session for Session {
 
 /// An error before the first request.
 fn connecting(error: RedisError) -> StoreError {
+    const OFF: &str = "redis:// instead of rediss:// (redis+cluster:// instead of rediss+cluster://)";
+    if let Some(cause) = explain(&error.to_string(), OFF) {
+        return StoreError::unusable(cause);
+    }
+    if let Some(error) = forbidden(&error) {
+        return error;
+    }
+    if error.is_timeout() || error.kind() == ErrorKind::Io && error.to_string().contains("broken pipe") {
+        return StoreError::unavailable(format!("{error}: the store does not answer"));
+    }
     match error.kind() {
         ErrorKind::AuthenticationFailed | ErrorKind::InvalidClientConfig => {
             StoreError::unusable(error.category())
         }
-        _ => StoreError::unavailable(error),
+        _ => match answering(error) {
+            StoreError::Unconfirmed(cause) => StoreError::Unavailable(cause),
+            other => other,
+        },
     }
+}
+
+/// The error of a user who lacks a permission. In a script it has no code of its own, and commands before it took effect.
+fn forbidden(error: &RedisError) -> Option<StoreError> {
+    const PARTS: [&str; 6] = [
+        "NOPERM",
+        "NOAUTH",
+        "Authentication required",
+        "ACL failure in script",
+        "can't run this command",
+        "no permissions",
+    ];
+    let text = error.to_string();
+    PARTS.iter().any(|part| text.contains(part)).then(|| {
+        StoreError::unusable(format!(
+            "{text}; allowed: a user and password with the permissions that docs/operations.md lists"
+        ))
+    })
 }
 
 /// An error in answer to a write. It had no effect only if the answer is known to say so: a proxy in front of the server
@@ -351,6 +418,9 @@ fn answering(error: RedisError) -> StoreError {
 
 /// An error in answer to a read, which has no effect.
 fn reading(error: RedisError) -> StoreError {
+    if let Some(error) = forbidden(&error) {
+        return error;
+    }
     match error.kind() {
         ErrorKind::UnexpectedReturnType | ErrorKind::Parse => StoreError::unusable(error),
         _ => answering(error),

@@ -3,6 +3,8 @@
 //! The schema is that of MySQL. Several processes may open the file at once; a commit waits for the disk
 //! (`synchronous=FULL`).
 
+mod file;
+
 use std::collections::HashSet;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -13,6 +15,7 @@ use tokio::time::Instant;
 use voting_core::tally::{Counter, Origin};
 use voting_core::{Ballot, BallotId, Cast, Choice, Choices, Snapshot, StoreKind, Tally};
 
+use self::file::{OpenFile, place};
 use crate::backend::{self, Found, PurgeTimes};
 use crate::migrations::{Migrations, migrator, newest};
 use crate::store::{Finding, StoreError, Timeouts};
@@ -56,12 +59,19 @@ impl backend::Backend for Backend {
     const PARALLEL_BELOW: usize = 1;
 
     async fn connect(&self) -> Result<Session, StoreError> {
+        let path = self.options.get_filename();
+        let mut before = OpenFile::at(path);
         let mut connection = self.options.connect().await.map_err(connecting)?;
-        let origin = match own_origin(&mut connection).await {
-            Some(origin) => origin,
+        let identity = match own_origin(&mut connection).await {
+            Some(identity) => identity,
             None => prepare(&mut connection).await?,
         };
-        Ok(Session { connection, origin, choices: self.choices.clone() })
+        if before.exists() {
+            before.check()?;
+        }
+        let file = OpenFile::at(path);
+        let origin = identity.at(&place(path).map_err(StoreError::unavailable)?);
+        Ok(Session { connection, file, identity, origin, choices: self.choices.clone() })
     }
 }
 
@@ -90,6 +100,9 @@ async fn prepare(connection: &mut SqliteConnection) -> Result<Origin, StoreError
 /// One connection to a file whose schema is ready.
 pub(crate) struct Session {
     connection: SqliteConnection,
+    file: OpenFile,
+    identity: Origin,
+    /// The origin of the votes that are cast in this copy of the file.
     origin: Origin,
     choices: Choices,
 }
@@ -128,22 +141,31 @@ impl backend::Session for Session {
             if votes > 0 {
                 let count = query(
                     "INSERT INTO tallies (choice, origin, votes, reset_votes) VALUES (?, ?, ?, 0) \
-                     ON CONFLICT (choice, origin) DO UPDATE SET votes = votes + excluded.votes",
+                     ON CONFLICT (choice, origin) DO UPDATE SET votes = votes + excluded.votes \
+                     WHERE votes + excluded.votes <= ?",
                 );
-                count
+                let count = count
                     .bind(names[choice.index()].as_str())
                     .bind(self.origin.as_bytes().as_slice())
                     .bind(i64::try_from(votes).unwrap_or(i64::MAX))
+                    .bind(i64::try_from(Counter::MAX_VOTES).unwrap_or(i64::MAX))
                     .execute(&mut *transaction)
                     .await
                     .map_err(answering)?;
+                if count.rows_affected() == 0 {
+                    return Err(StoreError::unusable("too many votes for one choice"));
+                }
             }
         }
+        self.file.check()?;
         transaction.commit().await.map_err(committing)?;
+        // Not acknowledged, because it is unknown which file has the ballots.
+        self.file.check().map_err(StoreError::unconfirmed)?;
         Ok(unchanged.into_iter().map(|cast| cast.unwrap_or(Cast::Counted)).collect())
     }
 
     async fn find(&mut self, ballots: &[Ballot]) -> Result<Found, StoreError> {
+        self.file.check()?;
         let casts = unchanged(&mut self.connection, ballots).await.map_err(answering)?;
         Ok(Found { casts, is_current: true })
     }
@@ -159,10 +181,12 @@ impl backend::Session for Session {
     }
 
     async fn is_alive(&mut self) -> bool {
-        true
+        // Also notices an origin that was renewed meanwhile.
+        self.file.check().is_ok() && own_origin(&mut self.connection).await == Some(self.identity)
     }
 
     async fn tally(&mut self) -> Result<Tally, StoreError> {
+        self.file.check()?;
         let count = query(
             "SELECT (SELECT COALESCE(SUM(votes - reset_votes), 0) FROM tallies WHERE choice = ?), \
                     (SELECT COALESCE(SUM(votes - reset_votes), 0) FROM tallies WHERE choice = ?)",
@@ -177,16 +201,42 @@ impl backend::Session for Session {
     }
 
     async fn reset(&mut self, _until: Instant) -> Result<(), StoreError> {
-        query("UPDATE tallies SET reset_votes = votes WHERE choice IN (?, ?)")
+        self.file.check()?;
+        query("UPDATE tallies SET votes = CAST(votes AS INTEGER), reset_votes = CAST(votes AS INTEGER) WHERE choice IN (?, ?)")
             .bind(self.choices.name(Choice::First).as_str())
             .bind(self.choices.name(Choice::Second).as_str())
             .execute(&mut self.connection)
             .await
             .map_err(committing)?;
-        Ok(())
+        // Counters keep their votes. One that is full would refuse each further vote, so later votes get another origin.
+        query("UPDATE own_origin SET origin = ? WHERE id = 1 AND EXISTS (SELECT 1 FROM tallies WHERE votes > ?)")
+            .bind(Origin::new().as_bytes().as_slice())
+            .bind(i64::try_from(Counter::MAX_VOTES / 2).unwrap_or(i64::MAX))
+            .execute(&mut self.connection)
+            .await
+            .map_err(committing)?;
+        self.file.check().map_err(StoreError::unconfirmed)
+    }
+
+    async fn identity(&mut self) -> Result<Option<Origin>, StoreError> {
+        Ok(Some(self.identity))
+    }
+
+    async fn origin(&mut self) -> Result<Option<Origin>, StoreError> {
+        Ok(Some(self.origin))
+    }
+
+    async fn renew_origin(&mut self) -> Result<(), StoreError> {
+        query("UPDATE own_origin SET origin = ? WHERE id = 1")
+            .bind(Origin::new().as_bytes().as_slice())
+            .execute(&mut self.connection)
+            .await
+            .map_err(committing)?;
+        self.file.check().map_err(StoreError::unconfirmed)
     }
 
     async fn snapshot(&mut self) -> Result<Snapshot, StoreError> {
+        self.file.check()?;
         let rows = query("SELECT choice, origin, votes, reset_votes FROM tallies WHERE choice IN (?, ?)")
             .bind(self.choices.name(Choice::First).as_str())
             .bind(self.choices.name(Choice::Second).as_str())
@@ -223,7 +273,9 @@ impl backend::Session for Session {
                     .map_err(answering)?;
             }
         }
-        transaction.commit().await.map_err(committing)
+        self.file.check()?;
+        transaction.commit().await.map_err(committing)?;
+        self.file.check().map_err(StoreError::unconfirmed)
     }
 
     async fn purge_times(&mut self) -> Result<PurgeTimes, StoreError> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
+use voting_core::tally::Origin;
 use voting_core::{Ballot, BallotId, Cast, Snapshot, StoreKind, Tally};
 
 /// A store of votes. Every call ends within [`Timeouts::deadline`]; every method may be called again after an error.
@@ -39,6 +40,16 @@ pub trait VoteStore: Send + Sync + 'static {
 
     /// Reads all counters, for a transfer or a backup.
     async fn snapshot(&self) -> Result<Snapshot, StoreError>;
+
+    /// The identities of the store or of its shards: a store that is known by two names has one identity, and so has a copy.
+    async fn identities(&self) -> Result<Vec<Origin>, StoreError>;
+
+    /// The origins of the votes that are cast in the store or in its shards, as far as they have one yet.
+    async fn origins(&self) -> Result<Vec<Origin>, StoreError>;
+
+    /// Gives the store new origins, for a copy or a restored snapshot: votes that are cast from now on are distinguished from
+    /// those that are cast in the original.
+    async fn renew_origin(&self) -> Result<(), StoreError>;
 
     /// Merges the counters of another store, atomically per choice. Merging again changes nothing.
     async fn merge(&self, snapshot: &Snapshot) -> Result<(), StoreError>;

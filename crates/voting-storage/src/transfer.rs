@@ -1,6 +1,7 @@
 //! Transfers: merging one store's votes into another.
 
-use voting_core::Tally;
+use voting_core::tally::Origin;
+use voting_core::{Choice, Snapshot, Tally};
 
 use crate::store::{StoreError, VoteStore};
 
@@ -15,24 +16,86 @@ pub struct Transferred {
     pub after: Tally,
 }
 
+/// Why votes can't be merged. Nothing was.
+#[derive(Debug, thiserror::Error)]
+pub enum TransferError {
+    /// A store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Both stores count their votes under one origin, so one of them would lose votes.
+    #[error(
+        "both stores have the same origin: they are one store, or one is a copy of the other; allowed: different stores (`voting-storage new-origin` gives a copy its own origin)"
+    )]
+    SameOrigin,
+    /// A copy of a store's own votes has more votes than the store: it lost some, and has perhaps counted others since.
+    #[error(
+        "the {0} had more votes once than it has now: it was restored to an older state; allowed after `voting-storage new-origin` for the {0}, which keeps the votes that it has counted since"
+    )]
+    Restored(&'static str),
+}
+
 /// Merges the votes of `from` into `to`. Safe at any time and any number of times: see
 /// [`voting_core::tally`].
 ///
 /// # Errors
-/// A store failed. Votes merged until then stay; running the transfer again completes it.
-pub async fn transfer(from: &dyn VoteStore, to: &dyn VoteStore) -> Result<Transferred, StoreError> {
-    let transferred = preview(from, to).await?;
-    to.merge(&from.snapshot().await?).await?;
+/// [`TransferError`]. After a failure of a store, votes merged until then stay; running the transfer again completes it.
+pub async fn transfer(from: &dyn VoteStore, to: &dyn VoteStore) -> Result<Transferred, TransferError> {
+    let (votes, transferred) = plan(from, to).await?;
+    to.merge(&votes).await?;
     Ok(Transferred { after: to.tally().await?, ..transferred })
 }
 
 /// Computes what [`transfer`] would do now.
 ///
 /// # Errors
-/// A store failed.
-pub async fn preview(from: &dyn VoteStore, to: &dyn VoteStore) -> Result<Transferred, StoreError> {
-    let (from, to) = (from.snapshot().await?, to.snapshot().await?);
-    let mut merged = to.clone();
-    merged.merge(&from);
-    Ok(Transferred { from: from.tally(), before: to.tally(), after: merged.tally() })
+/// [`TransferError`].
+pub async fn preview(from: &dyn VoteStore, to: &dyn VoteStore) -> Result<Transferred, TransferError> {
+    plan(from, to).await.map(|(_, transferred)| transferred)
+}
+
+/// Merges the votes of a backup.
+///
+/// # Errors
+/// [`TransferError`].
+pub async fn import(from: &Snapshot, to: &dyn VoteStore) -> Result<Transferred, TransferError> {
+    let origins = to.origins().await?;
+    let before = to.snapshot().await?;
+    if has_lost_votes(&origins, &before, from) {
+        return Err(TransferError::Restored("target"));
+    }
+    to.merge(from).await?;
+    Ok(Transferred { from: from.tally(), before: before.tally(), after: to.tally().await? })
+}
+
+/// Checks that the stores can be merged, and computes the result.
+async fn plan(from: &dyn VoteStore, to: &dyn VoteStore) -> Result<(Snapshot, Transferred), TransferError> {
+    let (own_from, own_to) = (from.origins().await?, to.origins().await?);
+    if own_from.iter().any(|origin| own_to.contains(origin)) {
+        return Err(TransferError::SameOrigin);
+    }
+    // In this order, because both stores may take votes and take part in another transfer meanwhile: a store is read after
+    // the copies of its counters.
+    let copies = to.snapshot().await?;
+    let votes = from.snapshot().await?;
+    if has_lost_votes(&own_from, &votes, &copies) {
+        return Err(TransferError::Restored("source"));
+    }
+    let before = to.snapshot().await?;
+    if has_lost_votes(&own_to, &before, &votes) {
+        return Err(TransferError::Restored("target"));
+    }
+    let mut merged = before.clone();
+    merged.merge(&votes);
+    let transferred = Transferred { from: votes.tally(), before: before.tally(), after: merged.tally() };
+    Ok((votes, transferred))
+}
+
+/// Whether a copy of a store's own counters is ahead of the store.
+fn has_lost_votes(own: &[Origin], store: &Snapshot, copy: &Snapshot) -> bool {
+    Choice::ALL.into_iter().any(|choice| {
+        let votes = |snapshot: &Snapshot, origin| {
+            snapshot.counters(choice).get(origin).map_or(0, |counter| counter.votes)
+        };
+        own.iter().any(|origin| votes(copy, origin) > votes(store, origin))
+    })
 }

@@ -36,7 +36,7 @@ pub struct StoreAddress {
 /// A text is not the URL of a store. The text is not repeated: it may hold a password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "is not the URL of a store; allowed: redis://HOST:PORT, rediss://HOST:PORT, redis+cluster://HOST:PORT?parts=N (1 to 64), mysql://USER:PASSWORD@HOST:PORT/DATABASE, sqlite:FILE; several different ones of one kind, separated by spaces (not sqlite); a user or password with reserved characters must be percent-encoded"
+    "is not the URL of a store; allowed: redis://HOST:PORT, rediss://HOST:PORT, redis+cluster://HOST:PORT?parts=N (1 to 64), mysql://USER:PASSWORD@HOST:PORT/DATABASE, sqlite:FILE (not in memory); several different ones of one kind, separated by spaces (not sqlite); a user or password with reserved characters must be percent-encoded"
 )]
 pub struct InvalidStoreUrl;
 
@@ -231,7 +231,8 @@ impl FromStr for StoreAddress {
             _ => return Err(InvalidStoreUrl),
         };
         let location = if kind == StoreKind::Sqlite {
-            rest.split('?').next().unwrap_or_default().trim_start_matches("//").to_owned()
+            let file = sqlite_file(rest).ok_or(InvalidStoreUrl)?;
+            file.to_owned()
         } else {
             let url = url::Url::parse(text).map_err(|_| InvalidStoreUrl)?;
             let host = url.host_str().ok_or(InvalidStoreUrl)?;
@@ -249,6 +250,28 @@ impl fmt::Debug for StoreAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "StoreAddress({} at {})", self.kind, self.location)
     }
+}
+
+/// The file of an SQLite URL; none if its votes would be in memory alone.
+fn sqlite_file(rest: &str) -> Option<&str> {
+    let (file, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let file = file.trim_start_matches("//");
+    // SQLite also takes URIs, and the driver decodes the file name.
+    let name = percent_decode(file);
+    let is_memory = name.contains(":memory:") || name.starts_with("file:");
+    let parameters = url::form_urlencoded::parse(query.as_bytes());
+    let mut is_forbidden = is_memory || name.trim().is_empty();
+    for (name, value) in parameters {
+        is_forbidden |= (name == "mode" && value == "memory") || name == "vfs" || name == "immutable";
+    }
+    (!is_forbidden).then_some(file)
+}
+
+fn percent_decode(text: &str) -> String {
+    // A form also decodes a plus sign, which does not matter here.
+    url::form_urlencoded::parse(text.replace('&', "%26").replace('=', "%3D").as_bytes())
+        .map(|(name, _)| name.into_owned())
+        .collect()
 }
 
 /// The setters of a URL take a percent sign for the start of an escape, so it is escaped first.
@@ -290,6 +313,13 @@ mod tests {
             "redis://",
             "mysql://",
             "sqlite:",
+            "sqlite::memory:",
+            "sqlite://:memory:",
+            "sqlite:%3Amemory%3A",
+            "sqlite:file::memory:",
+            "sqlite:votes.db?mode=memory",
+            "sqlite:votes.db?cache=shared&mode=memory",
+            "sqlite:?mode=rwc",
             "tcp://10.0.0.1:6379",
             "redis://a redis://a",
             "redis://a mysql://b/c",

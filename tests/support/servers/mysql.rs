@@ -62,7 +62,9 @@ impl MySql {
 
     async fn create(self) -> Self {
         let mut connection =
-            MySqlConnection::connect(&format!("mysql://{}@{}", self.login, self.address)).await.unwrap();
+            MySqlConnection::connect(&format!("mysql://{}@{}?ssl-mode=DISABLED", self.login, self.address))
+                .await
+                .unwrap();
         let create = format!("DROP DATABASE IF EXISTS {name}; CREATE DATABASE {name}", name = self.name);
         connection.execute(sqlx::raw_sql(AssertSqlSafe(create))).await.unwrap();
         self
@@ -86,7 +88,7 @@ impl MySql {
     }
 
     pub async fn connect(&self) -> MySqlConnection {
-        MySqlConnection::connect(&self.url()).await.unwrap()
+        MySqlConnection::connect(&format!("{}?ssl-mode=DISABLED", self.url())).await.unwrap()
     }
 
     /// Executes statements.

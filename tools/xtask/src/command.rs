@@ -1,14 +1,21 @@
-//! Running other programs.
+//! Running other programs, and reporting it.
 
+use std::fmt::Display;
+use std::io::Write as _;
 use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context as _, bail};
 
+/// Prints a line. That the output is closed or full is no reason to stop.
+pub fn say(line: impl Display) {
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
 /// Runs a command, which inherits the output.
 pub fn run(command: &mut Command) -> anyhow::Result<()> {
     let line = command_line(command);
-    println!("+ {line}");
+    say(format_args!("+ {line}"));
     let status = command.status().with_context(|| format!("cannot start: {line}"))?;
     if !status.success() {
         bail!("failed ({status}): {line}");
@@ -29,9 +36,9 @@ pub fn output(command: &mut Command) -> anyhow::Result<String> {
 /// Runs a step and prints its name and duration.
 pub fn step<T>(name: &str, work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
     let start = Instant::now();
-    println!("xtask: {name}");
+    say(format_args!("xtask: {name}"));
     let done = work().with_context(|| name.to_owned())?;
-    println!("xtask: {name}: {:.0} s", start.elapsed().as_secs_f32());
+    say(format_args!("xtask: {name}: {:.0} s", start.elapsed().as_secs_f32()));
     Ok(done)
 }
 

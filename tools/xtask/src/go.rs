@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 
-use crate::command;
+use crate::command::{self, say};
 
 /// The Go version of the `go.mod` files.
 const GO: &str = "1.26";
@@ -24,7 +24,7 @@ pub fn run(directory: &Path, arguments: &[&str]) -> anyhow::Result<()> {
     command::run(Command::new("go").args(["mod", "download"]).current_dir(directory))?;
     let mut go = Command::new("go");
     go.args(arguments).current_dir(directory);
-    println!("+ go {}", arguments[0]);
+    say(format_args!("+ go {}", arguments[0]));
     let (mut build, start) = (go.spawn()?, Instant::now());
     let mut reported = start;
     let status = loop {
@@ -33,7 +33,7 @@ pub fn run(directory: &Path, arguments: &[&str]) -> anyhow::Result<()> {
         }
         if reported.elapsed() > Duration::from_secs(30) {
             reported = Instant::now();
-            println!("still compiling after {} s", start.elapsed().as_secs());
+            say(format_args!("still compiling after {} s", start.elapsed().as_secs()));
         }
         std::thread::sleep(Duration::from_millis(200));
     };

@@ -5,7 +5,8 @@ use std::process::Command;
 use anyhow::{Context as _, bail};
 use serde_json::Value;
 
-use crate::{command, install, workspace};
+use crate::command::{self, say};
+use crate::{install, workspace};
 
 /// Maximum size of an unpacked image of voting-app, in bytes.
 const MAX_APP: u64 = 40_000_000;
@@ -17,10 +18,10 @@ const MAX_APP: u64 = 40_000_000;
 pub fn run() -> anyhow::Result<()> {
     install::docker()?;
     command::run(bake().arg("--load"))?;
-    println!("\n{:<24}{:>10}", "image", "unpacked");
+    say(format_args!("\n{:<24}{:>10}", "image", "unpacked"));
     for image in names()? {
         let size = unpacked(&image)?;
-        println!("{image:<24}{:>7.1} MB", megabytes(size));
+        say(format_args!("{image:<24}{:>7.1} MB", megabytes(size)));
         if image.starts_with("voting-app:") && size > MAX_APP {
             bail!("{image} unpacks to {:.1} MB; allowed: {:.0} MB", megabytes(size), megabytes(MAX_APP));
         }

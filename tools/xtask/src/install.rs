@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, bail};
 
-use crate::command::{output, run};
+use crate::command::{output, run, say};
 use crate::workspace;
 
 /// Checks for a Docker engine with the plugins for the images and compose.
@@ -37,7 +37,7 @@ pub fn servers() -> anyhow::Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
-    println!("installing servers: {}", missing.join(", "));
+    say(format_args!("installing servers: {}", missing.join(", ")));
     packages(&missing)
 }
 
@@ -59,7 +59,7 @@ pub fn browser() -> anyhow::Result<()> {
         missing.push("npm");
     }
     if !missing.is_empty() {
-        println!("installing a browser: {}", missing.join(", "));
+        say(format_args!("installing a browser: {}", missing.join(", ")));
         packages(&missing)?;
     }
     if !has_axe {
@@ -78,7 +78,7 @@ pub fn prometheus() -> anyhow::Result<()> {
     if is_installed(&["prometheus"]) && is_installed(&["promtool"]) {
         return Ok(());
     }
-    println!("installing Prometheus");
+    say(format_args!("installing Prometheus"));
     packages(&["prometheus"])
 }
 

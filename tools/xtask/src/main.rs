@@ -16,6 +16,7 @@ mod test;
 mod tutorial;
 mod workspace;
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -54,7 +55,11 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let done = match Cli::parse().command {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(text) => return show(&text),
+    };
+    let done = match cli.command {
         Command::Test(arguments) => test::run(&arguments),
         Command::Mesh => mesh::run(),
         Command::Bench(arguments) => bench::run(&arguments),
@@ -68,9 +73,21 @@ fn main() -> ExitCode {
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("xtask: {error:#}");
-            ExitCode::FAILURE
-        }
+        Err(error) => fail(&error),
     }
+}
+
+/// Prints the help or what is wrong with the arguments.
+fn show(text: &clap::Error) -> ExitCode {
+    match text.print().and_then(|()| std::io::stdout().flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            fail(&anyhow::Error::new(error).context("can't write to the standard output"))
+        }
+        _ => ExitCode::from(u8::try_from(text.exit_code()).unwrap_or(1)),
+    }
+}
+
+fn fail(error: &anyhow::Error) -> ExitCode {
+    let _ = writeln!(std::io::stderr(), "xtask: {error:#}");
+    ExitCode::FAILURE
 }

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
 
-use crate::{command, workspace};
+use crate::command::{self, say};
+use crate::workspace;
 
 /// Test programs that use real servers and processes. They use separate servers and ports, so that they can run
 /// concurrently.
@@ -29,11 +30,11 @@ pub fn run(runs: u32) -> anyhow::Result<()> {
     let logs = workspace::target()?.join("starved");
     std::fs::create_dir_all(&logs).with_context(|| logs.display().to_string())?;
     let cores = std::thread::available_parallelism()?.get();
-    println!(
+    say(format_args!(
         "{runs} runs with {} busy loops on {cores} cores; logs in {}",
         LOOPS_PER_CORE * cores,
         logs.display()
-    );
+    ));
     // The threads end with this process, however it ends.
     for _ in 0..LOOPS_PER_CORE * cores {
         std::thread::spawn(|| {
@@ -122,8 +123,8 @@ fn run_once(number: u32, suites: &[Suite], programs: &Path, logs: &Path) -> anyh
         running = rest;
     }
     let verdict = if failures.is_empty() { "pass" } else { "FAIL" };
-    println!("run {number}: {verdict}, {} s ({})", start.elapsed().as_secs(), times.join(", "));
-    failures.iter().for_each(|failure| println!("  {failure}"));
+    say(format_args!("run {number}: {verdict}, {} s ({})", start.elapsed().as_secs(), times.join(", ")));
+    failures.iter().for_each(|failure| say(format_args!("  {failure}")));
     Ok(failures.is_empty())
 }
 

@@ -3,6 +3,7 @@
 use sqlx::mysql::MySqlDatabaseError;
 
 use crate::store::StoreError;
+use crate::tls::explain;
 
 /// `ER_DUP_ENTRY`: a ballot of the batch is known.
 pub(super) const DUPLICATE: u16 = 1062;
@@ -24,6 +25,11 @@ pub(super) fn is_missing_table(error: &sqlx::Error) -> bool {
 
 /// An error before the first request.
 pub(super) fn connecting(error: sqlx::Error) -> StoreError {
+    const OFF: &str = "ssl-mode=DISABLED in the URL (VERIFY_CA and VERIFY_IDENTITY verify it, REQUIRED and PREFERRED do not; \
+                       ssl-ca=FILE names the authority)";
+    if let Some(cause) = explain(&error.to_string(), OFF) {
+        return StoreError::unusable(cause);
+    }
     match answering(error) {
         StoreError::Unconfirmed(cause) => StoreError::Unavailable(cause),
         other => other,
@@ -50,8 +56,10 @@ pub(super) fn answering(error: sqlx::Error) -> StoreError {
             StoreError::unavailable(error)
         }
         // Access denied (user, database, table, column, privilege), unknown database, table or column, invalid SQL or data.
-        1044 | 1045 | 1049 | 1054 | 1064 | 1142 | 1143 | 1146 | 1227 | 1264 | 1364 | 1366 | 1406 | 1690
-        | 1698 | 3118 => StoreError::unusable(error),
+        1044 | 1045 | 1049 | 1054 | 1064 | 1142 | 1143 | 1146 | 1227 | 1264 | 1364 | 1366 | 1370 | 1406 | 1690
+        | 1698 | 3118
+        // A host, password, account or login method that is blocked or expired, TLS required; not supported.
+        | 1129 | 1130 | 1235 | 1251 | 1305 | 1524 | 1820 | 1862 | 3159 | 4151 => StoreError::unusable(error),
         // Anything else, among it a shutdown, a killed query or connection, and errors of the commit itself
         // (ER_ERROR_DURING_COMMIT, group replication, Galera).
         _ => StoreError::unconfirmed(error),

@@ -2,9 +2,10 @@
 
 use sqlx::migrate::MigrateError;
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection};
-use sqlx::{ConnectOptions, Connection, Executor, Row};
+use sqlx::{Connection, Executor, Row};
 use voting_core::tally::Origin;
 
+use super::connect::connect;
 use super::error::{connecting, is_missing_table};
 use super::{azurevote, session};
 use crate::migrations::{Migrations, migrator, newest};
@@ -40,7 +41,7 @@ pub(super) async fn own_origin(connection: &mut MySqlConnection) -> Result<Optio
 /// continues after the request has timed out.
 pub(super) async fn prepare(options: MySqlConnectOptions) -> Result<Origin, StoreError> {
     let work = async move {
-        let mut connection = options.connect().await.map_err(connecting)?;
+        let mut connection = connect(&options).await.map_err(connecting)?;
         session::configure(&mut connection).await.map_err(connecting)?;
         lock(&mut connection).await?;
         let origin = migrate(&mut connection).await.map_err(connecting);
@@ -75,11 +76,20 @@ pub(super) async fn check_engines(connection: &mut MySqlConnection) -> Result<()
 async fn lock(connection: &mut MySqlConnection) -> Result<(), StoreError> {
     let query =
         sqlx::query_scalar("SELECT GET_LOCK(CONCAT('voting-schema-', LEFT(SHA2(DATABASE(), 256), 32)), ?)");
-    let locked: Option<i64> = query.bind(LOCK_SECONDS).fetch_one(connection).await.map_err(connecting)?;
-    if locked == Some(1) {
-        Ok(())
-    } else {
-        Err(StoreError::unavailable("another replica is updating the schema"))
+    let refused = |cause: String| {
+        StoreError::unusable(format!(
+            "GET_LOCK, by which replicas take turns to create the schema, is refused: {cause}; allowed: a user and a server \
+             that can use GET_LOCK, or a schema that exists (`voting-storage migrate` with a direct connection)"
+        ))
+    };
+    match query.bind(LOCK_SECONDS).fetch_one(connection).await {
+        Ok(Some(1)) => Ok(()),
+        Ok(Some(_)) => Err(StoreError::unavailable("another replica is updating the schema")),
+        Ok(None::<i64>) => Err(refused("the answer is NULL".to_owned())),
+        Err(error) => match connecting(error) {
+            StoreError::Unusable(cause) => Err(refused(cause.to_string())),
+            error => Err(error),
+        },
     }
 }
 

@@ -32,3 +32,17 @@ pub(super) async fn server_time(connection: &mut MySqlConnection) -> Result<Dura
         sqlx::query("SELECT CAST(UNIX_TIMESTAMP(NOW(3)) * 1000 AS UNSIGNED)").fetch_one(connection).await?;
     Ok(Duration::from_millis(row.try_get::<u64, _>(0)?))
 }
+
+/// A text that differs between a database and its copies: those on other servers, and under another name on this one.
+pub(super) async fn place(connection: &mut MySqlConnection) -> Result<String, sqlx::Error> {
+    let mut parts = Vec::new();
+    // A server has one of the first two, or none.
+    let names =
+        "SHOW VARIABLES WHERE Variable_name IN ('server_uuid', 'server_uid', 'hostname', 'port', 'datadir')";
+    for row in connection.fetch_all(sqlx::raw_sql(names)).await? {
+        parts.push(row.try_get::<String, _>(1)?);
+    }
+    let database = connection.fetch_one(sqlx::raw_sql("SELECT DATABASE()")).await?;
+    parts.push(database.try_get(0)?);
+    Ok(parts.join("/"))
+}

@@ -77,6 +77,10 @@ end
 
 for choice = 1, 2 do
   if votes[choice] > 0 then
+    -- Another client may have decremented a count below zero, which reads as 0.
+    if string.sub(redis.call('GET', KEYS[choice]) or '0', 1, 1) == '-' then
+      redis.call('SET', KEYS[choice], '0')
+    end
     redis.call('INCRBY', KEYS[choice], votes[choice])
   end
 end

@@ -1,11 +1,17 @@
 //! A connection to one Redis or to a Redis Cluster, without the driver's retries: they would hide which outcome is
 //! certain.
 
+use std::net::SocketAddr;
+
 use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::cluster::ClusterClient;
 use redis::cluster_async::ClusterConnection;
-use redis::{AsyncConnectionConfig, Client, Cmd, Pipeline, RedisError, RedisFuture, Value};
+use redis::io::AsyncDNSResolver;
+use redis::{
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, Pipeline, RedisError, RedisFuture, RedisResult, Value,
+};
 
+use crate::race::{race, resolve};
 use crate::store::{StoreError, Timeouts};
 use crate::url::StoreAddress;
 
@@ -35,11 +41,41 @@ impl Connector {
 
     pub(super) async fn connect(&self) -> Result<Connection, RedisError> {
         Ok(match self {
-            Self::Single(client, config) => {
-                Connection::Single(client.get_multiplexed_async_connection_with_config(config).await?)
-            }
+            Self::Single(client, config) => Connection::Single(connect(client, config).await?),
             Self::Cluster(client) => Connection::Cluster(client.get_async_connection().await?),
         })
+    }
+}
+
+/// Connects to the first address of the host that answers. (The driver takes the first that accepts a connection, and in a
+/// cluster that must do.)
+async fn connect(client: &Client, config: &AsyncConnectionConfig) -> RedisResult<MultiplexedConnection> {
+    let (ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. }) =
+        client.get_connection_info().addr()
+    else {
+        return client.get_multiplexed_async_connection_with_config(config).await;
+    };
+    let by_address = |address: SocketAddr| async move {
+        let config = config.clone().set_dns_resolver(Resolved(address));
+        client.get_multiplexed_async_connection_with_config(&config).await
+    };
+    match race(resolve(host, *port).await?, by_address).await {
+        Some(result) => result,
+        None => client.get_multiplexed_async_connection_with_config(config).await,
+    }
+}
+
+/// A host name that is resolved already; TLS still verifies the name.
+struct Resolved(SocketAddr);
+
+impl AsyncDNSResolver for Resolved {
+    fn resolve<'a, 'b: 'a>(
+        &'a self,
+        _host: &'b str,
+        _port: u16,
+    ) -> RedisFuture<'a, Box<dyn Iterator<Item = SocketAddr> + Send + 'a>> {
+        let address: Box<dyn Iterator<Item = SocketAddr> + Send> = Box::new(std::iter::once(self.0));
+        Box::pin(std::future::ready(Ok(address)))
     }
 }
 

@@ -22,7 +22,12 @@ local action = ARGV[2]
 local function read(count, hash)
   local total = redis.call('GET', count) or '0'
   if not string.match(total, '^-?%d+$') then
-    return redis.error_reply('INVALID ' .. count .. ' does not hold a count')
+    if action == 'reset' then
+      -- A reset always works.
+      total = '0'
+    else
+      return redis.error_reply('INVALID ' .. count .. ' does not hold a count')
+    end
   end
   local fields, list = {}, redis.call('HGETALL', hash)
   for i = 1, #list, 2 do
@@ -32,11 +37,18 @@ local function read(count, hash)
   for field, votes in pairs(fields) do
     local origin = string.match(field, '^(.+):votes$')
     if origin then
-      counters[origin] = {tonumber(votes), tonumber(fields[origin .. ':reset'])}
-      others = others + counters[origin][1] - counters[origin][2]
+      local cast, reset = tonumber(votes), tonumber(fields[origin .. ':reset'])
+      if cast and reset and #origin == 36 then
+        counters[origin] = {cast, reset}
+        others = others + cast - reset
+      elseif action == 'reset' then
+        redis.call('HDEL', hash, field, origin .. ':reset')
+      else
+        return redis.error_reply('INVALID ' .. hash .. ' does not hold counters')
+      end
     end
   end
-  local reset = tonumber(fields['own:reset'] or 0)
+  local reset = tonumber(fields['own:reset'] or 0) or 0
   local cast = math.max(math.min(tonumber(total), MAX_VOTES) - others, 0)
   if fields.own and cast + reset > 0 then
     counters[fields.own] = {cast + reset, reset}
@@ -79,7 +91,10 @@ for choice = 1, 2 do
     if action == 'reset' then
       counter[2] = counter[1]
     end
-    total = total + counter[1]
+    total = total + counter[1] - counter[2]
+    if counter[1] > MAX_VOTES and action == 'merge' then
+      return redis.error_reply('TOOLARGE a counter has more than ' .. string.format('%.0f', MAX_VOTES) .. ' votes')
+    end
     answer[#answer + 1] = tostring(choice)
     answer[#answer + 1] = origin
     answer[#answer + 1] = string.format('%.0f', counter[1])

@@ -1,0 +1,88 @@
+//! The cause of an outage is named: a silent store, a certificate.
+
+use std::path::Path;
+use std::process::Command;
+
+use voting_tests::process::run;
+use voting_tests::proxy::{Mode, Proxy};
+use voting_tests::servers::{MySql, Redis};
+use voting_tests::{ClosedPort, free_port};
+
+/// The one line of `voting-storage check`.
+async fn cause(url: &str) -> String {
+    let ended = run("voting-storage", &["check"], &[("STORAGE_URL", url)]).await;
+    assert!(!ended.success && ended.stderr.lines().count() == 1, "{}", ended.stderr);
+    ended.stderr
+}
+
+#[tokio::test]
+async fn a_silent_store_and_a_closed_port_are_named() {
+    let (redis, mysql) = (Redis::database().await, MySql::database().await);
+    let silent = [
+        redis.url_at(Proxy::start(redis.address(), Mode::Silent).await.address()),
+        mysql.url_at(Proxy::start(mysql.address(), Mode::Silent).await.address()),
+    ];
+    for url in silent {
+        let cause = cause(&url).await;
+        assert!(cause.contains("does not answer"), "{cause}");
+    }
+    let closed = ClosedPort::reserve();
+    for url in [redis.url_at(closed.address()), mysql.url_at(closed.address())] {
+        let cause = cause(&url).await;
+        assert!(cause.contains("onnection refused"), "{cause}");
+    }
+}
+
+fn openssl(arguments: &str, folder: &Path) {
+    let status = Command::new("openssl").args(arguments.split(' ')).current_dir(folder).output().unwrap();
+    assert!(status.status.success(), "{}", String::from_utf8_lossy(&status.stderr));
+}
+
+/// A certificate of version 1 and one of version 3, and their key.
+fn certificates() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |arguments: &str| openssl(arguments, folder.path());
+    run("req -new -newkey rsa:2048 -nodes -keyout key.pem -out request.pem -subj /CN=127.0.0.1");
+    run("x509 -req -in request.pem -signkey key.pem -out v1.pem -days 30");
+    run(
+        "req -x509 -key key.pem -out v3.pem -days 30 -subj /CN=127.0.0.1 -addext subjectAltName=IP:127.0.0.1",
+    );
+    folder
+}
+
+const VERSION_1: &str = "X.509 version 1; allowed: version 3, or ";
+
+#[tokio::test]
+async fn a_certificate_that_mysql_is_rejected_for_is_named_with_the_setting() {
+    let folder = certificates();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    for (certificate, mode, part) in [
+        ("v1.pem", "", VERSION_1),
+        ("v1.pem", "?ssl-mode=REQUIRED", VERSION_1),
+        ("v3.pem", "?ssl-mode=VERIFY_IDENTITY", "a certificate that this machine trusts"),
+    ] {
+        let (certificate, key) = (path(certificate), path("key.pem"));
+        let mysql =
+            MySql::own_with(&[&format!("--ssl-cert={certificate}"), &format!("--ssl-key={key}")]).await;
+        let cause = cause(&format!("{}{mode}", mysql.url())).await;
+        assert!(cause.contains(part) && cause.contains("ssl-mode=DISABLED"), "{cause}");
+        let off = format!("{}?ssl-mode=DISABLED", mysql.url());
+        let ended = run("voting-storage", &["check"], &[("STORAGE_URL", &off)]).await;
+        assert!(ended.success, "{}", ended.stderr);
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_that_redis_is_rejected_for_is_named_with_the_setting() {
+    let folder = certificates();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    for (certificate, part) in [("v1.pem", VERSION_1), ("v3.pem", "a certificate that this machine trusts")] {
+        let port = free_port().to_string();
+        let (certificate, key) = (path(certificate), path("key.pem"));
+        let tls =
+            ["--save", "", "--tls-port", &port, "--tls-cert-file", &certificate, "--tls-key-file", &key];
+        let _redis = Redis::with(&[&tls[..], &["--tls-auth-clients", "no"]].concat()).await;
+        let cause = cause(&format!("rediss://127.0.0.1:{port}")).await;
+        assert!(cause.contains(part) && cause.contains("redis:// instead of rediss://"), "{cause}");
+    }
+}

@@ -1,0 +1,137 @@
+//! Impossible numbers in a store: refused or exact, never a poll that stays unusable, and a reset always works.
+
+use sqlx::{Connection as _, Executor as _};
+use voting_core::tally::{Counter, Origin};
+use voting_core::{Cast, Choice, Snapshot, Tally};
+use voting_storage::transfer::transfer;
+use voting_tests::servers::{MySql, Redis, RedisCluster};
+use voting_tests::store::{ballot, open_store};
+
+/// Whatever the store answers now, it counts again after a reset.
+async fn a_reset_makes_it_usable(url: &str, what: &str) {
+    let store = open_store(url);
+    // Each of these may fail, but must not panic.
+    let _ = store.tally().await;
+    let _ = store.snapshot().await.map(|snapshot| snapshot.tally());
+    let refused = ballot(Choice::First);
+    let cast = store.cast(refused).await;
+    store.reset().await.unwrap_or_else(|error| panic!("{what}: {error}"));
+    assert_eq!(store.tally().await.unwrap(), Tally::new(0, 0), "{what}");
+    if cast.is_err() {
+        assert_eq!(store.cast(refused).await.unwrap(), Cast::Counted, "{what}");
+    } else {
+        store.cast(ballot(Choice::First)).await.unwrap();
+    }
+    assert_eq!(store.tally().await.unwrap(), Tally::new(1, 0), "{what}");
+    store.snapshot().await.unwrap();
+}
+
+const COUNTS: [&str; 8] = [
+    "-1",
+    "-9223372036854775808",
+    "9007199254740991",
+    "9223372036854775807",
+    "99999999999999999999",
+    "3.5",
+    " 7",
+    "1e3",
+];
+
+#[tokio::test]
+async fn a_reset_of_redis_works_on_any_count() {
+    let redis = Redis::database().await;
+    for count in COUNTS {
+        open_store(&redis.url()).cast(ballot(Choice::First)).await.unwrap();
+        redis.query::<()>("SET", &["Cats", count]).await;
+        a_reset_makes_it_usable(&redis.url(), count).await;
+    }
+    redis.query::<()>("HSET", &["voting:{Cats}:counters", "x:votes", "many", "x:reset", "none"]).await;
+    a_reset_makes_it_usable(&redis.url(), "counters that are no numbers").await;
+}
+
+#[tokio::test]
+async fn a_reset_of_a_cluster_works_on_any_count() {
+    let cluster = RedisCluster::start().await;
+    let url = cluster.url(1);
+    for count in ["-1", "9223372036854775807", "3.5"] {
+        open_store(&url).cast(ballot(Choice::First)).await.unwrap();
+        for server in &cluster.servers {
+            let keys: Vec<String> = server.query("KEYS", &["voting:*:count:Cats"]).await;
+            for key in keys {
+                server.query::<()>("SET", &[&key, count]).await;
+            }
+        }
+        a_reset_makes_it_usable(&url, count).await;
+    }
+}
+
+#[tokio::test]
+async fn a_vote_on_a_negative_count_of_redis_counts() {
+    let redis = Redis::database().await;
+    let store = open_store(&redis.url());
+    redis.query::<()>("SET", &["Cats", "-5"]).await;
+    assert_eq!(store.tally().await.unwrap(), Tally::new(0, 0));
+    store.cast(ballot(Choice::First)).await.unwrap();
+    assert_eq!(store.tally().await.unwrap(), Tally::new(1, 0));
+    assert_eq!(store.snapshot().await.unwrap().tally(), Tally::new(1, 0));
+}
+
+const ROWS: [(i64, i64); 4] = [(i64::MAX, 0), (i64::MAX - 1, -5), (-3, 7), (i64::MIN, i64::MAX)];
+
+#[tokio::test]
+async fn a_reset_of_mysql_works_on_any_count() {
+    let mysql = MySql::database().await;
+    for (votes, reset) in ROWS {
+        let store = open_store(&mysql.url());
+        store.cast(ballot(Choice::First)).await.unwrap();
+        store.renew_origin().await.unwrap();
+        mysql.execute(&format!("UPDATE tallies SET votes = {votes}, reset_votes = {reset}")).await;
+        a_reset_makes_it_usable(&mysql.url(), &format!("{votes}, {reset}")).await;
+        let same = format!("UPDATE tallies SET votes = {votes}");
+        mysql.execute(&same).await;
+        a_reset_makes_it_usable(&mysql.url(), &same).await;
+    }
+}
+
+#[tokio::test]
+async fn a_reset_of_sqlite_works_on_any_count() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite:{}/votes.db", folder.path().display());
+    let rows = ROWS.map(|(votes, reset)| (votes.to_string(), reset.to_string()));
+    for (votes, reset) in rows.into_iter().chain([("1.5e300".to_owned(), "'many'".to_owned())]) {
+        let store = open_store(&url);
+        store.cast(ballot(Choice::First)).await.unwrap();
+        store.renew_origin().await.unwrap();
+        let mut file = sqlx::SqliteConnection::connect(&url).await.unwrap();
+        let set = format!("UPDATE tallies SET votes = {votes}, reset_votes = {reset}");
+        file.execute(sqlx::AssertSqlSafe(set)).await.unwrap();
+        a_reset_makes_it_usable(&url, &format!("{votes}, {reset}")).await;
+    }
+}
+
+#[tokio::test]
+async fn counters_are_merged_exactly_or_not_at_all() {
+    let (redis, mysql) = (Redis::database().await, MySql::database().await);
+    let folder = tempfile::tempdir().unwrap();
+    let sqlite = format!("sqlite:{}/votes.db", folder.path().display());
+    let most = Counter { votes: Counter::MAX_VOTES, reset_votes: 0 };
+    for url in [redis.url(), mysql.url(), sqlite] {
+        let store = open_store(&url);
+        store.cast(ballot(Choice::First)).await.unwrap();
+        let mut snapshot = Snapshot::default();
+        for _ in 0..3 {
+            snapshot.merge_counter(Choice::First, Origin::new(), most);
+        }
+        let expected = match store.merge(&snapshot).await {
+            Ok(()) => Tally::new(3 * Counter::MAX_VOTES + 1, 0),
+            Err(_) => Tally::new(1, 0),
+        };
+        assert_eq!(store.tally().await.unwrap(), expected, "{url}");
+        assert_eq!(store.snapshot().await.unwrap().tally(), expected, "{url}");
+        store.cast(ballot(Choice::First)).await.unwrap();
+        a_reset_makes_it_usable(&url, &url).await;
+        let other = open_store(&format!("sqlite:{}/{}.db", folder.path().display(), store.kind()));
+        transfer(store.as_ref(), other.as_ref()).await.unwrap();
+        assert_eq!(other.tally().await.unwrap(), Tally::new(1, 0), "{url}");
+    }
+}
