@@ -78,7 +78,10 @@ impl<B: Backend> Connection<B> {
             .unwrap_or_else(|_| Err(StoreError::unconfirmed("no answer in time")));
         self.metrics.observe(operation, start.elapsed(), &result);
         match &result {
-            Ok(_) => self.session = Some(tracked),
+            Ok(_) => {
+                self.session = Some(tracked);
+                self.last_used = Instant::now();
+            }
             Err(_) => drop(Span::current().record("otel.status_code", "ERROR")),
         }
         self.note(&result);
@@ -90,24 +93,25 @@ impl<B: Backend> Connection<B> {
     pub(crate) async fn prepare(&mut self) -> Result<(), StoreError> {
         const IDLE: Duration = Duration::from_millis(500);
         const INSPECT_AFTER: Duration = Duration::from_secs(10);
+        // A store may take this long for an answer and still serve two calls within a deadline.
+        let limit = self.attempt * 3 / 4;
         let was_idle = self.last_used.elapsed() > IDLE;
         self.last_used = Instant::now();
         if was_idle
             && let Some(mut tracked) = self.session.take()
-            && timeout(self.attempt / 2, tracked.session.is_alive()).await.unwrap_or(false)
+            && timeout(limit, tracked.session.is_alive()).await.unwrap_or(false)
         {
             self.session = Some(tracked);
         }
         if self.last_inspected.elapsed() > INSPECT_AFTER
             && let Some(mut tracked) = self.session.take()
-            && timeout(self.attempt / 2, self.inspect(&mut tracked.session))
-                .await
-                .is_ok_and(|done| done.is_ok())
+            && timeout(limit, self.inspect(&mut tracked.session)).await.is_ok_and(|done| done.is_ok())
         {
             self.session = Some(tracked);
         }
         if self.session.is_none() {
-            let connected = self.connect(Instant::now() + self.attempt).await;
+            // Several round trips. The requests wait no longer than they may, and later ones need not begin again.
+            let connected = self.connect(Instant::now() + self.attempt * 3 / 2).await;
             self.session = Some(
                 connected.inspect_err(|error| tracing::warn!(%error, "connecting to the store failed"))?,
             );
