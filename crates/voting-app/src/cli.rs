@@ -7,7 +7,7 @@ use voting_http::check::Command;
 use voting_http::config::ServeArgs;
 
 use crate::analytics::AnalyticsUrl;
-use crate::origin::TrustedOrigins;
+use crate::trusted_origins::TrustedOrigins;
 
 /// Serve the page of the poll.
 #[derive(Parser, Debug)]

@@ -7,7 +7,7 @@
 //! Internal modules: `form` parses a vote form; `analytics` is the client of voting-analytics; `live` follows the
 //! results for all viewers of a pod; `page` is the HTML and `assets` its files; `error` is the error of every route;
 //! `outcome` is the outcome of a vote and `metrics` counts it; `notice` and `feature_flag` are the cookies, which
-//! `cookie` sets; `origin` rejects forms of other sites.
+//! `cookie` sets; `origin` rejects forms of other sites, except those of `trusted_origins`.
 
 mod analytics;
 mod app;
@@ -24,6 +24,7 @@ mod origin;
 mod outcome;
 mod page;
 pub mod routes;
+mod trusted_origins;
 
 use voting_core::release::{AppRelease, Released as _};
 use voting_http::admin::AdminPort;

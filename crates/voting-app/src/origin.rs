@@ -4,38 +4,16 @@
 //! `Origin` must be the host that was requested. A proxy that replaces the host must pass it on, or its origin must be
 //! trusted.
 
-use std::str::FromStr;
-
 use axum::extract::Request;
 use axum::http::{HeaderMap, Method, header};
-use url::{Origin, Url};
+use url::Origin;
 use voting_http::forwarded;
 
 use crate::cli::ProxyArgs;
+use crate::trusted_origins::parse;
 
 /// The most characters of a header on a page or in a log line.
 const MAX_SHOWN: usize = 200;
-
-/// Origins whose forms are accepted besides the page's own.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TrustedOrigins(Vec<Origin>);
-
-/// A text is not a list of origins.
-#[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error(
-    "is not a list of origins; allowed: http://HOST:PORT or https://HOST:PORT, separated by commas or spaces"
-)]
-pub struct InvalidOrigins;
-
-impl FromStr for TrustedOrigins {
-    type Err = InvalidOrigins;
-
-    fn from_str(text: &str) -> Result<Self, InvalidOrigins> {
-        let separators = |character: char| character == ',' || character.is_whitespace();
-        let origins = text.split(separators).filter(|origin| !origin.is_empty());
-        origins.map(|origin| parse(origin).ok_or(InvalidOrigins)).collect::<Result<_, _>>().map(Self)
-    }
-}
 
 /// A form of another site.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,7 +45,7 @@ pub fn check(request: &Request, proxy: &ProxyArgs) -> Result<(), ForeignOrigin> 
     if let Some(origin) = origin.and_then(parse) {
         // Otherwise the browser has decided already.
         let is_own = site.is_none() && own(&origin, host.as_deref(), headers, proxy).contains(&origin);
-        if is_own || proxy.trusted_origins.0.contains(&origin) {
+        if is_own || proxy.trusted_origins.contains(&origin) {
             return Ok(());
         }
     }
@@ -93,24 +71,13 @@ fn own(origin: &Origin, host: Option<&str>, headers: &HeaderMap, proxy: &ProxyAr
     hosts.filter_map(|host| parse(&format!("{scheme}://{host}"))).collect()
 }
 
-/// An origin in its normal form: lower case, without the scheme's default port.
-fn parse(text: &str) -> Option<Origin> {
-    let (scheme, host) = text.split_once("://")?;
-    let is_host = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte);
-    let host = host.strip_suffix('/').unwrap_or(host);
-    let is_http = scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https");
-    if !is_http || !host.bytes().all(is_host) {
-        return None;
-    }
-    Some(Url::parse(text).ok()?.origin())
-}
-
 #[cfg(test)]
 mod tests {
     use axum::body::Body;
     use proptest::prelude::*;
 
     use super::*;
+    use crate::trusted_origins::TrustedOrigins;
 
     fn is_accepted(headers: &[(&str, &str)], proxy: &ProxyArgs) -> bool {
         let request =
