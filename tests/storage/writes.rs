@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use sqlx::Executor as _;
 use voting_core::{Cast, Choice, Choices, Tally};
-use voting_storage::{StoreError, Timeouts, VoteStore, open};
+use voting_storage::{StoreError, Timeouts, VoteStore, open, transfer};
 use voting_tests::process::Signal;
 use voting_tests::proxy::{Mode, Proxy};
 use voting_tests::servers::{MySql, Redis};
@@ -177,4 +177,30 @@ async fn mysql_tables_without_transactions_are_rejected() {
     mysql.execute("ALTER TABLE ballots ENGINE = MyISAM").await;
     let error = open_url(&mysql.url()).cast_new(ballot(Choice::First)).await.unwrap_err();
     assert!(matches!(&error, StoreError::Unusable(cause) if cause.contains("ballots (MyISAM)")), "{error}");
+}
+
+#[tokio::test]
+async fn a_transfer_and_a_reset_are_read_back() {
+    let mysql = MySql::database().await;
+    let store = open_store(&mysql.url());
+    store.cast(ballot(Choice::First)).await.unwrap();
+    let other = Redis::database().await;
+    let other_store = open_store(&other.url());
+    other_store.cast(ballot(Choice::Second)).await.unwrap();
+    // The server confirms every statement, yet changes nothing.
+    mysql
+        .execute(
+            "CREATE TRIGGER no_merge BEFORE INSERT ON tallies FOR EACH ROW SET NEW.votes = 0; \
+             CREATE TRIGGER no_reset BEFORE UPDATE ON tallies FOR EACH ROW SET NEW.reset_votes = OLD.reset_votes",
+        )
+        .await;
+    let error = transfer::transfer(other_store.as_ref(), store.as_ref()).await.unwrap_err();
+    assert!(error.to_string().contains("do not show it"), "{error}");
+    let error = transfer::reset(store.as_ref()).await.unwrap_err();
+    assert!(error.to_string().contains("do not show it"), "{error}");
+    mysql.execute("DROP TRIGGER no_merge; DROP TRIGGER no_reset").await;
+    transfer::transfer(other_store.as_ref(), store.as_ref()).await.unwrap();
+    assert_eq!(store.tally().await.unwrap(), Tally::new(1, 1));
+    transfer::reset(store.as_ref()).await.unwrap();
+    assert_eq!(store.tally().await.unwrap(), Tally::new(0, 0));
 }

@@ -135,7 +135,7 @@ impl Tool {
         if !yes {
             bail!("this deletes all votes of {}; pass --yes to confirm", target.url);
         }
-        target.named(target.store.reset().await)?;
+        target.named(transfer::reset(target.store.as_ref()).await)?;
         Ok(print(&format!("{} has no votes now.\n", target.url))?)
     }
 

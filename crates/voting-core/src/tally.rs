@@ -140,6 +140,25 @@ impl Snapshot {
         }
     }
 
+    /// Whether merging the other snapshot would change nothing.
+    pub fn contains(&self, other: &Self) -> bool {
+        Choice::ALL.into_iter().all(|choice| {
+            other.counters(choice).iter().all(|(origin, &counter)| {
+                let kept = self.counters(choice).get(origin).copied().unwrap_or_default();
+                kept.merge(counter) == kept
+            })
+        })
+    }
+
+    /// The same counters after a reset.
+    #[must_use]
+    pub fn reset(mut self) -> Self {
+        for counter in self.0.iter_mut().flat_map(BTreeMap::values_mut) {
+            counter.reset_votes = counter.votes;
+        }
+        self
+    }
+
     /// The votes that count now.
     pub fn tally(&self) -> Tally {
         let [first, second] = Choice::ALL.map(|choice| {

@@ -1,4 +1,4 @@
-//! Transfers: merging one store's votes into another.
+//! Transfers: merging one store's votes into another. What an operator is told was done is read back first.
 
 use voting_core::tally::Origin;
 use voting_core::{Choice, Snapshot, Tally};
@@ -41,8 +41,31 @@ pub enum TransferError {
 /// [`TransferError`]. After a failure of a store, votes merged until then stay; running the transfer again completes it.
 pub async fn transfer(from: &dyn VoteStore, to: &dyn VoteStore) -> Result<Transferred, TransferError> {
     let (votes, transferred) = plan(from, to).await?;
-    to.merge(&votes).await?;
+    merge(&votes, to).await?;
     Ok(Transferred { after: to.tally().await?, ..transferred })
+}
+
+/// Merges these counters into `to`, and reads them back.
+async fn merge(counters: &Snapshot, to: &dyn VoteStore) -> Result<(), StoreError> {
+    to.merge(counters).await?;
+    expect(to, counters).await
+}
+
+/// Resets the votes of a store, and reads the effect back.
+///
+/// # Errors
+/// The store failed, or confirmed the reset and still has the votes.
+pub async fn reset(store: &dyn VoteStore) -> Result<(), StoreError> {
+    let before = store.snapshot().await?;
+    store.reset().await?;
+    expect(store, &before.reset()).await
+}
+
+async fn expect(store: &dyn VoteStore, counters: &Snapshot) -> Result<(), StoreError> {
+    if store.snapshot().await?.contains(counters) {
+        return Ok(());
+    }
+    Err(StoreError::unconfirmed("it confirmed the change, but its counters do not show it"))
 }
 
 /// Computes what [`transfer`] would do now.
@@ -63,7 +86,7 @@ pub async fn import(from: &Snapshot, to: &dyn VoteStore) -> Result<Transferred, 
     if has_lost_votes(&origins, &before, from) {
         return Err(TransferError::Restored("target"));
     }
-    to.merge(from).await?;
+    merge(from, to).await?;
     Ok(Transferred { from: from.tally(), before: before.tally(), after: to.tally().await? })
 }
 
