@@ -144,8 +144,8 @@ async fn the_session_defaults_of_a_mysql_server_do_not_matter() {
     let engines = ["MyISAM", "MEMORY", "InnoDB"];
     for (place, settings) in [
         "autocommit = 0",
-        "completion_type = CHAIN",
-        "completion_type = RELEASE",
+        "completion_type = 'CHAIN'",
+        "completion_type = 'RELEASE'",
         "sql_mode = 'ANSI_QUOTES,NO_BACKSLASH_ESCAPES'",
         "sql_mode = ''",
     ]
@@ -166,7 +166,7 @@ async fn the_session_defaults_of_a_mysql_server_do_not_matter() {
         assert_eq!(other.tally().await.unwrap(), Tally::new(2, 1), "{settings}");
         store.reset().await.unwrap();
         assert_eq!(other.tally().await.unwrap(), Tally::new(0, 0), "{settings}");
-        mysql.execute("SET GLOBAL autocommit = 1, GLOBAL completion_type = NO_CHAIN").await;
+        mysql.execute("SET GLOBAL autocommit = 1, GLOBAL completion_type = 'NO_CHAIN'").await;
     }
 }
 

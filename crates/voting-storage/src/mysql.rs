@@ -234,10 +234,14 @@ impl backend::Session for Session {
     async fn reset(&mut self, until: Instant) -> Result<(), StoreError> {
         let names = list(&self.names);
         let deadline = self.clock.at(until).as_secs_f64();
-        // A request that reaches the server late matches no row: the visitor has been told that nothing was reset.
+        // A request that reaches the server late, or gets the locks late, matches no row: the visitor has been told that
+        // it was not confirmed. A statement's time is that of its start, so the locks come first.
         let reset = format!(
-            "UPDATE tallies SET reset_votes = votes WHERE choice IN ({names}) \
-             AND UNIX_TIMESTAMP(NOW(3)) <= {deadline}"
+            "START TRANSACTION;\
+             SELECT votes FROM tallies WHERE choice IN ({names}) FOR UPDATE;\
+             UPDATE tallies SET reset_votes = votes WHERE choice IN ({names}) \
+             AND UNIX_TIMESTAMP(NOW(3)) <= {deadline};\
+             COMMIT"
         );
         self.commit(reset).await.map_err(answering)?;
         // Counters keep their votes. One that is full would refuse each further vote, so later votes get another origin.
