@@ -1,5 +1,6 @@
 //! The page behind proxies, over plain HTTP and at another host than localhost: there, browsers send no `Sec-Fetch-Site`.
 
+use serde_json::json;
 use voting_tests::browser::Browser;
 use voting_tests::deployment::Deployment;
 use voting_tests::reverse_proxy::{ReverseProxy, examples};
@@ -41,5 +42,37 @@ async fn the_page_says_that_no_live_results_arrive() {
     browser.wait_for("#connection", "No live results. Reload the page to see new votes.").await;
     browser.follow(CATS).await;
     assert_eq!(browser.text("#results").await, "Cats: 1/1 (100%) | Dogs: 0/1 (0%)");
+    browser.end().await;
+}
+
+#[tokio::test]
+async fn a_browser_votes_under_a_path_prefix() {
+    let redis = Redis::database().await;
+    let deployment = Deployment::start("1.0", "1.1", &redis.url(), &[("FEATUREFLAG", "true")]).await;
+    let app = deployment.app.address;
+    let nginx = &examples("nginx")[1];
+    let browser = Browser::start().await;
+    let proxies = [
+        ReverseProxy::nginx(nginx, app).await,
+        ReverseProxy::nginx(&nginx.replace("proxy_set_header X-Forwarded-Prefix /poll;", ""), app).await,
+        ReverseProxy::haproxy(&examples("haproxy")[1], app).await,
+        ReverseProxy::envoy(&examples("envoy")[1], app).await,
+    ];
+    for proxy in &proxies {
+        let url = format!("{}/poll/", proxy.url("vote.example"));
+        browser.open(&url).await;
+        browser.follow(CATS).await;
+        assert_eq!(browser.text(".notice").await, "Your vote for Cats was counted.");
+        browser.wait_for("#connection", "Live").await;
+        let switch = "button[role=switch]";
+        for state in ["true", "false"] {
+            browser.follow(switch).await;
+            assert_eq!(browser.attribute(switch, "aria-checked").await.as_deref(), Some(state));
+        }
+        let at =
+            browser.script("return location.href + document.styleSheets[0].cssRules.length", json!([])).await;
+        let at = at.as_str().unwrap();
+        assert!(at.starts_with(&url) && !at.ends_with("/0"), "{at}");
+    }
     browser.end().await;
 }

@@ -25,6 +25,12 @@ async fn bad_requests(visitor: &Visitor) -> Vec<(&'static str, Answer, u16, &'st
         ("two votes", form("vote=Cats&vote=Dogs".into()), 422, allowed),
         ("46 characters", form(format!("vote={}", "x".repeat(46))), 422, allowed),
         ("1 MB", form(format!("vote={}", "x".repeat(1024 * 1024))), 413, "16384 bytes"),
+        (
+            "half a multipart form",
+            visitor.request("POST", "/").header(CONTENT_TYPE, "multipart/form-data; boundary=x").body("--x"),
+            422,
+            allowed,
+        ),
         ("JSON", visitor.request("POST", "/").header(CONTENT_TYPE, "application/json").body("{}"), 415, FORM),
         ("no content type", visitor.request("POST", "/").body("vote=Cats"), 415, FORM),
         ("a bad ballot", form("vote=Cats&ballot=1".into()), 422, "UUID"),

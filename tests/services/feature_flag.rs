@@ -22,7 +22,7 @@ async fn the_cookie_lasts_15_minutes_is_refreshed_and_can_be_cleared() {
     let flagged = visitor.with_cookies("a=b; featureflag=on");
     let page = flagged.get("/").await;
     assert_eq!(page.header("set-cookie"), on);
-    assert_eq!(page.attribute("footer form", "action").unwrap(), "/featureflag/clear");
+    assert_eq!(page.attribute("footer form", "action").unwrap(), "./featureflag/clear");
 
     let clear = flagged.post("/featureflag/clear", "").await;
     assert_eq!(clear.status, 303);
@@ -34,7 +34,7 @@ async fn only_the_value_on_shows_as_set() {
     let (deployment, _redis) = deployment().await;
     for cookies in ["featureflag=off", "featureflag=", "featureflag=once", "notfeatureflag=on"] {
         let page = deployment.visitor().with_cookies(cookies).get("/").await;
-        assert_eq!(page.attribute("footer form", "action").unwrap(), "/featureflag/set", "{cookies}");
+        assert_eq!(page.attribute("footer form", "action").unwrap(), "./featureflag/set", "{cookies}");
         assert_eq!(page.header("set-cookie"), "", "{cookies}");
     }
 }

@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
+use scraper::{Html, Selector};
 use tempfile::TempDir;
+use url::Url;
 use voting_core::BallotId;
 use voting_tests::PATIENCE;
 use voting_tests::deployment::Deployment;
@@ -154,4 +156,74 @@ async fn live_results_pass_a_proxy_that_buffers_by_default() {
     let events = deployment.visitor().request("GET", "/events").send().await.unwrap();
     assert_eq!(events.headers()["cache-control"], "no-cache, no-transform");
     assert_eq!(events.headers()["x-accel-buffering"], "no");
+}
+
+/// The links of a page at this URL.
+fn links(page: &Answer, url: &Url) -> Vec<Url> {
+    let html = Html::parse_document(&page.text);
+    let attributes = ["href", "src", "action", "data-events"];
+    let all = Selector::parse("*").unwrap();
+    let found = html.select(&all).flat_map(|element| {
+        let values: Vec<_> = attributes.iter().filter_map(|name| element.value().attr(name)).collect();
+        values.into_iter().map(|value| url.join(value).unwrap())
+    });
+    found.collect()
+}
+
+#[tokio::test]
+async fn the_page_works_under_a_path_prefix() {
+    let (deployment, _redis) = deployment(&[("FEATUREFLAG", "true")]).await;
+    let app = deployment.app.address;
+    let nginx = &examples("nginx")[1];
+    let silent = nginx.replace("proxy_set_header X-Forwarded-Prefix /poll;", "");
+    assert_ne!(*nginx, silent);
+    for (name, proxy, cookie_path) in [
+        ("nginx", ReverseProxy::nginx(nginx, app).await, "/poll"),
+        ("nginx that does not name the prefix", ReverseProxy::nginx(&silent, app).await, "/"),
+        ("HAProxy", ReverseProxy::haproxy(&examples("haproxy")[1], app).await, "/poll"),
+        ("Envoy", ReverseProxy::envoy(&examples("envoy")[1], app).await, "/poll"),
+    ] {
+        let origin = proxy.url("127.0.0.1");
+        let url = Url::parse(&format!("{origin}/poll/")).unwrap();
+        let visitor = Visitor::new(&origin);
+        let page = visitor.get("/poll/").await;
+        let found = links(&page, &url);
+        assert!(found.len() >= 7, "{name}: {found:?}");
+        for link in found {
+            assert!(link.path().starts_with("/poll/"), "{name}: {link}");
+            // A form and the events are tried below.
+            if link.path().contains("/assets/") {
+                assert_eq!(visitor.get(link.path()).await.status, 200, "{name}: {link}");
+            }
+        }
+        let events = visitor.request("GET", "/poll/events").send().await.unwrap();
+        assert_eq!(events.headers()["content-type"], "text/event-stream", "{name}");
+
+        let post = async |path: &str, body: &str| {
+            let form = "application/x-www-form-urlencoded";
+            let request =
+                visitor.request("POST", path).header("origin", &origin).header("content-type", form);
+            send(request.body(body.to_owned())).await
+        };
+        for (path, body) in [("/poll/", "vote=Cats"), ("/poll/featureflag/set", "")] {
+            let answer = post(path, body).await;
+            let target =
+                Url::parse(&format!("{origin}{path}")).unwrap().join(answer.header("location")).unwrap();
+            assert_eq!(
+                (answer.status, target.as_str()),
+                (303, url.as_str()),
+                "{name}: {path}: {}",
+                answer.text
+            );
+            let cookie = answer.header("set-cookie");
+            assert!(cookie.contains(&format!("; Path={cookie_path};")), "{name}: {cookie}");
+        }
+        for (path, answer) in
+            [("/poll/", post("/poll/", "vote=Birds").await), ("/poll/a/b", visitor.get("/poll/a/b").await)]
+        {
+            let found = links(&answer, &Url::parse(&format!("{origin}{path}")).unwrap());
+            assert!(found.contains(&url), "{name}: no way back to the page: {found:?}");
+            assert!(found.iter().all(|link| link.path().starts_with("/poll/")), "{name}: {found:?}");
+        }
+    }
 }

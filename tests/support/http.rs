@@ -41,6 +41,8 @@ impl Visitor {
 
     /// A request for [`send`].
     pub fn request(&self, method: &str, path: &str) -> reqwest::RequestBuilder {
+        // A link of the page is relative to it.
+        let path = path.strip_prefix("./").map_or_else(|| path.to_owned(), |path| format!("/{path}"));
         let request = self.client.request(method.parse().unwrap(), format!("{}{path}", self.base));
         match &self.cookies {
             Some(cookies) => request.header(COOKIE, cookies),

@@ -30,7 +30,7 @@ pub fn routes(analytics: Analytics) -> Router {
         })
         .fallback(|| async { problem(StatusCode::NOT_FOUND, "not found; allowed: GET /analytics") })
         .with_state(analytics)
-        .layer(CommonLayer::new(observer, headers, |_| None))
+        .layer(CommonLayer::new(observer, headers, ()))
 }
 
 /// Reads the results, not older than the request.

@@ -1,6 +1,9 @@
 // Live results. The page works without this file.
 "use strict";
 
+/** The address of the live results, which depends on that of the page. */
+const EVENTS = document.currentScript.dataset.events;
+
 const line = document.getElementById("results");
 const connection = document.getElementById("connection");
 const announcement = document.getElementById("announcement");
@@ -54,7 +57,7 @@ let retrying;
 let silence;
 function open() {
   close();
-  events = new EventSource("/events");
+  events = new EventSource(EVENTS);
   silence = setTimeout(() => tell("No live results. Reload the page to see new votes."), SILENCE);
   events.onmessage = (event) => {
     clearTimeout(silence);

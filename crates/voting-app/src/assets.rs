@@ -8,11 +8,11 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use sha2::{Digest as _, Sha256};
 
-/// URL of the style sheet.
+/// URL of the style sheet, relative to the page.
 pub static STYLE_URL: LazyLock<String> = LazyLock::new(|| STYLE.url());
-/// URL of the icon.
+/// URL of the icon, relative to the page.
 pub static ICON_URL: LazyLock<String> = LazyLock::new(|| ICON.url());
-/// URL of the script that updates the results.
+/// URL of the script that updates the results, relative to the page.
 pub static SCRIPT_URL: LazyLock<String> = LazyLock::new(|| SCRIPT.url());
 
 static STYLE: LazyLock<Asset> = LazyLock::new(|| {
@@ -50,7 +50,7 @@ impl Asset {
     }
 
     fn url(&self) -> String {
-        format!("/assets/{}/{}", self.version, self.name)
+        format!("assets/{}/{}", self.version, self.name)
     }
 }
 
@@ -70,7 +70,7 @@ mod tests {
     #[test]
     fn the_compressed_form_of_every_file_is_the_file() {
         for url in [&STYLE_URL, &ICON_URL, &SCRIPT_URL] {
-            let (version, name) = url.strip_prefix("/assets/").unwrap().split_once('/').unwrap();
+            let (version, name) = url.strip_prefix("assets/").unwrap().split_once('/').unwrap();
             let asset = get(name).unwrap();
             assert_eq!((version, version.len()), (&*asset.version, 16), "{name}");
             let mut data = Vec::new();

@@ -108,7 +108,12 @@ impl AppError {
             Self::Form(InvalidForm::ContentType) => (
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 "This is not a form",
-                "Send the vote as application/x-www-form-urlencoded.".to_owned(),
+                "Send the vote as application/x-www-form-urlencoded or multipart/form-data.".to_owned(),
+            ),
+            Self::Form(InvalidForm::Multipart) => (
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "This is not a valid form",
+                format!("A multipart form must be complete and begin with its boundary. {}", allowed()),
             ),
             Self::Form(InvalidForm::Vote) => (
                 StatusCode::UNPROCESSABLE_ENTITY,

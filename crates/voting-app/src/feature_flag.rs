@@ -2,10 +2,10 @@
 
 use std::sync::LazyLock;
 
-use axum::http::HeaderMap;
 use axum::response::Response;
 pub use voting_http::feature_flag::is_on;
 
+use crate::base::Base;
 use crate::cookie::SetCookie;
 
 const COOKIE: &str = "featureflag";
@@ -16,12 +16,12 @@ pub const MINUTES: i64 = 15;
 static ON: LazyLock<SetCookie> = LazyLock::new(|| SetCookie::new(COOKIE, "on", MINUTES * 60));
 static OFF: LazyLock<SetCookie> = LazyLock::new(|| SetCookie::new(COOKIE, "", 0));
 
-/// Turns the flag on, or extends it, in the response to a request with these headers.
-pub fn set(response: &mut Response, headers: &HeaderMap) {
-    ON.set(response, headers);
+/// Turns the flag on, or extends it, in a response for the page at this address.
+pub fn set(response: &mut Response, base: &Base) {
+    ON.set(response, base);
 }
 
-/// Turns the flag off in the response to a request with these headers.
-pub fn clear(response: &mut Response, headers: &HeaderMap) {
-    OFF.set(response, headers);
+/// Turns the flag off in a response for the page at this address.
+pub fn clear(response: &mut Response, base: &Base) {
+    OFF.set(response, base);
 }

@@ -2,10 +2,17 @@
 
 use std::time::SystemTime;
 
+use axum::body::Body;
+use axum::extract::{FromRequest as _, Multipart, Request};
 use axum::http::{HeaderMap, header};
 use url::form_urlencoded;
 use voting_core::ballot::InvalidBallotId;
 use voting_core::{Ballot, BallotId, Choices};
+
+/// What browsers send unless a form says otherwise.
+const URL_ENCODED: &str = "application/x-www-form-urlencoded";
+/// What some HTTP clients send, such as `curl --form`.
+const MULTIPART: &str = "multipart/form-data";
 
 /// A form of the page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +29,8 @@ pub enum Form {
 pub enum InvalidForm {
     /// The content type is not that of a form.
     ContentType,
+    /// The content type is that of a multipart form, which the body is not.
+    Multipart,
     /// The field `vote` is missing, occurs more than once or is not on the poll.
     Vote,
     /// The field `ballot` occurs more than once or is not a ballot id.
@@ -36,19 +45,21 @@ impl Form {
     ///
     /// # Errors
     /// [`InvalidForm`]: the part that is invalid.
-    pub fn parse(
+    pub async fn parse(
         headers: &HeaderMap,
-        body: &[u8],
+        body: Vec<u8>,
         choices: &Choices,
         now: SystemTime,
     ) -> Result<Self, InvalidForm> {
-        if !body.is_empty() && !is_form(headers) {
-            return Err(InvalidForm::ContentType);
-        }
-        let fields: Vec<_> = form_urlencoded::parse(body).collect();
+        let fields = match media_type(headers).as_str() {
+            _ if body.is_empty() => Vec::new(),
+            URL_ENCODED => form_urlencoded::parse(&body).into_owned().collect(),
+            MULTIPART => multipart_fields(headers, body).await.map_err(|_| InvalidForm::Multipart)?,
+            _ => return Err(InvalidForm::ContentType),
+        };
         let field = |name: &str| {
             let mut values =
-                fields.iter().filter(|(field, _)| field == name).map(|(_, value)| value.as_ref());
+                fields.iter().filter(|(field, _)| field == name).map(|(_, value)| value.as_str());
             match (values.next(), values.next()) {
                 (value, None) => Ok(value),
                 (_, Some(_)) => Err(()),
@@ -70,16 +81,36 @@ impl Form {
     }
 }
 
-fn is_form(headers: &HeaderMap) -> bool {
+/// The media type of a body, in lower case and without its parameters.
+fn media_type(headers: &HeaderMap) -> String {
     let content_type =
         headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let media_type = content_type.split(';').next().unwrap_or_default().trim();
-    media_type.eq_ignore_ascii_case("application/x-www-form-urlencoded")
+    content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
+
+/// The fields of a multipart form. The body is complete, so none of this waits.
+async fn multipart_fields(
+    headers: &HeaderMap,
+    body: Vec<u8>,
+) -> Result<Vec<(String, String)>, InvalidMultipart> {
+    let mut request = Request::new(Body::from(body));
+    *request.headers_mut() = headers.clone();
+    let mut parts = Multipart::from_request(request, &()).await.map_err(|_| InvalidMultipart)?;
+    let mut fields = Vec::new();
+    while let Some(part) = parts.next_field().await.map_err(|_| InvalidMultipart)? {
+        let name = part.name().unwrap_or_default().to_owned();
+        fields.push((name, part.text().await.map_err(|_| InvalidMultipart)?));
+    }
+    Ok(fields)
+}
+
+/// A body is not the multipart form that its header says.
+struct InvalidMultipart;
 
 #[cfg(test)]
 mod tests {
     use axum::http::HeaderValue;
+    use futures_util::FutureExt as _;
     use proptest::prelude::*;
     use voting_core::Choice;
 
@@ -88,7 +119,9 @@ mod tests {
     fn parse_as(content_type: &str, body: &[u8]) -> Result<Form, InvalidForm> {
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_str(content_type).unwrap());
-        Form::parse(&headers, body, &Choices::default(), SystemTime::now())
+        let choices = Choices::default();
+        let form = Form::parse(&headers, body.to_vec(), &choices, SystemTime::now());
+        form.now_or_never().expect("parsing does not wait")
     }
 
     fn parse(body: &[u8]) -> Result<Form, InvalidForm> {
@@ -130,13 +163,35 @@ mod tests {
         assert_eq!(parse(b"vote=Cats&ballot="), Err(InvalidForm::Ballot));
         assert_eq!(parse(b"vote=Cats&ballot=00000000-0000-7000-8000-000000000000"), Err(InvalidForm::Stale));
         assert_eq!(parse_as("application/json", b"{\"vote\":\"Cats\"}"), Err(InvalidForm::ContentType));
-        assert_eq!(parse_as("multipart/form-data; boundary=x", b"vote=Cats"), Err(InvalidForm::ContentType));
+        assert_eq!(parse_as("text/plain", b"vote=Cats"), Err(InvalidForm::ContentType));
+    }
+
+    #[test]
+    fn a_multipart_form_is_read() {
+        let part = |name: &str, value: &str| {
+            format!("--x\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n")
+        };
+        let id = BallotId::new();
+        let form =
+            |body: String| parse_as("Multipart/Form-Data; boundary=x", format!("{body}--x--\r\n").as_bytes());
+        let ballot = part("ballot", &id.to_string());
+        assert_eq!(
+            form(part("vote", "Dogs") + &ballot),
+            Ok(Form::Vote(Ballot { id, choice: Choice::Second }))
+        );
+        assert_eq!(form(part("vote", "reset")), Ok(Form::Reset));
+        assert_eq!(form(part("vote", "Birds")), Err(InvalidForm::Vote));
+        assert_eq!(form(part("vote", "Cats") + &part("vote", "Dogs")), Err(InvalidForm::Vote));
+        assert_eq!(form(String::new()), Err(InvalidForm::Vote));
+        assert_eq!(parse_as("multipart/form-data; boundary=x", b"vote=Cats"), Err(InvalidForm::Multipart));
+        assert_eq!(parse_as("multipart/form-data", b"vote=Cats"), Err(InvalidForm::Multipart));
     }
 
     proptest! {
         #[test]
         fn no_body_makes_the_parser_panic(body in prop::collection::vec(any::<u8>(), 0..200)) {
             let _ = parse(&body);
+            let _ = parse_as("multipart/form-data; boundary=x", &[b"--x\r\n", &*body].concat());
         }
 
         #[test]

@@ -7,11 +7,13 @@
 //! Internal modules: `form` parses a vote form; `analytics` is the client of voting-analytics; `live` follows the
 //! results for all viewers of a pod; `page` is the HTML and `assets` its files; `error` is the error of every route;
 //! `outcome` is the outcome of a vote and `metrics` counts it; `notice` and `feature_flag` are the cookies, which
-//! `cookie` sets; `origin` rejects forms of other sites, except those of `trusted_origins`.
+//! `cookie` sets; `base` is the page's address in the browser; `origin` rejects forms of other sites, except those of
+//! `trusted_origins`.
 
 mod analytics;
 mod app;
 mod assets;
+mod base;
 pub mod cli;
 mod cookie;
 mod error;

@@ -7,6 +7,7 @@ use axum::response::Response;
 use axum_extra::extract::CookieJar;
 use voting_core::{Choice, Choices};
 
+use crate::base::Base;
 use crate::cookie::SetCookie;
 
 const COOKIE: &str = "notice";
@@ -51,10 +52,10 @@ impl Notice {
         }
     }
 
-    /// Sets the cookie in the response to a request with these headers.
-    pub fn set(self, response: &mut Response, headers: &HeaderMap) {
+    /// Sets the cookie in a response for the page at this address.
+    pub fn set(self, response: &mut Response, base: &Base) {
         if let Some(index) = Self::ALL.iter().position(|notice| *notice == self) {
-            COOKIES[index].set(response, headers);
+            COOKIES[index].set(response, base);
         }
     }
 
@@ -66,7 +67,7 @@ impl Notice {
     }
 
     /// Deletes the cookie: the page shows a notice once.
-    pub fn clear(response: &mut Response, headers: &HeaderMap) {
-        NO_COOKIE.set(response, headers);
+    pub fn clear(response: &mut Response, base: &Base) {
+        NO_COOKIE.set(response, base);
     }
 }

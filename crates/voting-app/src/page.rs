@@ -49,6 +49,8 @@ impl<'a> ResultsView<'a> {
 #[template(path = "poll.html")]
 pub struct PollPage<'a> {
     pub app: &'a App,
+    /// What links begin with.
+    pub root: String,
     pub results: ResultsView<'a>,
     /// The ballot that the page casts.
     pub ballot: BallotId,
@@ -73,6 +75,8 @@ impl PollPage<'_> {
 #[template(path = "error.html")]
 pub struct ErrorPage<'a> {
     pub app: &'a App,
+    /// What links begin with.
+    pub root: String,
     pub error: &'a ErrorView,
 }
 

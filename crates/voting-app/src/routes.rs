@@ -10,13 +10,13 @@ mod vote;
 
 use axum::Router;
 use axum::extract::Request;
-use axum::response::IntoResponse as _;
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
-use tower::ServiceBuilder;
-use voting_http::layer::{CommonLayer, has_too_many_cookies};
+use voting_http::layer::{Around, CommonLayer, has_too_many_cookies};
 use voting_http::serving_path::ServingPath;
 
 use crate::app::App;
+use crate::base::Base;
 use crate::error::AppError;
 use crate::origin;
 
@@ -27,21 +27,6 @@ pub const OPENAPI: &str = include_str!("../openapi.json");
 pub fn routes(app: App) -> Router {
     let path = ServingPath::new(&[("app", app.release.version), ("storage", app.release.storage.version)]);
     let headers = [(ServingPath::HEADER, path.into())];
-    let reject = {
-        let app = app.clone();
-        move |request: &Request| {
-            let error = if has_too_many_cookies(request.headers()) {
-                AppError::TooManyCookies
-            } else {
-                AppError::CrossSite(origin::check(request, &app.proxy).err()?)
-            };
-            Some(errors::render(&app, error.into_response()))
-        }
-    };
-    let render_errors = {
-        let app = app.clone();
-        move |response| errors::render(&app, response)
-    };
     Router::new()
         .route("/", get(poll::show).post(vote::cast))
         .route("/featureflag/{action}", post(feature_flag::change))
@@ -49,10 +34,30 @@ pub fn routes(app: App) -> Router {
         .route("/assets/{version}/{name}", get(assets::serve))
         .method_not_allowed_fallback(async || AppError::MethodNotAllowed)
         .fallback(async || AppError::NotFound)
-        .layer(
-            ServiceBuilder::new()
-                .layer(CommonLayer::new(app.observer.clone(), headers, reject))
-                .map_response(render_errors),
-        )
+        .layer(CommonLayer::new(app.observer.clone(), headers, Pages(app.clone())))
         .with_state(app)
+}
+
+/// Rejects requests and renders errors.
+struct Pages(App);
+
+impl Around for Pages {
+    type Request = Base;
+
+    fn before(&self, request: &Request) -> Result<Base, Response> {
+        let base = Base::of(request);
+        let error = if has_too_many_cookies(request.headers()) {
+            AppError::TooManyCookies
+        } else {
+            match origin::check(request, &self.0.proxy) {
+                Ok(()) => return Ok(base),
+                Err(foreign) => AppError::CrossSite(foreign),
+            }
+        };
+        Err(errors::render(&self.0, &base, error.into_response()))
+    }
+
+    fn after(&self, base: Base, response: Response) -> Response {
+        errors::render(&self.0, &base, response)
+    }
 }

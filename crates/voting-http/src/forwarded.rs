@@ -21,15 +21,21 @@ pub fn host(headers: &HeaderMap) -> Option<String> {
     value(headers, "x-forwarded-host", "host")
 }
 
+/// The path prefix that a proxy has removed.
+pub fn prefix(headers: &HeaderMap) -> Option<String> {
+    first(headers, "x-forwarded-prefix").map(ToOwned::to_owned)
+}
+
 /// The first value of a header `X-Forwarded-*`, else of a parameter of `Forwarded`.
 fn value(headers: &HeaderMap, name: &str, parameter: &str) -> Option<String> {
-    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
-    let first =
-        text(name).and_then(|values| values.split(',').map(str::trim).find(|value| !value.is_empty()));
-    match first {
-        Some(value) => Some(value.to_owned()),
-        None => text("forwarded").and_then(|elements| parameter_of(elements, parameter)),
+    if let Some(value) = first(headers, name) {
+        return Some(value.to_owned());
     }
+    parameter_of(headers.get("forwarded")?.to_str().ok()?, parameter)
+}
+
+fn first<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()?.split(',').map(str::trim).find(|value| !value.is_empty())
 }
 
 fn parameter_of(elements: &str, name: &str) -> Option<String> {

@@ -3,7 +3,7 @@
 //!
 //! It replaces tower-http's `CatchPanicLayer`, `SetResponseHeaderLayer` and axum's `from_fn`: each layer of a router
 //! copies and boxes every request. One layer instead of eight reduced the CPU time of a vote from 88 to 70 µs
-//! (`docs/benchmarks.md`). A service with a further layer combines both in one `ServiceBuilder`.
+//! (`docs/benchmarks.md`).
 
 use std::any::Any;
 use std::convert::Infallible;
@@ -24,25 +24,55 @@ use crate::observe::{RequestObserver, observe};
 /// set most of them.
 pub const MAX_COOKIE_BYTES: usize = 32 * 1024;
 
-/// The layer around a service's routes; clones share their configuration.
-#[derive(Clone)]
-pub struct CommonLayer(Arc<Config>);
+/// What a service does before and after its routes.
+pub trait Around: Send + Sync + 'static {
+    /// What `after` needs to know of the request.
+    type Request: Send;
 
-type Reject = Box<dyn Fn(&Request) -> Option<Response> + Send + Sync>;
+    /// Looks at a request before it is routed.
+    ///
+    /// # Errors
+    /// The response to a request that is not to be routed.
+    fn before(&self, request: &Request) -> Result<Self::Request, Response>;
 
-struct Config {
-    observer: RequestObserver,
-    headers: Vec<(HeaderName, HeaderValue)>,
-    reject: Reject,
+    /// Completes the response of a route.
+    fn after(&self, request: Self::Request, response: Response) -> Response;
 }
 
-impl CommonLayer {
-    /// A layer that answers a request with the response of `reject`, if it returns one, instead of routing it. `headers`
-    /// are added to each response that lacks them.
+/// Nothing.
+impl Around for () {
+    type Request = ();
+
+    fn before(&self, _: &Request) -> Result<(), Response> {
+        Ok(())
+    }
+
+    fn after(&self, (): (), response: Response) -> Response {
+        response
+    }
+}
+
+/// The layer around a service's routes; clones share their configuration.
+pub struct CommonLayer<A>(Arc<Config<A>>);
+
+struct Config<A> {
+    observer: RequestObserver,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    around: A,
+}
+
+impl<A> Clone for CommonLayer<A> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<A: Around> CommonLayer<A> {
+    /// A layer that also does what `around` does. `headers` are added to each response that lacks them.
     pub fn new(
         observer: RequestObserver,
         headers: impl IntoIterator<Item = (HeaderName, HeaderValue)>,
-        reject: impl Fn(&Request) -> Option<Response> + Send + Sync + 'static,
+        around: A,
     ) -> Self {
         let common = [
             (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
@@ -51,27 +81,33 @@ impl CommonLayer {
             (header::REFERRER_POLICY, HeaderValue::from_static("same-origin")),
         ];
         let headers = common.into_iter().chain(headers).collect();
-        Self(Arc::new(Config { observer, headers, reject: Box::new(reject) }))
+        Self(Arc::new(Config { observer, headers, around }))
     }
 }
 
-impl<S> Layer<S> for CommonLayer {
-    type Service = CommonService<S>;
+impl<S, A> Layer<S> for CommonLayer<A> {
+    type Service = CommonService<S, A>;
 
-    fn layer(&self, inner: S) -> CommonService<S> {
+    fn layer(&self, inner: S) -> CommonService<S, A> {
         CommonService { config: self.0.clone(), inner }
     }
 }
 
 /// The service of a [`CommonLayer`].
-#[derive(Clone)]
-pub struct CommonService<S> {
-    config: Arc<Config>,
+pub struct CommonService<S, A> {
+    config: Arc<Config<A>>,
     inner: S,
 }
 
-impl<S> Service<Request> for CommonService<S>
+impl<S: Clone, A> Clone for CommonService<S, A> {
+    fn clone(&self) -> Self {
+        Self { config: self.config.clone(), inner: self.inner.clone() }
+    }
+}
+
+impl<S, A> Service<Request> for CommonService<S, A>
 where
+    A: Around,
     S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send,
 {
@@ -90,12 +126,14 @@ where
         let config = self.config.clone();
         Box::pin(async move {
             let response = observe(&config.observer, request, async |request| {
-                let mut response = match (config.reject)(&request) {
-                    Some(response) => response,
-                    None => match AssertUnwindSafe(inner.call(request)).catch_unwind().await {
-                        Ok(Ok(response)) => response,
-                        Err(panic) => internal_error(panic),
-                    },
+                let handled = async {
+                    let known = config.around.before(&request)?;
+                    let Ok(response) = inner.call(request).await;
+                    Ok(config.around.after(known, response))
+                };
+                let mut response = match AssertUnwindSafe(handled).catch_unwind().await {
+                    Ok(Ok(response) | Err(response)) => response,
+                    Err(panic) => internal_error(panic),
                 };
                 let headers = response.headers_mut();
                 headers.reserve(config.headers.len());

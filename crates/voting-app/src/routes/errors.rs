@@ -4,12 +4,13 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 
 use crate::app::App;
+use crate::base::Base;
 use crate::error::AppError;
 use crate::outcome::{OUTCOME, Outcome};
 use crate::page::{ErrorPage, render as render_page};
 
 /// Renders, logs and counts the error attached to a response; other responses pass unchanged.
-pub(super) fn render(app: &App, mut response: Response) -> Response {
+pub(super) fn render(app: &App, base: &Base, mut response: Response) -> Response {
     let Some(error) = AppError::take_from(&mut response) else { return response };
     error.log();
     let view = error.describe(&app.choices);
@@ -18,7 +19,7 @@ pub(super) fn render(app: &App, mut response: Response) -> Response {
         app.metrics.count_invalid();
     }
 
-    let mut page = render_page(&ErrorPage { app, error: &view });
+    let mut page = render_page(&ErrorPage { app, root: base.root(), error: &view });
     if page.status().is_success() {
         *page.status_mut() = view.status;
     }

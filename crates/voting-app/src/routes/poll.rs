@@ -6,6 +6,7 @@ use voting_core::BallotId;
 use voting_http::serving_path::ServingPath;
 
 use crate::app::App;
+use crate::base::Base;
 use crate::feature_flag;
 use crate::notice::Notice;
 use crate::page::{PollPage, ResultsView, render};
@@ -14,12 +15,13 @@ use crate::page::{PollPage, ResultsView, render};
 ///
 /// While the results are unavailable, the page says so and still takes votes.
 pub(super) async fn show(State(app): State<App>, request: Request) -> Response {
-    let headers = request.headers();
+    let (base, headers) = (Base::of(&request), request.headers());
     let results = app.analytics.results(headers).await;
     let flag_is_on = feature_flag::is_on(headers);
     let notice = Notice::read(headers);
     let page = PollPage {
         app: &app,
+        root: base.root(),
         results: ResultsView::new(&app, results.as_deref()),
         ballot: BallotId::new(),
         notice: notice.map(|notice| notice.text(&app.choices)),
@@ -30,10 +32,10 @@ pub(super) async fn show(State(app): State<App>, request: Request) -> Response {
         response.headers_mut().insert(ServingPath::HEADER, path.with_app(app.release.version).into());
     }
     if flag_is_on {
-        feature_flag::set(&mut response, headers);
+        feature_flag::set(&mut response, &base);
     }
     if notice.is_some() {
-        Notice::clear(&mut response, headers);
+        Notice::clear(&mut response, &base);
     }
     response
 }

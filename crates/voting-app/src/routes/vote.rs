@@ -12,6 +12,7 @@ use voting_core::{Ballot, Cast};
 use voting_storage::StoreError;
 
 use crate::app::App;
+use crate::base::Base;
 use crate::error::AppError;
 use crate::form::Form;
 use crate::notice::Notice;
@@ -30,15 +31,16 @@ const MAX_DISCARDED_BYTES: usize = 4 * 1024 * 1024;
 ///
 /// 303 means that the change is stored. A retry with the same ballot is always safe.
 pub(super) async fn cast(State(app): State<App>, request: Request) -> Result<Response, AppError> {
+    let base = Base::of(&request);
     let (Parts { headers, .. }, body) = request.into_parts();
     let body = timeout(FORM_TIMEOUT, read(body)).await.map_err(|_| AppError::BodyTooSlow)??;
-    let (mut response, notice) = match Form::parse(&headers, &body, &app.choices, SystemTime::now())? {
-        Form::Vote(ballot) => vote(&app, ballot, app.store.cast(ballot)).await?,
-        Form::NewVote(ballot) => vote(&app, ballot, app.store.cast_new(ballot)).await?,
-        Form::Reset if app.page.allow_reset => reset(&app).await?,
+    let (mut response, notice) = match Form::parse(&headers, body, &app.choices, SystemTime::now()).await? {
+        Form::Vote(ballot) => vote(&app, &base, ballot, app.store.cast(ballot)).await?,
+        Form::NewVote(ballot) => vote(&app, &base, ballot, app.store.cast_new(ballot)).await?,
+        Form::Reset if app.page.allow_reset => reset(&app, &base).await?,
         Form::Reset => return Err(AppError::ResetForbidden),
     };
-    notice.set(&mut response, &headers);
+    notice.set(&mut response, &base);
     Ok(response)
 }
 
@@ -61,6 +63,7 @@ async fn read(body: Body) -> Result<Vec<u8>, AppError> {
 
 async fn vote(
     app: &App,
+    base: &Base,
     ballot: Ballot,
     cast: impl Future<Output = Result<Cast, StoreError>>,
 ) -> Result<(Response, Notice), AppError> {
@@ -74,11 +77,11 @@ async fn vote(
         Ok(Cast::Expired) => return Err(AppError::Expired),
         Err(error) => return Err(AppError::Vote(ballot, error)),
     };
-    Ok((([(OUTCOME, outcome.header())], Redirect::to("/")).into_response(), notice))
+    Ok((([(OUTCOME, outcome.header())], Redirect::to(&base.location())).into_response(), notice))
 }
 
-async fn reset(app: &App) -> Result<(Response, Notice), AppError> {
+async fn reset(app: &App, base: &Base) -> Result<(Response, Notice), AppError> {
     app.store.reset().await.map_err(AppError::Reset)?;
     tracing::info!("poll reset");
-    Ok((Redirect::to("/").into_response(), Notice::Reset))
+    Ok((Redirect::to(&base.location()).into_response(), Notice::Reset))
 }
