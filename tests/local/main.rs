@@ -219,6 +219,9 @@ async fn a_name_that_another_site_points_at_this_machine_is_rejected() {
             }
         }
     }
+    // Browsers may take localhost for either address.
+    let other = Visitor::new(local.url.replace("localhost", "[::1]"));
+    assert_eq!(other.get("/").await.status, 200);
     let visitor = Visitor::new(&local.url);
     assert_eq!(visitor.results().await, "Cats: 0/0 (0%) | Dogs: 0/0 (0%)");
     for host in ["localhost", "127.0.0.1:1", "[::1]:8080", "poll.test", "Other.Test:8080"] {

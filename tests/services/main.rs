@@ -5,6 +5,7 @@ mod bad_input;
 mod cause;
 mod check;
 mod feature_flag;
+mod ipv6;
 mod openapi;
 mod outage;
 mod output;

@@ -2,7 +2,7 @@
 
 use std::fs::OpenOptions;
 use std::io::PipeReader;
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::OnceLock;
@@ -130,14 +130,16 @@ impl Service {
         admin: SocketAddr,
     ) -> Self {
         let mut command = clean(&program);
+        command.env("LISTEN_ADDRESS", "127.0.0.1");
         command.envs(settings.iter().map(|(name, value)| (name, value)));
         command.env("PORT", address.port().to_string()).env("ADMIN_PORT", admin.port().to_string());
-        command.env("LISTEN_ADDRESS", "127.0.0.1");
         let mut child = command.stdout(stdout).spawn().unwrap();
         // The command holds the writing end of a pipe, whose reader would otherwise see no end.
         drop(command);
         let start = Instant::now();
-        while tokio::net::TcpStream::connect(admin).await.is_err() {
+        // A setting may choose the other family.
+        let admins = [admin, SocketAddr::new(Ipv6Addr::LOCALHOST.into(), admin.port())];
+        while tokio::net::TcpStream::connect(&admins[..]).await.is_err() {
             if let Some(status) = child.try_wait().unwrap() {
                 panic!("{} exited during start-up: {status}", program.display());
             }

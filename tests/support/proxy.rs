@@ -1,6 +1,6 @@
 //! A TCP proxy that simulates network faults.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,7 +37,12 @@ pub struct Proxy {
 impl Proxy {
     /// Starts a proxy on a free port.
     pub async fn start(target: SocketAddr, mode: Mode) -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        Self::start_on(Ipv4Addr::LOCALHOST.into(), target, mode).await
+    }
+
+    /// [`Proxy::start`] at this address of the machine.
+    pub async fn start_on(ip: IpAddr, target: SocketAddr, mode: Mode) -> Self {
+        let listener = TcpListener::bind((ip, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let mode = Arc::new(watch::Sender::new(mode));
         let modes = mode.subscribe();

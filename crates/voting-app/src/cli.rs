@@ -1,7 +1,7 @@
 //! Settings.
 
 use clap::{Args, Parser};
-use voting_config::{InvalidSetting, PollArgs, StoreArgs, port, switch};
+use voting_config::{InvalidSetting, PollArgs, StoreArgs, port, switch, url_host};
 use voting_core::release::{AppRelease, Release};
 use voting_http::check::Command;
 use voting_http::config::ServeArgs;
@@ -127,8 +127,7 @@ impl Cli {
             return Ok(url.clone());
         }
         let Self { analytics_host: host, analytics_port: port, .. } = self;
-        let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
-        format!("http://{host}:{port}").parse().map_err(|_| {
+        format!("http://{}:{port}", url_host(host)).parse().map_err(|_| {
             InvalidSetting::of(
                 "ANALYTICS_HOST",
                 &self.analytics_host,
@@ -164,6 +163,22 @@ mod tests {
         assert_eq!(cli.page.title, "Pets & more");
         assert!(cli.page.showdetails && cli.page.featureflag && cli.page.allow_reset);
         assert_eq!(cli.analytics_url().unwrap().to_string(), "http://voting-analytics:8080/analytics");
+    }
+
+    #[test]
+    fn addresses_of_ipv6_may_stand_in_brackets() {
+        let cli = |arguments: &[&str]| parse_from::<Cli>([&["voting-app"], arguments].concat());
+        assert_eq!(cli(&[]).unwrap().serve.listen_address, std::net::Ipv6Addr::UNSPECIFIED);
+        for address in ["::1", "[::1]", "2001:db8::7"] {
+            let cli = cli(&["--analytics-host", address, "--listen-address", address]).unwrap();
+            let bare = address.trim_matches(['[', ']']);
+            assert_eq!(cli.serve.listen_address.to_string(), bare);
+            assert_eq!(cli.analytics_url().unwrap().to_string(), format!("http://[{bare}]:8080/analytics"));
+        }
+        for address in ["localhost", "[127.0.0.1]", "[::1", "::1]", "1"] {
+            let error = cli(&["--listen-address", address]).unwrap_err().to_string();
+            assert!(error.contains("is not an IP address; allowed: one of IPv4 or IPv6"), "{error}");
+        }
     }
 
     #[test]

@@ -5,7 +5,8 @@
 //!
 //! - [`PollArgs`]: the choices. [`StoreArgs`]: the store.
 //! - [`StoreChoice`]: one of several stores. [`print()`]: a result on the standard output.
-//! - [`InvalidSetting`]: the one-line error. [`port`]: a port as a value.
+//! - [`InvalidSetting`]: the one-line error. [`port`], [`address`]: a port and an IP address as values. [`url_host`]: a host
+//!   in a URL.
 
 mod output;
 mod poll;
@@ -14,7 +15,7 @@ mod store;
 
 pub use output::print;
 pub use poll::PollArgs;
-pub use setting::{InvalidSetting, parse, parse_from, port, switch};
+pub use setting::{InvalidSetting, address, parse, parse_from, port, switch, url_host};
 pub use store::{InvalidStoreChoice, StoreArgs, StoreChoice};
 
 #[cfg(test)]

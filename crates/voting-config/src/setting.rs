@@ -1,8 +1,10 @@
 //! Reading settings: every invalid value stops a program with the same one-line error.
 
+use std::borrow::Cow;
 use std::ffi::OsString;
 use std::fmt;
 use std::io::IsTerminal as _;
+use std::net::{IpAddr, Ipv6Addr};
 
 use clap::Parser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -26,6 +28,28 @@ pub fn port() -> impl clap::builder::TypedValueParser<Value = u16> {
     use clap::builder::TypedValueParser as _;
     clap::builder::StringValueParser::new()
         .try_map(|text| text.parse::<u16>().map_err(|_| "is not a port; allowed: a number from 0 to 65535"))
+}
+
+/// Parses an IP address; one of IPv6 may stand in brackets.
+pub fn address() -> impl clap::builder::TypedValueParser<Value = IpAddr> {
+    use clap::builder::TypedValueParser as _;
+    clap::builder::StringValueParser::new().try_map(|text| {
+        unbracketed(&text).parse::<IpAddr>().map_err(|_| {
+            "is not an IP address; allowed: one of IPv4 or IPv6, such as 127.0.0.1 or ::1; 0.0.0.0 or :: for all"
+        })
+    })
+}
+
+/// A host as a URL has it: an IPv6 address stands in brackets.
+pub fn url_host(host: &str) -> Cow<'_, str> {
+    if host.parse::<Ipv6Addr>().is_ok() { format!("[{host}]").into() } else { host.into() }
+}
+
+fn unbracketed(text: &str) -> &str {
+    text.strip_prefix('[')
+        .and_then(|text| text.strip_suffix(']'))
+        .filter(|text| text.contains(':'))
+        .unwrap_or(text)
 }
 
 /// Parses a boolean; an empty value is false, as in azure-vote.

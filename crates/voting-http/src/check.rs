@@ -31,19 +31,21 @@ pub enum Command {
 /// # Errors
 /// One line for the operator: the service is not ready, or does not respond within 2 seconds.
 pub async fn check(settings: &ServeArgs) -> anyhow::Result<()> {
-    let address = reachable(settings.admin_address());
+    let addresses = reachable(settings.admin_address());
+    let address = addresses[0];
     if address.port() == 0 {
         let reason = "selects a free port, which check can't know; allowed: a number from 1 to 65535";
         return Err(InvalidSetting::of("ADMIN_PORT", "0", reason).into());
     }
-    tokio::time::timeout(TIMEOUT, request_readiness(address))
+    tokio::time::timeout(TIMEOUT, request_readiness(&addresses))
         .await
         .unwrap_or_else(|_| bail!("no response within {} seconds", TIMEOUT.as_secs()))
         .with_context(|| format!("the admin port {address}"))
 }
 
-async fn request_readiness(address: SocketAddr) -> anyhow::Result<()> {
-    let stream = TcpStream::connect(address).await?;
+async fn request_readiness(addresses: &[SocketAddr]) -> anyhow::Result<()> {
+    let stream = TcpStream::connect(addresses).await?;
+    let address = stream.peer_addr()?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection);
     let request = Request::get("/readyz?exclude=store").header(header::HOST, address.to_string());
@@ -58,12 +60,13 @@ async fn request_readiness(address: SocketAddr) -> anyhow::Result<()> {
     bail!("{status}: {}", String::from_utf8_lossy(&failed.join(&b", "[..])))
 }
 
-/// The address by which a service that listens on this one is reachable from the same host.
-fn reachable(address: SocketAddr) -> SocketAddr {
-    let ip = match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
+/// The addresses by which a service that listens on this one is reachable from the same host.
+fn reachable(address: SocketAddr) -> Vec<SocketAddr> {
+    let ips = match address.ip() {
+        ip if !ip.is_unspecified() => vec![ip],
+        IpAddr::V4(_) => vec![Ipv4Addr::LOCALHOST.into()],
+        // The service listens on both families, and a host may lack one.
+        IpAddr::V6(_) => vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
     };
-    SocketAddr::new(ip, address.port())
+    ips.into_iter().map(|ip| SocketAddr::new(ip, address.port())).collect()
 }

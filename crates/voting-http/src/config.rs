@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use voting_config::port;
+use voting_config::{address, port};
 
 use crate::lifecycle::ShutdownTimeouts;
 use crate::server::ClientTimeouts;
@@ -20,8 +20,9 @@ pub struct ServeArgs {
     #[arg(long, env = "ADMIN_PORT", value_name = "PORT", default_value_t = 9090, value_parser = port())]
     pub admin_port: u16,
 
-    /// IP address on which both ports listen.
-    #[arg(long, env = "LISTEN_ADDRESS", value_name = "IP", default_value = "0.0.0.0")]
+    /// IP address on which both ports listen; :: for all addresses of IPv6 and IPv4, or of IPv4 alone on a machine without
+    /// IPv6.
+    #[arg(long, env = "LISTEN_ADDRESS", value_name = "IP", default_value = "::", value_parser = address())]
     pub listen_address: IpAddr,
 
     /// Seconds after SIGTERM in which the service reports not ready but still accepts connections, so that load

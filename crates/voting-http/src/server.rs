@@ -1,6 +1,7 @@
 //! The accept loop: connections with timeouts and size limits, until the shutdown.
 
-use std::net::SocketAddr;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use axum::Router;
@@ -11,7 +12,8 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
-use tokio::net::TcpListener;
+use socket2::SockRef;
+use tokio::net::{TcpListener, TcpSocket};
 use tower::ServiceExt as _;
 
 use crate::lifecycle::Lifecycle;
@@ -19,6 +21,9 @@ use crate::lifecycle::Lifecycle;
 /// Maximum size of a request's header, about that of Envoy (60 KB); a larger one is answered with 431. A connection needs
 /// only as much memory as its largest request.
 pub const MAX_HEADER_BYTES: usize = 64 * 1024;
+
+/// Connections that wait to be accepted, as in tokio and the standard library.
+const BACKLOG: u32 = 1024;
 
 /// Timeouts of clients. A proxy in front should close idle connections sooner, so that none is closed under a request
 /// that it has just sent.
@@ -46,19 +51,43 @@ pub fn allow_many_connections() {
 /// # Errors
 /// One line that names the port or address and, for a port in use or a privileged one, the remedy.
 pub async fn listen(address: SocketAddr) -> Result<TcpListener, CannotListen> {
-    TcpListener::bind(address).await.map_err(|error| CannotListen { address, error })
+    let bound = match (bind(address), address) {
+        // All addresses of a machine without IPv6.
+        (Err(error), SocketAddr::V6(all)) if all.ip().is_unspecified() && lacks_ipv6(&error) => {
+            bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port())))
+        }
+        (bound, _) => bound,
+    };
+    bound.map_err(|error| CannotListen { address, error })
+}
+
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv6() { TcpSocket::new_v6()? } else { TcpSocket::new_v4()? };
+    // As tokio's own `bind` does: a restart does not wait for the old connections.
+    socket.set_reuseaddr(true)?;
+    if address.is_ipv6() {
+        // IPv4 as well, whatever the system's default is.
+        SockRef::from(&socket).set_only_v6(false)?;
+    }
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+fn lacks_ipv6(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::AddrNotAvailable
+        || matches!(error.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EPROTONOSUPPORT))
 }
 
 /// The error of [`listen`].
 #[derive(Debug)]
 pub struct CannotListen {
     address: SocketAddr,
-    error: std::io::Error,
+    error: io::Error,
 }
 
 impl std::fmt::Display for CannotListen {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        use std::io::ErrorKind::{AddrInUse, PermissionDenied};
+        use io::ErrorKind::{AddrInUse, PermissionDenied};
         let Self { address, error } = self;
         match error.kind() {
             AddrInUse => {

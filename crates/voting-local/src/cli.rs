@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Parser;
 use voting_app::cli::DEFAULT_TITLE;
-use voting_config::{InvalidSetting, PollArgs, port};
+use voting_config::{InvalidSetting, PollArgs, address, port};
 use voting_http::config::LogFormat;
 use voting_http::host::HostName;
 
@@ -27,8 +27,8 @@ pub struct Cli {
     #[arg(long, env = "PORT", value_name = "PORT", default_value_t = 8080, value_parser = port())]
     pub port: u16,
 
-    /// Address to listen on; 0.0.0.0 for all interfaces.
-    #[arg(long, env = "LISTEN_ADDRESS", value_name = "IP", default_value = "127.0.0.1")]
+    /// Address to listen on; :: for all interfaces.
+    #[arg(long, env = "LISTEN_ADDRESS", value_name = "IP", default_value = "127.0.0.1", value_parser = address())]
     pub listen_address: IpAddr,
 
     /// Names of this machine, separated by commas, under which browsers may open the page besides localhost. Other names

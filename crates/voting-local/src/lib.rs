@@ -12,7 +12,7 @@ mod environment;
 mod gateway;
 mod step;
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -45,7 +45,16 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
     let address = listener.local_addr()?;
     voting_config::print(&format!("{}\n", step.banner(&format!("http://localhost:{}", address.port()))))?;
 
-    serve(listener, routes, &lifecycle, SHUTDOWN.deadline, ClientTimeouts::default()).await;
+    // Browsers may take localhost for either address.
+    let is_default = address.ip() == Ipv4Addr::LOCALHOST;
+    let other = SocketAddr::new(Ipv6Addr::LOCALHOST.into(), address.port());
+    let other = if is_default { listen(other).await.ok() } else { None };
+    let serve =
+        |listener, routes| serve(listener, routes, &lifecycle, SHUTDOWN.deadline, ClientTimeouts::default());
+    match other {
+        Some(other) => drop(tokio::join!(serve(listener, routes.clone()), serve(other, routes))),
+        None => serve(listener, routes).await,
+    }
     environment.finish().await;
     Ok(())
 }

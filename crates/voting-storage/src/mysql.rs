@@ -42,8 +42,10 @@ impl Backend {
             .expose()
             .parse()
             .map_err(|_| StoreError::unusable("the MySQL driver does not know a part of the URL"))?;
+        // The driver keeps the brackets of an IPv6 address in the URL, and would look for a host of that name.
+        let host = options.get_host().trim_matches(['[', ']']).to_owned();
         Ok(Self {
-            options: options.disable_statement_logging(),
+            options: options.host(&host).disable_statement_logging(),
             choices: choices.clone(),
             slots: Slots::new(),
         })
