@@ -18,10 +18,12 @@ async fn cause(url: &str) -> String {
 #[tokio::test]
 async fn a_silent_store_and_a_closed_port_are_named() {
     let (redis, mysql) = (Redis::database().await, MySql::database().await);
-    let silent = [
-        redis.url_at(Proxy::start(redis.address(), Mode::Silent).await.address()),
-        mysql.url_at(Proxy::start(mysql.address(), Mode::Silent).await.address()),
+    // Dropped proxies close their connections.
+    let proxies = [
+        Proxy::start(redis.address(), Mode::Silent).await,
+        Proxy::start(mysql.address(), Mode::Silent).await,
     ];
+    let silent = [redis.url_at(proxies[0].address()), mysql.url_at(proxies[1].address())];
     for url in silent {
         let cause = cause(&url).await;
         assert!(cause.contains("does not answer"), "{cause}");
