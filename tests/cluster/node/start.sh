@@ -88,6 +88,7 @@ keep containerd containerd --config "$here/containerd.toml"
 
 until ctr version; do sleep 0.2; done >/dev/null 2>&1
 ctr --namespace k8s.io images import "$images" >"$state/log/import.log" 2>&1
+rm "$images"
 export KUBECONFIG=/etc/kubernetes/super-admin.conf
 until kube kubectl get --raw /readyz; do sleep 0.2; done >/dev/null 2>&1
 keep controller-manager kube kube-controller-manager \
