@@ -3,7 +3,7 @@
 use voting_tests::faults::{Cluster, ClusterRelease, Fault};
 use voting_tests::ledger::{BallotOutcome, Report};
 
-async fn survives(release: ClusterRelease, replicas: usize, faults: &[Fault]) -> Report {
+async fn survives(release: ClusterRelease, replicas: usize, faults: &[(Fault, u64)]) -> Report {
     let mut cluster = Cluster::start(release, replicas).await;
     let report = cluster.run(faults, 1000, 16, |line| println!("{line}")).await.unwrap();
     println!("{report}");
@@ -29,7 +29,7 @@ async fn a_replica_drops_no_request_while_it_shuts_down() {
         let mut attempts = 0;
         loop {
             attempts += 1;
-            let report = survives(release, 2, &[Fault::TerminateApp]).await;
+            let report = survives(release, 2, &[(Fault::TerminateApp(1), 0)]).await;
             if report.errors.is_empty() {
                 break;
             }

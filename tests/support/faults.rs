@@ -1,15 +1,17 @@
 //! Faults under load: a small cluster of the real programs, fault injection, and the report of the ledger.
+//!
+//! [`Cluster::run`] injects one fault after the other, [`Cluster::play`] a [`Schedule`], whose faults overlap.
 
-use std::time::{Duration, Instant};
+mod cluster;
+mod log;
+mod preload;
+mod schedule;
+mod store;
 
-use tokio::task::JoinSet;
+use std::time::Duration;
 
-use crate::Stopwatch;
-use crate::balancer::Balancer;
-use crate::ledger::{self, Plan, Progress, Report};
-use crate::process::{Service, Signal};
-use crate::proxy::{Mode, Proxy};
-use crate::servers::{MySql, OwnServer, Redis};
+pub use cluster::Cluster;
+pub use schedule::{Change, Event, Schedule, shrink};
 
 /// The releases and the store of a cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,194 +20,170 @@ pub enum ClusterRelease {
     One,
     /// App and analytics 2.0 on MySQL or MariaDB.
     Two,
+    /// App and analytics 2.0 on a SQLite file.
+    Embedded,
+}
+
+impl ClusterRelease {
+    pub const ALL: [Self; 3] = [Self::One, Self::Two, Self::Embedded];
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// `kill -9` of an app.
-    KillApp,
+    KillApp(usize),
     /// SIGTERM of an app.
-    TerminateApp,
+    TerminateApp(usize),
+    /// An app is frozen.
+    FreezeApp(usize),
+    /// The wall clock of an app is wrong by this number of seconds.
+    AppClock(usize, i64),
+    /// The log of an app is not read.
+    BlockLog(usize),
     /// `kill -9` of voting-analytics.
     KillAnalytics,
-    /// `kill -9` of the store, and its restart.
+    /// voting-analytics is frozen.
+    FreezeAnalytics,
+    /// The wall clock of voting-analytics is wrong by this number of seconds.
+    AnalyticsClock(i64),
+    /// `kill -9` of the store.
     KillStore,
-    /// The store is frozen for 5 seconds.
+    /// The store is frozen.
     FreezeStore,
-    /// For one second every connection to the store is cut at its first response.
+    /// The store runs a tenth of the time.
+    SlowStore,
+    /// The wall clock of the store is wrong by this number of seconds.
+    StoreClock(i64),
+    /// Redis pauses writes, the rows of MySQL or the file of SQLite are locked by another client.
+    LockStore,
+    /// Redis lacks a replica, MySQL is read-only.
+    ReadOnlyStore,
+    /// Redis has reached its memory limit.
+    FullMemory,
+    /// Writes to the disk of the store fail.
+    FullDisk,
+    /// Redis may evict keys, which it says to new connections.
+    Eviction,
+    /// Redis hands over to a replica. There is no way back.
+    Failover,
+    /// Every connection to the store is cut at its first response.
     DropAnswers,
-    /// For one second the store refuses connections.
+    /// The store refuses connections.
     CutConnections,
-    /// For 4 seconds, longer than any deadline, the network to the store loses every packet.
+    /// The network to the store loses every packet.
     SilentNetwork,
+    /// The network to the store takes this number of milliseconds in each direction.
+    DistantStore(u64),
+    /// Connections are cut, and new ones stay silent forever.
+    HalfOpenConnections,
+}
+
+/// A part of a cluster that has one fault at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    App(usize),
+    Analytics,
+    Store,
+    Network,
 }
 
 impl Fault {
-    pub const ALL: [Self; 8] = [
-        Self::KillApp,
-        Self::TerminateApp,
-        Self::KillAnalytics,
-        Self::KillStore,
-        Self::FreezeStore,
-        Self::DropAnswers,
-        Self::CutConnections,
-        Self::SilentNetwork,
+    /// The faults of `cargo xtask ledger --faults`, and their lengths in milliseconds.
+    pub const ALL: [(Self, u64); 8] = [
+        (Self::KillApp(0), 500),
+        (Self::TerminateApp(1), 0),
+        (Self::KillAnalytics, 500),
+        (Self::KillStore, 0),
+        (Self::FreezeStore, 5000),
+        (Self::DropAnswers, 1000),
+        (Self::CutConnections, 1000),
+        // Longer than any deadline.
+        (Self::SilentNetwork, 4000),
     ];
-}
 
-enum Store {
-    Redis(Redis),
-    MySql(MySql),
-}
-
-impl Store {
-    async fn start(release: ClusterRelease) -> Self {
+    /// One fault of each kind that this cluster can have.
+    pub fn kinds(release: ClusterRelease) -> Vec<Self> {
+        let mut kinds = vec![
+            Self::KillApp(0),
+            Self::TerminateApp(0),
+            Self::FreezeApp(0),
+            Self::AppClock(0, 0),
+            Self::BlockLog(0),
+            Self::KillAnalytics,
+            Self::FreezeAnalytics,
+            Self::AnalyticsClock(0),
+            Self::LockStore,
+            Self::FullDisk,
+        ];
+        let of_servers = [
+            Self::KillStore,
+            Self::FreezeStore,
+            Self::SlowStore,
+            Self::StoreClock(0),
+            Self::ReadOnlyStore,
+            Self::DropAnswers,
+            Self::CutConnections,
+            Self::SilentNetwork,
+            Self::DistantStore(0),
+            Self::HalfOpenConnections,
+        ];
         match release {
-            ClusterRelease::One => Self::Redis(Redis::own().await),
-            ClusterRelease::Two => Self::MySql(MySql::own().await),
+            ClusterRelease::One => {
+                kinds.extend(of_servers);
+                kinds.extend([Self::FullMemory, Self::Eviction, Self::Failover]);
+            }
+            ClusterRelease::Two => kinds.extend(of_servers),
+            ClusterRelease::Embedded => {}
+        }
+        kinds
+    }
+
+    /// A fault that this cluster can have.
+    fn random(release: ClusterRelease, random: &mut fastrand::Rng) -> Self {
+        let kinds = Self::kinds(release);
+        let replica = random.usize(0..cluster::REPLICAS);
+        let seconds = [2, 60, 3600, 26 * 3600][random.usize(0..4)];
+        let offset = if random.bool() { seconds } else { -seconds };
+        match kinds[random.usize(0..kinds.len())] {
+            Self::KillApp(_) => Self::KillApp(replica),
+            Self::TerminateApp(_) => Self::TerminateApp(replica),
+            Self::FreezeApp(_) => Self::FreezeApp(replica),
+            Self::AppClock(..) => Self::AppClock(replica, offset),
+            Self::BlockLog(_) => Self::BlockLog(replica),
+            Self::AnalyticsClock(_) => Self::AnalyticsClock(offset),
+            Self::StoreClock(_) => Self::StoreClock(offset),
+            Self::DistantStore(_) => Self::DistantStore(random.u64(20..400)),
+            other => other,
         }
     }
 
-    async fn behind_proxy(&self) -> (Proxy, String) {
-        let address = match self {
-            Self::Redis(redis) => redis.address(),
-            Self::MySql(mysql) => mysql.address(),
-        };
-        let proxy = Proxy::start(address, Mode::Open).await;
-        let url = match self {
-            Self::Redis(redis) => redis.url_at(proxy.address()),
-            Self::MySql(mysql) => mysql.url_at(proxy.address()),
-        };
-        (proxy, url)
-    }
-
-    fn server(&mut self) -> &mut OwnServer {
+    /// The part of the cluster that has this fault.
+    pub fn target(self) -> Target {
         match self {
-            Self::Redis(redis) => redis.server(),
-            Self::MySql(mysql) => mysql.server(),
+            Self::KillApp(app)
+            | Self::TerminateApp(app)
+            | Self::FreezeApp(app)
+            | Self::AppClock(app, _)
+            | Self::BlockLog(app) => Target::App(app),
+            Self::KillAnalytics | Self::FreezeAnalytics | Self::AnalyticsClock(_) => Target::Analytics,
+            Self::KillStore
+            | Self::FreezeStore
+            | Self::SlowStore
+            | Self::StoreClock(_)
+            | Self::LockStore
+            | Self::ReadOnlyStore
+            | Self::FullMemory
+            | Self::FullDisk
+            | Self::Eviction
+            | Self::Failover => Target::Store,
+            Self::DropAnswers
+            | Self::CutConnections
+            | Self::SilentNetwork
+            | Self::DistantStore(_)
+            | Self::HalfOpenConnections => Target::Network,
         }
     }
 }
 
-/// Several apps behind a balancer, one voting-analytics, and a store behind a proxy, which simulates the network.
-pub struct Cluster {
-    store: Store,
-    proxy: Proxy,
-    analytics: Service,
-    apps: Vec<Service>,
-    balancer: Balancer,
-}
-
-impl Cluster {
-    /// Starts all replicas concurrently on an empty store.
-    pub async fn start(release: ClusterRelease, replicas: usize) -> Self {
-        let store = Store::start(release).await;
-        let (proxy, url) = store.behind_proxy().await;
-        let (app, analytics) = match release {
-            ClusterRelease::One => ("1.0", "1.1"),
-            ClusterRelease::Two => ("2.0", "2.0"),
-        };
-        let analytics =
-            Service::start("voting-analytics", &[("RELEASE", analytics), ("STORAGE_URL", &url)]).await;
-        let analytics_url = analytics.url("");
-        let mut starts = JoinSet::new();
-        for _ in 0..replicas {
-            let (url, analytics_url) = (url.clone(), analytics_url.clone());
-            starts.spawn(async move {
-                let settings = [("RELEASE", app), ("STORAGE_URL", &url), ("ANALYTICS_URL", &analytics_url)];
-                Service::start("voting-app", &settings).await
-            });
-        }
-        let apps = starts.join_all().await;
-        let balancer = Balancer::start(&apps).await;
-        Self { store, proxy, analytics, apps, balancer }
-    }
-
-    /// Runs a load of at least this number of ballots and injects the faults one after the other.
-    ///
-    /// # Errors
-    /// Those of [`ledger::run`].
-    pub async fn run(
-        &mut self,
-        faults: &[Fault],
-        ballots: u64,
-        voters: usize,
-        say: impl Fn(&str),
-    ) -> anyhow::Result<Report> {
-        let plan = Plan {
-            url: self.balancer.url(),
-            analytics_url: None,
-            cookies: None,
-            keeps_connections: true,
-            choices: ["Cats".to_owned(), "Dogs".to_owned()],
-            voters,
-            ballots: u64::MAX,
-            retry: true,
-            pause: Duration::from_millis(2),
-        };
-        let progress = Progress::default();
-        let load = tokio::spawn({
-            let (plan, progress) = (plan.clone(), progress.clone());
-            async move { ledger::run(&plan, &progress).await }
-        });
-        tokio::time::sleep(Duration::from_millis(500)).await;
-        for fault in faults {
-            let (start, before) = (Instant::now(), progress.cast());
-            self.inject(*fault).await;
-            tokio::time::sleep(Duration::from_millis(500)).await;
-            let cast = progress.cast() - before;
-            say(&format!("{fault:?}: {cast} ballots in {:.1} s", start.elapsed().as_secs_f64()));
-        }
-        while progress.cast() < ballots && !load.is_finished() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        progress.stop();
-        load.await?
-    }
-
-    async fn inject(&mut self, fault: Fault) {
-        let during = |mode, millis| {
-            let proxy = self.proxy.clone();
-            async move {
-                proxy.set(mode);
-                tokio::time::sleep(Duration::from_millis(millis)).await;
-                proxy.set(Mode::Open);
-            }
-        };
-        match fault {
-            Fault::KillApp => {
-                self.apps[0].signal(Signal::Kill);
-                self.apps[0].wait().await;
-                tokio::time::sleep(Duration::from_millis(500)).await;
-                self.apps[0].restart().await;
-            }
-            Fault::TerminateApp => {
-                self.apps[1].signal(Signal::Terminate);
-                let stopwatch = Stopwatch::start();
-                let status = self.apps[1].wait().await;
-                assert!(status.success(), "{status}");
-                // The delay before the drain and the deadline of the drain.
-                stopwatch.assert_within(Duration::from_secs(3 + 10), "shutdown");
-                self.apps[1].restart().await;
-            }
-            Fault::KillAnalytics => {
-                self.analytics.signal(Signal::Kill);
-                self.analytics.wait().await;
-                tokio::time::sleep(Duration::from_millis(500)).await;
-                self.analytics.restart().await;
-            }
-            Fault::KillStore => {
-                self.store.server().kill().await;
-                self.store.server().restart().await;
-            }
-            Fault::FreezeStore => {
-                self.store.server().signal(Signal::Stop);
-                tokio::time::sleep(Duration::from_secs(5)).await;
-                self.store.server().signal(Signal::Continue);
-            }
-            Fault::DropAnswers => during(Mode::DropAnswers, 1000).await,
-            Fault::CutConnections => during(Mode::Closed, 1000).await,
-            Fault::SilentNetwork => during(Mode::Silent, 4000).await,
-        }
-    }
-}
+/// The delay after a fault, so that its consequences show.
+const AFTER: Duration = Duration::from_millis(500);

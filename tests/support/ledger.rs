@@ -38,6 +38,9 @@ pub struct Plan {
     pub ballots: u64,
     /// Whether voters retry ballots that were not accepted, as a browser or a mesh would.
     pub retry: bool,
+    /// Whether every fourth ballot has one attempt only: of a ballot that was refused and then accepted, nobody can tell
+    /// whether the refusal was true.
+    pub leave_some: bool,
     /// Delay between two ballots of a voter.
     pub pause: Duration,
 }
@@ -107,6 +110,8 @@ struct Part {
 
 /// Time limit of the retries of a ballot.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// The error of a ballot that was never accepted.
+pub const GAVE_UP: &str = "gave up";
 /// Number of ballots between two reads of the page.
 const READ_EVERY: usize = 5;
 
@@ -155,7 +160,8 @@ async fn vote(client: Arc<Client>, plan: Plan, progress: Progress, before: VoteC
         }
         // Two thirds for the first choice, so that swapped choices show.
         let choice = if number % 3 == 2 { Choice::Second } else { Choice::First };
-        let entry = cast(&client, choice, plan.retry, &mut part).await;
+        let retry = plan.retry && !(plan.leave_some && number % 4 == 3);
+        let entry = cast(&client, choice, retry, &mut part).await;
         if entry.outcome == BallotOutcome::Accepted {
             progress.0.accepted[choice.index()].fetch_add(1, Ordering::SeqCst);
         }
@@ -195,7 +201,11 @@ async fn cast(client: &Client, choice: Choice, retry: bool, part: &mut Part) -> 
                 *part.errors.entry(why).or_default() += 1;
             }
         }
-        if !retry || start.elapsed() > PATIENCE {
+        let gives_up = retry && start.elapsed() > PATIENCE;
+        if gives_up {
+            *part.errors.entry(GAVE_UP.to_owned()).or_default() += 1;
+        }
+        if !retry || gives_up {
             return Entry { id, choice, outcome };
         }
         tokio::time::sleep(Duration::from_millis(100)).await;

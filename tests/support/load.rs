@@ -80,6 +80,7 @@ fn plan(url: &str, cookies: Option<&str>, keeps_connections: bool) -> Plan {
         voters: 1,
         ballots: u64::MAX,
         retry: false,
+        leave_some: false,
         pause: PAUSE,
     }
 }

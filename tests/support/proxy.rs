@@ -24,6 +24,8 @@ pub enum Mode {
     ReplaceAnswers(&'static [u8]),
     /// Keeps connections and forwards nothing, as a network that loses every packet.
     Silent,
+    /// Closes open connections; accepts new ones, which stay silent for good, as those to a host that vanished.
+    HalfOpen,
     /// Forwards everything with this latency in each direction.
     Distant(Duration),
 }
@@ -31,6 +33,7 @@ pub enum Mode {
 #[derive(Clone, Debug)]
 pub struct Proxy {
     address: SocketAddr,
+    target: Arc<watch::Sender<SocketAddr>>,
     mode: Arc<watch::Sender<Mode>>,
 }
 
@@ -45,12 +48,18 @@ impl Proxy {
         let listener = TcpListener::bind((ip, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let mode = Arc::new(watch::Sender::new(mode));
-        let modes = mode.subscribe();
+        let target = Arc::new(watch::Sender::new(target));
+        let (modes, targets) = (mode.subscribe(), target.subscribe());
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                let modes = modes.clone();
+                let (modes, target) = (modes.clone(), *targets.borrow());
                 tokio::spawn(async move {
-                    if *modes.borrow() != Mode::Closed
+                    let mode = *modes.borrow();
+                    if mode == Mode::HalfOpen {
+                        let _held = client;
+                        return std::future::pending().await;
+                    }
+                    if mode != Mode::Closed
                         && let Ok(server) = TcpStream::connect(target).await
                     {
                         pass_on(client, server, modes).await;
@@ -58,11 +67,16 @@ impl Proxy {
                 });
             }
         });
-        Self { address, mode }
+        Self { address, target, mode }
     }
 
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Connects new connections to this server.
+    pub fn set_target(&self, target: SocketAddr) {
+        self.target.send_replace(target);
     }
 
     /// Changes the behavior, for open connections as well.
@@ -81,7 +95,7 @@ async fn pass_on(client: TcpStream, server: TcpStream, mut modes: watch::Receive
     tokio::select! {
         () = copy(from_client, to_server, modes.clone(), false) => {}
         () = copy(from_server, to_client, answers, true) => {}
-        _ = modes.wait_for(|mode| *mode == Mode::Closed) => {}
+        _ = modes.wait_for(|mode| matches!(mode, Mode::Closed | Mode::HalfOpen)) => {}
     }
 }
 

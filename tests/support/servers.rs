@@ -94,8 +94,17 @@ impl OwnServer {
     }
 
     pub fn signal(&self, signal: Signal) {
+        signal.send(self.pid());
+    }
+
+    pub fn pid(&self) -> u32 {
         let (child, _) = self.running.as_ref().expect("the server is not running");
-        signal.send(child.id().unwrap());
+        child.id().expect("the server has exited")
+    }
+
+    /// Whether the server has exited of its own accord.
+    pub fn has_exited(&mut self) -> bool {
+        self.running.as_mut().is_none_or(|(child, _)| child.try_wait().unwrap().is_some())
     }
 
     pub async fn kill(&mut self) {

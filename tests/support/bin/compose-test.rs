@@ -232,6 +232,7 @@ impl Test {
             voters: 16,
             ballots: u64::MAX,
             retry: true,
+            leave_some: false,
             pause: Duration::from_millis(5),
         };
         let progress = Progress::default();

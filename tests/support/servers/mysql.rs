@@ -55,7 +55,12 @@ impl MySql {
 
     /// [`MySql::own`] with additional server arguments.
     pub async fn own_with(arguments: &[&str]) -> Self {
-        let server = start(arguments).await;
+        Self::own_in(arguments, Vec::new()).await
+    }
+
+    /// [`MySql::own_with`], with these environment variables.
+    pub async fn own_in(arguments: &[&str], variables: Vec<(String, String)>) -> Self {
+        let server = start(arguments, variables).await;
         let address = server.address;
         Self { address, login: "root".to_owned(), name: "votes".to_owned(), own: Some(server) }.create().await
     }
@@ -81,6 +86,13 @@ impl MySql {
     /// The URL through a proxy at this address.
     pub fn url_at(&self, address: SocketAddr) -> String {
         format!("mysql://{}@{address}/{}", self.login, self.name)
+    }
+
+    /// The URL through a proxy at this address, of a user with all rights on the database and none on the server.
+    pub async fn url_of_user_at(&self, address: SocketAddr) -> String {
+        let name = &self.name;
+        self.execute(&format!("CREATE USER voter@'%'; GRANT ALL ON {name}.* TO voter@'%'")).await;
+        format!("mysql://voter@{address}/{name}")
     }
 
     pub fn name(&self) -> &str {
@@ -124,11 +136,11 @@ async fn shared() -> Shared {
         let container = image.start().await.expect("starting MySQL in Docker failed");
         return Shared::container(container, 3306).await;
     }
-    let server = start(&[]).await;
+    let server = start(&[], Vec::new()).await;
     Shared::Program { address: server.address, _server: Box::new(server) }
 }
 
-async fn start(more: &[&str]) -> OwnServer {
+async fn start(more: &[&str], variables: Vec<(String, String)>) -> OwnServer {
     let data = TempDir::new().unwrap();
     let server = find_program(&["mysqld", "mariadbd"]).expect(
         "no MySQL: set TEST_MYSQL_URL, start Docker, or install mysqld or mariadbd (`cargo xtask test` does on Debian and Ubuntu)",
@@ -149,7 +161,7 @@ async fn start(more: &[&str]) -> OwnServer {
     ];
     arguments.extend(as_this_user());
     arguments.extend(more.iter().map(|argument| (*argument).to_owned()));
-    OwnServer::start(server, arguments, SocketAddr::from(([127, 0, 0, 1], port)), data).await
+    OwnServer::start_with(server, arguments, variables, SocketAddr::from(([127, 0, 0, 1], port)), data).await
 }
 
 /// Creates the system tables.

@@ -86,7 +86,13 @@ impl Redis {
 
     /// A dedicated server, for faults. Writes are durable.
     pub async fn own() -> Self {
-        Self::with(&["--appendonly", "yes", "--appendfsync", "always", "--save", ""]).await
+        Self::own_in(&[], Vec::new()).await
+    }
+
+    /// [`Redis::own`] with more settings and environment variables.
+    pub async fn own_in(settings: &[&str], variables: Vec<(String, String)>) -> Self {
+        let durable = ["--appendonly", "yes", "--appendfsync", "always", "--save", ""];
+        Self::start(&[&durable, settings].concat(), variables).await
     }
 
     /// A dedicated server with this clock.

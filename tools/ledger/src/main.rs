@@ -1,5 +1,7 @@
 //! The vote ledger: see `--help`.
 
+mod nemesis;
+
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -9,7 +11,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use voting_tests::faults::{Cluster, ClusterRelease, Fault};
 use voting_tests::ledger::{self, Plan, Progress, Report};
 
-/// Cast votes on a running poll and account for each one, or inject every fault into a temporary cluster.
+/// Cast votes on a running poll and account for each one, or inject faults into a temporary cluster.
 ///
 /// The poll must have no other votes or resets meanwhile. The exit code is not 0 if a vote was lost or doubled, a refused
 /// vote was counted, or a result was stale.
@@ -17,7 +19,7 @@ use voting_tests::ledger::{self, Plan, Progress, Report};
 #[command(name = "cargo xtask ledger", bin_name = "cargo xtask ledger")]
 struct Cli {
     /// URL of the page, for example http://localhost:8080.
-    #[arg(long, value_name = "URL", required_unless_present = "faults")]
+    #[arg(long, value_name = "URL", required_unless_present_any = ["faults", "nemesis"])]
     url: Option<String>,
 
     /// URL of voting-analytics, to read the results from /analytics instead of the page.
@@ -44,16 +46,25 @@ struct Cli {
     /// replicas concurrently.
     #[arg(long, conflicts_with_all = ["url", "analytics_url", "retry"])]
     faults: bool,
+
+    #[command(flatten)]
+    nemesis: nemesis::NemesisArgs,
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let arguments = Cli::parse();
-    let done = if arguments.faults { faults(&arguments).await } else { load(&arguments).await };
+    let done = if arguments.nemesis.nemesis {
+        nemesis::run(&arguments.nemesis).await
+    } else if arguments.faults {
+        faults(&arguments).await
+    } else {
+        load(&arguments).await
+    };
     match done {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => {
-            eprintln!("ledger: votes were lost, doubled or stale: see the table");
+            eprintln!("ledger: votes were lost, doubled or stale: see above");
             ExitCode::FAILURE
         }
         Err(error) => {
@@ -75,6 +86,7 @@ async fn load(arguments: &Cli) -> anyhow::Result<bool> {
         voters: arguments.voters.into(),
         ballots: arguments.ballots.unwrap_or(10_000),
         retry: arguments.retry,
+        leave_some: false,
         pause: Duration::ZERO,
     };
     let progress = Progress::default();

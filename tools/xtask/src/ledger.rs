@@ -17,7 +17,7 @@ pub struct LedgerArgs {
 
 /// Runs a debug build of the ledger, which does not measure speed.
 pub fn run(arguments: &LedgerArgs) -> anyhow::Result<()> {
-    if arguments.ledger.iter().any(|argument| argument == "--faults") {
+    if arguments.ledger.iter().any(|argument| argument == "--faults" || argument == "--nemesis") {
         install::servers()?;
     }
     let programs = workspace::programs()?;

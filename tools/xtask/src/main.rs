@@ -39,7 +39,7 @@ enum Command {
     Bench(bench::BenchArgs),
     /// Check the files in rollouts/ with Argo Rollouts' own code.
     Rollouts,
-    /// Cast votes and account for each one; with --faults, under every fault.
+    /// Cast votes and account for each one; with --faults, under every fault; with --nemesis, under random schedules of them.
     Ledger(ledger::LedgerArgs),
     /// Create a Kubernetes cluster with Istio on this machine, in namespaces of its own.
     #[command(subcommand)]
