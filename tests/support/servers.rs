@@ -55,12 +55,7 @@ pub struct OwnServer {
 
 impl OwnServer {
     /// Starts a server with the folder `data` and waits until it accepts connections.
-    async fn start(program: PathBuf, arguments: Vec<String>, address: SocketAddr, data: TempDir) -> Self {
-        Self::start_with(program, arguments, Vec::new(), address, data).await
-    }
-
-    /// [`OwnServer::start`] with additional environment variables.
-    async fn start_with(
+    async fn start(
         program: PathBuf,
         arguments: Vec<String>,
         variables: Vec<(String, String)>,

@@ -161,7 +161,7 @@ async fn start(more: &[&str], variables: Vec<(String, String)>) -> OwnServer {
     ];
     arguments.extend(as_this_user());
     arguments.extend(more.iter().map(|argument| (*argument).to_owned()));
-    OwnServer::start_with(server, arguments, variables, SocketAddr::from(([127, 0, 0, 1], port)), data).await
+    OwnServer::start(server, arguments, variables, SocketAddr::from(([127, 0, 0, 1], port)), data).await
 }
 
 /// Creates the system tables.

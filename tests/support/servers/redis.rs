@@ -161,5 +161,5 @@ async fn start(settings: &[&str], variables: Vec<(String, String)>) -> OwnServer
     let mut arguments =
         ["--port", &port, "--bind", "127.0.0.1", "--dir", &folder].map(str::to_owned).to_vec();
     arguments.extend(settings.iter().map(ToString::to_string));
-    OwnServer::start_with(program, arguments, variables, address, data).await
+    OwnServer::start(program, arguments, variables, address, data).await
 }
