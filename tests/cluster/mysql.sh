@@ -9,7 +9,7 @@ for argument; do
 done
 if [ ! -e "$data/initialized" ]; then
   mkdir -p "$data"
-  mariadb-install-db --no-defaults --datadir="$data" --skip-test-db --auth-root-authentication-method=normal >/dev/null
+  mariadb-install-db --no-defaults --datadir="$data" --skip-test-db --auth-root-authentication-method=normal >&2
   mariadbd --no-defaults --datadir="$data" --bootstrap <<SQL
 FLUSH PRIVILEGES;
 CREATE DATABASE \`$MYSQL_DATABASE\`;
