@@ -103,7 +103,8 @@ func stores(programs string) []image {
 		log.Fatal(err)
 	}
 	mysql["/usr/local/bin/docker-entrypoint.sh"] = "mysql.sh"
-	// The interpreters of the scripts.
+	// Where mariadb-install-db looks for the server, and the interpreters of the scripts.
+	mysql["/usr/sbin/mariadbd"] = mysql["/usr/bin/mariadbd"]
 	mysql["/bin/bash"], mysql["/bin/sh"] = mysql["/usr/bin/bash"], mysql["/usr/bin/sh"]
 	return []image{
 		{"redis:8", installed("redis-server", "redis-cli", "bash", "sleep", "timeout", "cat"), v1.Config{Cmd: []string{"redis-server"}, User: "999:999"}},
