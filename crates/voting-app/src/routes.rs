@@ -44,7 +44,7 @@ struct Pages(App);
 impl Around for Pages {
     type Request = Base;
 
-    fn before(&self, request: &Request) -> Result<Base, Response> {
+    fn before(&self, request: &Request) -> Result<Base, Box<Response>> {
         let base = Base::of(request);
         let error = if has_too_many_cookies(request.headers()) {
             AppError::TooManyCookies
@@ -54,7 +54,7 @@ impl Around for Pages {
                 Err(foreign) => AppError::CrossSite(foreign),
             }
         };
-        Err(errors::render(&self.0, &base, error.into_response()))
+        Err(Box::new(errors::render(&self.0, &base, error.into_response())))
     }
 
     fn after(&self, base: Base, response: Response) -> Response {

@@ -24,26 +24,26 @@ use crate::observe::{RequestObserver, observe};
 /// set most of them.
 pub const MAX_COOKIE_BYTES: usize = 32 * 1024;
 
-/// What a service does before and after its routes.
+/// Steps of a service before and after its routes.
 pub trait Around: Send + Sync + 'static {
-    /// What `after` needs to know of the request.
+    /// The properties of the request that `after` needs.
     type Request: Send;
 
     /// Looks at a request before it is routed.
     ///
     /// # Errors
     /// The response to a request that is not to be routed.
-    fn before(&self, request: &Request) -> Result<Self::Request, Response>;
+    fn before(&self, request: &Request) -> Result<Self::Request, Box<Response>>;
 
     /// Completes the response of a route.
     fn after(&self, request: Self::Request, response: Response) -> Response;
 }
 
-/// Nothing.
+/// No steps.
 impl Around for () {
     type Request = ();
 
-    fn before(&self, _: &Request) -> Result<(), Response> {
+    fn before(&self, _: &Request) -> Result<(), Box<Response>> {
         Ok(())
     }
 
@@ -129,10 +129,11 @@ where
                 let handled = async {
                     let known = config.around.before(&request)?;
                     let Ok(response) = inner.call(request).await;
-                    Ok(config.around.after(known, response))
+                    Ok::<_, Box<Response>>(config.around.after(known, response))
                 };
                 let mut response = match AssertUnwindSafe(handled).catch_unwind().await {
-                    Ok(Ok(response) | Err(response)) => response,
+                    Ok(Ok(response)) => response,
+                    Ok(Err(response)) => *response,
                     Err(panic) => internal_error(panic),
                 };
                 let headers = response.headers_mut();
