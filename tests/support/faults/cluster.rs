@@ -12,7 +12,7 @@ use crate::balancer::Balancer;
 use crate::ledger::{self, Plan, Progress, Report};
 use crate::process::{Service, Signal};
 use crate::proxy::Mode;
-use crate::{PATIENCE, Stopwatch, eventually};
+use crate::{PATIENCE, Stopwatch};
 
 /// The apps of a cluster for a schedule.
 pub(super) const REPLICAS: usize = 2;
@@ -155,14 +155,17 @@ impl Cluster {
     }
 
     /// Waits until each app reaches the store again.
-    async fn recovery(&self) {
+    async fn recovery(&mut self) {
         let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().unwrap();
+        let start = Instant::now();
         for app in &self.apps {
             let url = app.service.admin_url("/readyz");
-            eventually("an app recovers", PATIENCE, || async {
-                client.get(&url).send().await.is_ok_and(|answer| answer.status().is_success())
-            })
-            .await;
+            while !client.get(&url).send().await.is_ok_and(|answer| answer.status().is_success()) {
+                assert!(start.elapsed() < PATIENCE, "an app does not recover");
+                // A full disk can end a store some time after there is room again.
+                self.store.restart_if_it_exited().await;
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
         }
     }
 

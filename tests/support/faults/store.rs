@@ -143,10 +143,7 @@ impl Store {
             (Fault::StoreClock(_), _) => self.preload.set_clock_offset(0),
             (Fault::FullDisk, _) => {
                 self.preload.set_disk_full(false);
-                // Redis exits if it can't append to its file, as does InnoDB without room for its log.
-                if self.server().has_exited() {
-                    self.server().restart().await;
-                }
+                self.restart_if_it_exited().await;
             }
             (Fault::LockStore, Kind::Redis(redis)) => redis.query("CLIENT", &["UNPAUSE"]).await,
             (Fault::LockStore, _) => self.lock = None,
@@ -160,6 +157,18 @@ impl Store {
             }
             (Fault::Failover, _) => {}
             (fault, _) => panic!("{fault:?} is not a fault of {}", self.url),
+        }
+    }
+
+    /// Redis exits if it can't append to its file, as does InnoDB without room for its log. An orchestrator starts them again.
+    pub(super) async fn restart_if_it_exited(&mut self) {
+        let server = match &mut self.kind {
+            Kind::Redis(redis) => redis.server(),
+            Kind::MySql(mysql) => mysql.server(),
+            Kind::Sqlite { .. } => return,
+        };
+        if server.has_exited() {
+            server.restart().await;
         }
     }
 
