@@ -110,8 +110,7 @@ impl<B: Backend> Connection<B> {
             self.session = Some(tracked);
         }
         if self.session.is_none() {
-            // Several round trips. The requests wait no longer than they may, and later ones need not begin again.
-            let connected = self.connect(Instant::now() + self.attempt * 3 / 2).await;
+            let connected = self.connect(Instant::now() + self.attempt).await;
             self.session = Some(
                 connected.inspect_err(|error| tracing::warn!(%error, "connecting to the store failed"))?,
             );
