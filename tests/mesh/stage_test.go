@@ -198,9 +198,12 @@ func (s *stage) environment(workload string, variables []corev1.EnvVar) []string
 	}
 	for name, host := range values {
 		if service, isHost := strings.CutSuffix(name, "_HOST"); isHost {
-			port, err := strconv.Atoi(values[service+"_PORT"])
-			if err != nil {
-				s.t.Fatalf("%s: %v", workload, err)
+			port := map[string]int{"REDIS": redis, "MYSQL": mysql}[service]
+			if text, isSet := values[service+"_PORT"]; isSet {
+				var err error
+				if port, err = strconv.Atoi(text); err != nil {
+					s.t.Fatalf("%s: %s_PORT: %v", workload, service, err)
+				}
 			}
 			address, number, _ := net.SplitHostPort(s.sidecar(workload, host, port))
 			values[name], values[service+"_PORT"] = address, number
