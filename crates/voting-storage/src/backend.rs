@@ -81,9 +81,11 @@ pub(crate) struct Found {
 }
 
 /// The clock of a store's server, measured on a connection.
+#[cfg(any(feature = "redis", feature = "mysql"))]
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct ServerClock(Option<(Instant, Duration)>);
 
+#[cfg(any(feature = "redis", feature = "mysql"))]
 impl ServerClock {
     /// The server's time (since the Unix epoch), which it read between `start` and now.
     pub(crate) fn measured(start: Instant, server_time: Duration) -> Self {

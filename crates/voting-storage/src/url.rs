@@ -192,6 +192,7 @@ impl StoreAddress {
     }
 
     /// Whether ballots are taken even where the store may evict keys.
+    #[cfg(feature = "redis")]
     pub(crate) fn allows_eviction(&self) -> bool {
         self.allows_eviction
     }
