@@ -5,7 +5,7 @@
 //! trusted.
 
 use axum::extract::Request;
-use axum::http::{HeaderMap, Method, header};
+use axum::http::{Method, header};
 use url::Origin;
 use voting_http::forwarded;
 
@@ -40,16 +40,21 @@ pub fn check(request: &Request, proxy: &ProxyArgs) -> Result<(), ForeignOrigin> 
     if matches!(site, Some("same-origin" | "none")) || (site.is_none() && origin.is_none()) {
         return Ok(());
     }
+    // What the proxy says of the page's address, if it is trusted.
+    let (forwarded, is_https) = if proxy.trust_forwarded_host {
+        (forwarded::host(headers), forwarded::is_https(headers))
+    } else {
+        (None, None)
+    };
     let authority = request.uri().authority().map(ToString::to_string);
     let host = authority.or_else(|| text(header::HOST.as_str()).map(ToOwned::to_owned));
     if let Some(origin) = origin.and_then(parse) {
         // Otherwise the browser has decided already.
-        let is_own = site.is_none() && own(&origin, host.as_deref(), headers, proxy).contains(&origin);
+        let is_own = site.is_none() && own(&origin, is_https, [&forwarded, &host]).contains(&origin);
         if is_own || proxy.trusted_origins.contains(&origin) {
             return Ok(());
         }
     }
-    let forwarded = if proxy.trust_forwarded_host { forwarded::host(headers) } else { None };
     let shown = |text: &str| text.chars().take(MAX_SHOWN).collect();
     Err(ForeignOrigin {
         origin: origin.map_or_else(|| "an unknown origin".to_owned(), shown),
@@ -58,17 +63,14 @@ pub fn check(request: &Request, proxy: &ProxyArgs) -> Result<(), ForeignOrigin> 
 }
 
 /// The origins at which the page may be. Without a proxy's word on it, the scheme is taken from the form's origin.
-fn own(origin: &Origin, host: Option<&str>, headers: &HeaderMap, proxy: &ProxyArgs) -> Vec<Origin> {
-    let forwarded = if proxy.trust_forwarded_host { forwarded::host(headers) } else { None };
-    let is_https = if proxy.trust_forwarded_host { forwarded::is_https(headers) } else { None };
+fn own(origin: &Origin, is_https: Option<bool>, hosts: [&Option<String>; 2]) -> Vec<Origin> {
     let scheme = match (is_https, origin) {
         (Some(true), _) => "https",
         (Some(false), _) => "http",
         (None, Origin::Tuple(scheme, ..)) => scheme,
         (None, Origin::Opaque(_)) => return Vec::new(),
     };
-    let hosts = forwarded.as_deref().into_iter().chain(host);
-    hosts.filter_map(|host| parse(&format!("{scheme}://{host}"))).collect()
+    hosts.into_iter().flatten().filter_map(|host| parse(&format!("{scheme}://{host}"))).collect()
 }
 
 #[cfg(test)]
