@@ -207,7 +207,7 @@ fn pods_read_secrets_from_files() {
             let mut volumes = workload.pod["volumes"].as_array().into_iter().flatten();
             let volume = volumes.find(|volume| volume["name"] == mount["name"]).expect("a volume");
             assert_eq!(volume["secret"]["secretName"], "voting-storage-secret", "{}", workload.key());
-            // Readable by the group of the pod and by nobody else.
+            // Readable by the pod's group only.
             assert_eq!(volume["secret"]["defaultMode"], 0o440, "{}", workload.key());
             let security = &workload.pod["securityContext"];
             assert_eq!(security["fsGroup"], security["runAsGroup"], "{}", workload.key());

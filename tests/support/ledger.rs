@@ -38,8 +38,8 @@ pub struct Plan {
     pub ballots: u64,
     /// Whether voters retry ballots that were not accepted, as a browser or a mesh would.
     pub retry: bool,
-    /// Whether every fourth ballot has one attempt only: of a ballot that was refused and then accepted, nobody can tell
-    /// whether the refusal was true.
+    /// Whether every fourth ballot has one attempt only: acceptance after a refusal does not show whether the refusal was
+    /// true.
     pub leave_some: bool,
     /// Delay between two ballots of a voter.
     pub pause: Duration,

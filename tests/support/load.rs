@@ -142,7 +142,7 @@ impl Load {
         step.clone_into(&mut self.step.lock().unwrap());
     }
 
-    /// Runs something while nobody votes, and gives it the accepted votes of release 1.0 and of 2.0.
+    /// Runs an action while no vote is in flight, and passes it the accepted votes of release 1.0 and of 2.0.
     pub async fn between_votes<T>(&self, run: impl AsyncFnOnce([VoteCounts; 2]) -> T) -> T {
         let votes = self.votes.write().await;
         let done = run(self.accepted()).await;

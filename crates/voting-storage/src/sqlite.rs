@@ -120,24 +120,21 @@ impl backend::Session for Session {
         let mut transaction = self.connection.begin_with("BEGIN IMMEDIATE").await.map_err(answering)?;
 
         let unchanged = unchanged(&mut transaction, ballots).await.map_err(answering)?;
-        let is_new = |ballot: &Ballot| {
-            let place = ballots.binary_search_by_key(&ballot.id, |ballot| ballot.id);
-            place.is_ok_and(|place| unchanged[place].is_none())
-        };
-        let new: Vec<_> = ballots.iter().filter(|ballot| is_new(ballot)).collect();
+        let is_new = ballots.iter().zip(&unchanged).filter(|(_, cast)| cast.is_none());
+        let new: Vec<_> = is_new.map(|(ballot, _)| ballot).collect();
         if !new.is_empty() {
             let places = vec!["(?)"; new.len()].join(",");
             // Not kept as a prepared statement: its text varies with the size of the batch.
             let mut insert =
                 query(AssertSqlSafe(format!("INSERT INTO ballots (id) VALUES {places}"))).persistent(false);
-            for ballot in new {
+            for ballot in &new {
                 insert = insert.bind(ballot.id.as_bytes().as_slice());
             }
             insert.execute(&mut *transaction).await.map_err(answering)?;
         }
 
         for choice in Choice::ALL {
-            let votes = ballots.iter().filter(|ballot| ballot.choice == choice && is_new(ballot)).count();
+            let votes = new.iter().filter(|ballot| ballot.choice == choice).count();
             if votes > 0 {
                 let count = query(
                     "INSERT INTO tallies (choice, origin, votes, reset_votes) VALUES (?, ?, ?, 0) \

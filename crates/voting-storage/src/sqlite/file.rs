@@ -36,8 +36,8 @@ impl OpenFile {
     /// Checks that the files are still at their path.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`]: one was removed or replaced, so the connection reads and writes a file that nobody else
-    /// can open. The next connection opens the file that is there then.
+    /// [`StoreError::Unavailable`]: one was removed or replaced, so the connection reads and writes a file without a
+    /// name. The next connection opens the file at the path.
     pub(super) fn check(&mut self) -> Result<(), StoreError> {
         for (path, open) in &mut self.0 {
             let now = id(path);
