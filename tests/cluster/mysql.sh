@@ -8,14 +8,15 @@ for argument; do
   [[ $argument == --datadir=* ]] && data=${argument#*=}
 done
 if [ ! -e "$data/initialized" ]; then
+  password=$(<"$MYSQL_PASSWORD_FILE") root_password=$(<"$MYSQL_ROOT_PASSWORD_FILE")
   mkdir -p "$data"
   mariadb-install-db --no-defaults --datadir="$data" --skip-test-db --auth-root-authentication-method=normal >&2
   mariadbd --no-defaults --datadir="$data" --bootstrap <<SQL
 FLUSH PRIVILEGES;
 CREATE DATABASE \`$MYSQL_DATABASE\`;
-CREATE USER '$MYSQL_USER'@'%' IDENTIFIED BY '$MYSQL_PASSWORD';
+CREATE USER '$MYSQL_USER'@'%' IDENTIFIED BY '$password';
 GRANT ALL ON \`$MYSQL_DATABASE\`.* TO '$MYSQL_USER'@'%';
-ALTER USER root@localhost IDENTIFIED BY '$MYSQL_ROOT_PASSWORD';
+ALTER USER root@localhost IDENTIFIED BY '$root_password';
 SQL
   touch "$data/initialized"
 fi

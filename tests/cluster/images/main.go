@@ -91,7 +91,7 @@ func system(programs, envoy string) []image {
 
 // stores is the images of the databases, of Debian's packages. mysql.sh has the settings of the original image.
 func stores(programs string) []image {
-	mysql := installed("bash", "sh", "mariadbd", "mariadb", "mysqladmin", "mariadb-install-db", "my_print_defaults", "resolveip",
+	mysql := installed("bash", "sh", "mariadbd", "mysql", "mysqladmin", "mariadb-install-db", "my_print_defaults", "resolveip",
 		"basename", "cat", "chmod", "dirname", "grep", "hostname", "id", "mkdir", "sed", "touch", "uname", "tr", "sleep")
 	err := filepath.WalkDir("/usr/share/mysql", func(path string, entry os.DirEntry, err error) error {
 		if err == nil && !entry.IsDir() {

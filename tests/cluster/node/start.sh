@@ -10,6 +10,12 @@ here=$(dirname "$(realpath "$0")")
 state=$1 programs=$2 images=$3
 export PATH=$programs:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
+# A line on the standard input says that the cluster is ready. Until then the node ends with the program that starts it.
+exec 3<&0 </dev/null
+trap 'exit 1' USR1
+{ read -r || kill -USR1 1; } <&3 &
+exec 3<&-
+
 # Volumes and the containers' namespaces are mounted by one container for others, within this namespace.
 mount --make-rshared /
 for folder in etc opt var; do
@@ -35,6 +41,20 @@ ip link set node0 up
 ip address add 192.0.2.1/24 dev node0
 ip route add default dev node0
 sysctl -qw net.ipv4.ip_forward=1 net.bridge.bridge-nf-call-iptables=1
+
+# The kubelet sets these for the whole machine, unless they have the values it wants.
+sysctl=0
+while read -r name value; do
+  echo "$value" >"$state/sysctl.$((++sysctl))"
+  mount --bind "$state/sysctl.$sysctl" "/proc/sys/$name"
+done <<END
+kernel/keys/root_maxbytes 25000000
+kernel/keys/root_maxkeys 1000000
+kernel/panic 10
+kernel/panic_on_oops 1
+vm/overcommit_memory 1
+vm/panic_on_oom 0
+END
 
 # cgroup v1 has a hierarchy for each controller, v2 a single one.
 for hierarchy in /sys/fs/cgroup /sys/fs/cgroup/*; do

@@ -1,12 +1,14 @@
 //! `cargo xtask cluster`: Kubernetes with Istio on this machine, for the tutorial and its tests.
 //!
 //! The node runs in network, mount and process namespaces of its own (`tests/cluster/node/start.sh`), so nothing in the
-//! machine's own network changes, and the end of its first process ends and removes everything but files and cgroups.
+//! machine's own network changes, and the end of its first process ends and removes everything but files and cgroups. Until
+//! the cluster is ready, the end of this program ends the node, so that an interrupted start leaves nothing running.
 
 use std::fs::File;
+use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
@@ -69,6 +71,13 @@ pub fn run(command: &ClusterCommand) -> anyhow::Result<()> {
     }
 }
 
+/// Runs a program in the node's network, on a cluster that is created if none runs.
+pub fn run_on_cluster(program: &Path, arguments: &[&str]) -> anyhow::Result<()> {
+    let cluster = Cluster::new()?;
+    cluster.up()?;
+    command::run(cluster.inside(&program.to_string_lossy())?.args(arguments))
+}
+
 struct Cluster {
     /// Sources and configuration.
     sources: PathBuf,
@@ -94,6 +103,14 @@ impl Cluster {
             return Ok(());
         }
         ensure!(cfg!(target_os = "linux") && is_root()?, "Linux and root are required");
+        let namespaces =
+            Command::new("unshare").args(["--mount", "--net", "--pid", "--fork", "true"]).output();
+        let namespaces = namespaces.context("unshare")?;
+        ensure!(
+            namespaces.status.success(),
+            "root may not create namespaces here: {}",
+            String::from_utf8_lossy(&namespaces.stderr).trim()
+        );
         self.remove()?;
         let built = step("the programs (takes minutes the first time)", || self.build())?;
         let start = Instant::now();
@@ -148,9 +165,9 @@ impl Cluster {
                     .current_dir(&self.sources),
             )
         })?;
-        step("the node", || {
+        let ready = step("the node", || {
             let log = File::create(self.state.join("log/node.log"))?;
-            let node = Command::new("unshare")
+            let mut node = Command::new("unshare")
                 .args([
                     "--mount",
                     "--propagation=private",
@@ -162,22 +179,24 @@ impl Cluster {
                 ])
                 .arg(self.sources.join("node/start.sh"))
                 .args([&self.state, &self.programs, &images])
-                .stdin(Stdio::null())
+                // Its end ends the node, unless there was a line before.
+                .stdin(Stdio::piped())
                 .stdout(log.try_clone()?)
                 .stderr(log)
-                // Ctrl-C ends the command, not the cluster.
+                // Once the cluster is ready, Ctrl-C in the same terminal is for others.
                 .process_group(0)
                 .spawn()
                 .context("unshare")?;
             std::fs::write(self.state.join("pid"), node.id().to_string())?;
-            self.wait_for("the API server", || Ok(self.state.join("kubeconfig").is_file()))?;
+            Self::wait_for(&mut node, "the API server", || Ok(self.state.join("kubeconfig").is_file()))?;
             self.quietly("kubectl", &["apply", "--filename", "tests/cluster/cluster.yaml"])?;
-            self.wait_for("the node", || {
+            Self::wait_for(&mut node, "the node", || {
                 let node = ["wait", "--for=condition=ready", "node/node", "--timeout=0"];
                 Ok(self.quietly("kubectl", &node).is_ok())
             })?;
             let dns = ["rollout", "status", "deployment/dns", "--namespace=kube-system", "--timeout=2m"];
-            self.quietly("kubectl", &dns)
+            self.quietly("kubectl", &dns)?;
+            node.stdin.take().context("the node has no standard input")
         })?;
         step("Istio", || {
             self.quietly(
@@ -190,14 +209,15 @@ impl Cluster {
                 ],
             )
         })?;
+        writeln!(&ready, "ready")?;
         Ok(File::create(self.state.join("ready")).map(drop)?)
     }
 
     /// Waits until something is so, as long as the node runs.
-    fn wait_for(&self, what: &str, is: impl Fn() -> anyhow::Result<bool>) -> anyhow::Result<()> {
+    fn wait_for(node: &mut Child, what: &str, is: impl Fn() -> anyhow::Result<bool>) -> anyhow::Result<()> {
         let start = Instant::now();
         while !is()? {
-            ensure!(self.node()?.is_some(), "the node ended: see log/node.log");
+            ensure!(node.try_wait()?.is_none(), "the node ended: see log/node.log");
             ensure!(start.elapsed() < Duration::from_secs(180), "{what} is not ready after three minutes");
             std::thread::sleep(Duration::from_millis(200));
         }
