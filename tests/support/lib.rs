@@ -10,7 +10,7 @@
 //! - [`faults`]: a cluster of the programs behind a [`balancer`], and its faults.
 //! - [`compose`]: the containers of `docker compose up`.
 //! - [`deployment`]: the programs together. [`http`]: a visitor of the page. [`browser`]: a visitor with a real browser.
-//! - [`tutorial`]: the command blocks of the tutorial. [`load`]: voters beside it.
+//! - [`tutorial`]: the command blocks of the tutorial. [`kubernetes`]: the cluster that they run on. [`load`]: voters beside them.
 //! - [`resource`]: the common fields of Kubernetes resources.
 //! - [`timing`]: waits and time limits. [`port`]: ports on loopback.
 
@@ -21,6 +21,7 @@ pub mod compose;
 pub mod deployment;
 pub mod faults;
 pub mod http;
+pub mod kubernetes;
 pub mod ledger;
 pub mod load;
 pub mod port;

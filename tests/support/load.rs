@@ -1,7 +1,7 @@
 //! Voters beside the tutorial: with and without the feature flag, on new connections and on kept ones. Each reads the page and
 //! casts a ballot, round after round, and every request and every ballot is recorded under the tutorial's current step.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -15,8 +15,10 @@ use crate::ledger::{CastOutcome, Client, Plan, VoteCounts};
 
 /// Delay between two rounds of a voter.
 const PAUSE: Duration = Duration::from_millis(100);
-/// Time limit of the audit of a ballot.
+/// Time limit of the results in the end.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Time without a failure after a disturbance.
+const SETTLED: Duration = Duration::from_secs(2);
 
 /// Running voters; the end of this value ends them.
 #[derive(Debug)]
@@ -45,6 +47,8 @@ struct Ballot {
     id: BallotId,
     choice: Choice,
     is_accepted: bool,
+    /// The voter was told that it never counts.
+    is_refused: bool,
     /// Whether release 2.0 answered.
     is_new: bool,
 }
@@ -53,8 +57,12 @@ struct Ballot {
 #[derive(Clone, Debug, Default)]
 pub struct Report {
     rows: Vec<Row>,
-    /// Votes that no ballot accounts for.
-    pub doubled: u64,
+    /// Votes that the page shows in the end.
+    shown: u64,
+    /// Ballots that are stored in the end.
+    stored: u64,
+    /// Ballots that are stored although their voters were told that they never count.
+    refused_but_stored: u64,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -120,6 +128,7 @@ impl Load {
                         let (id, choice) =
                             (BallotId::new(), if number % 3 == 2 { Choice::Second } else { Choice::First });
                         let (outcome, path) = client.cast_by(id, choice).await;
+                        let is_refused = matches!(outcome, CastOutcome::Refused(_));
                         let (is_accepted, failure) = match outcome {
                             CastOutcome::Counted | CastOutcome::AlreadyCounted => (true, None),
                             CastOutcome::Refused(why) | CastOutcome::Unknown(why) => {
@@ -127,7 +136,7 @@ impl Load {
                             }
                         };
                         let is_new = path.contains("app=2.0");
-                        record(failure, Some(Ballot { id, choice, is_accepted, is_new }));
+                        record(failure, Some(Ballot { id, choice, is_accepted, is_refused, is_new }));
                         drop(vote);
                         tokio::time::sleep(PAUSE).await;
                     }
@@ -158,20 +167,44 @@ impl Load {
         accepted
     }
 
-    /// Ends the voters and audits every ballot at a poll that has the votes of both releases and `others`, which are not the
-    /// load's.
+    /// Ends the voters while no vote is in flight.
+    pub async fn stop(&mut self) {
+        let votes = self.votes.clone();
+        let _votes = votes.write().await;
+        self.voters.shutdown().await;
+    }
+
+    /// Waits until no request has failed for two seconds.
     ///
     /// # Errors
-    /// A ballot cannot be audited.
-    pub async fn finish(mut self, others: u64) -> anyhow::Result<Report> {
-        let votes = self.votes.write().await;
-        self.voters.shutdown().await;
-        drop(votes);
+    /// Requests still fail after a minute.
+    pub async fn settled(&self) -> anyhow::Result<()> {
+        let start = Instant::now();
+        loop {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            let last = self.records.lock().unwrap().iter().rfind(|record| record.failure.is_some()).cloned();
+            if start.elapsed() > SETTLED && last.as_ref().is_none_or(|record| record.end.elapsed() > SETTLED)
+            {
+                return Ok(());
+            }
+            let failure = last.and_then(|record| record.failure).unwrap_or_default();
+            ensure!(start.elapsed() < PATIENCE, "requests still fail: {failure}");
+        }
+    }
+
+    /// Compares the ballots of stopped voters with all ballots that are stored. The pages with these cookies show the votes of
+    /// all stores together.
+    ///
+    /// # Errors
+    /// The results are unavailable.
+    pub async fn report(self, stored: &HashSet<[u8; 16]>, pages: &[Option<&str>]) -> anyhow::Result<Report> {
+        let mut shown = 0;
+        for cookies in pages {
+            let client = Client::new(&plan(&self.url, *cookies, true))?;
+            shown += client.settled_counts(PATIENCE).await?.iter().sum::<u64>();
+        }
         let records = std::mem::take(&mut *self.records.lock().unwrap());
-        let client = Client::new(&plan(&self.url, None, true))?;
-        let shown: u64 = client.settled_counts(PATIENCE).await?.iter().sum();
-        let mut report = Report::default();
-        let mut known = 0;
+        let mut report = Report { shown, stored: stored.len() as u64, ..Report::default() };
         let mut last = BTreeMap::new();
         for record in records {
             if report.rows.last().is_none_or(|row| row.step != record.step) {
@@ -187,29 +220,50 @@ impl Load {
                 row.longest_gap = row.longest_gap.max(record.end.duration_since(before));
             }
             let Some(ballot) = record.ballot else { continue };
-            let was_counted = client.cast(ballot.id, ballot.choice).await == CastOutcome::AlreadyCounted;
-            known += u64::from(was_counted);
-            row.counted += u64::from(was_counted);
+            let is_stored = stored.contains(ballot.id.as_bytes());
+            row.counted += u64::from(is_stored);
             row.accepted += u64::from(ballot.is_accepted);
-            row.lost += u64::from(ballot.is_accepted && !was_counted);
+            row.lost += u64::from(ballot.is_accepted && !is_stored);
+            report.refused_but_stored += u64::from(ballot.is_refused && is_stored);
         }
-        report.doubled = shown.saturating_sub(known + others);
         Ok(report)
     }
 }
 
 impl Report {
     /// # Errors
-    /// A vote was lost or doubled, or a request without the feature flag failed.
+    /// A vote was lost or doubled, or a request failed.
     pub fn check(&self) -> anyhow::Result<()> {
-        let sum = |of: fn(&Row) -> u64| self.rows.iter().map(of).sum::<u64>();
-        let (lost, failed) = (sum(|row| row.lost), sum(|row| row.failed.iter().sum()));
+        let failed: u64 = self.rows.iter().flat_map(|row| row.failed).sum();
+        ensure!(failed == 0, "{failed} requests failed");
+        self.check_votes()
+    }
+
+    /// # Errors
+    /// A vote was lost or doubled, or refused and stored.
+    pub fn check_votes(&self) -> anyhow::Result<()> {
+        let (lost, doubled) = (self.lost(), self.doubled());
+        let refused = self.refused_but_stored;
         ensure!(
-            lost == 0 && self.doubled == 0 && failed == 0,
-            "{lost} votes lost, {} doubled, {failed} requests failed",
-            self.doubled
+            lost == 0 && doubled == 0 && refused == 0,
+            "{lost} votes lost, {doubled} doubled, {refused} refused but stored"
         );
         Ok(())
+    }
+
+    /// Number of failed requests of a step.
+    pub fn failed(&self, step: &str) -> u64 {
+        self.rows.iter().filter(|row| row.step == step).flat_map(|row| row.failed).sum()
+    }
+
+    /// Accepted ballots that are not stored, and stored ones that the page does not show.
+    fn lost(&self) -> u64 {
+        self.rows.iter().map(|row| row.lost).sum::<u64>() + self.stored.saturating_sub(self.shown)
+    }
+
+    /// Votes on the page that no ballot accounts for.
+    fn doubled(&self) -> u64 {
+        self.shown.saturating_sub(self.stored)
     }
 }
 
@@ -239,6 +293,14 @@ impl std::fmt::Display for Report {
                 let _ = writeln!(failures, "{}: {count} x {failure}", row.step);
             }
         }
-        write!(f, "{failures}votes doubled: {}", self.doubled)
+        write!(
+            f,
+            "{failures}votes shown: {}, ballots stored: {}; lost: {}, doubled: {}, refused but stored: {}",
+            self.shown,
+            self.stored,
+            self.lost(),
+            self.doubled(),
+            self.refused_but_stored
+        )
     }
 }

@@ -3,15 +3,14 @@
 //! Every step is taken, rolled back and taken again. The run stops at the first output that differs from the text, and removes
 //! the namespace `voting` in any case.
 
-use std::path::{Path, PathBuf};
-use std::process::{ExitCode, Stdio};
+use std::collections::HashSet;
+use std::path::Path;
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 use clap::Parser;
-use serde_json::Value;
-use tempfile::TempDir;
-use tokio::process::Command;
+use voting_tests::kubernetes::{Shell, preconditions};
 use voting_tests::load::Load;
 use voting_tests::tutorial::output::{Circumstances, compare};
 use voting_tests::tutorial::{Block, blocks};
@@ -50,12 +49,8 @@ enum Part {
     Restart,
 }
 
-/// Time limit of a command; the longest of the tutorial is 15 minutes.
-const LIMIT: Duration = Duration::from_secs(16 * 60);
 /// New routes reach all proxies within this time on a busy machine.
 const ROUTES: Duration = Duration::from_secs(30);
-/// Votes in the tutorial's own commands.
-const VOTES: u64 = 7;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -72,7 +67,8 @@ async fn main() -> ExitCode {
 async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let shell = Shell::new(arguments.context.as_deref()).await?;
     preconditions(&shell).await?;
-    let mut tour = Tour { shell, start: Instant::now(), load: None, taken: Vec::new() };
+    let mut tour =
+        Tour { shell, start: Instant::now(), load: None, taken: Vec::new(), stored: HashSet::new() };
     let done = tokio::select! {
         done = tour.run() => done,
         signal = interrupted() => Err(signal),
@@ -94,135 +90,14 @@ async fn interrupted() -> anyhow::Error {
     }
 }
 
-/// Refuses a cluster on which the tutorial cannot succeed, before anything is changed.
-async fn preconditions(shell: &Shell) -> anyhow::Result<()> {
-    for program in ["kubectl", "istioctl", "curl", "openssl"] {
-        ensure!(shell.run(&format!("command -v {program}")).await.is_ok(), "{program} is not on the PATH");
-    }
-    let json = async |command: &str| -> anyhow::Result<Value> {
-        Ok(serde_json::from_str(&shell.run(&format!("{command} --output json")).await?)?)
-    };
-    let version = json("kubectl version").await.context("no cluster answers")?;
-    let server = version["serverVersion"]["gitVersion"].as_str().unwrap_or_default();
-    ensure!(
-        minor(server).is_some_and(|minor| minor >= (1, 30)),
-        "the cluster has Kubernetes {server}; the tutorial needs 1.30 or later"
-    );
-    let namespace = shell.run("kubectl get namespace voting --ignore-not-found --output name").await?;
-    ensure!(
-        namespace.is_empty(),
-        "the cluster has a namespace voting already; delete it, or use another cluster"
-    );
-    let istiod = json("kubectl get deployments --all-namespaces --selector app=istiod").await?;
-    let istiod = &istiod["items"][0];
-    ensure!(istiod.is_object(), "the cluster has no Istio; see \"Prepare a cluster\" in docs/tutorial.md");
-    let image = istiod["spec"]["template"]["spec"]["containers"][0]["image"].as_str().unwrap_or_default();
-    let tag = image.rsplit(':').next().unwrap_or_default();
-    ensure!(
-        minor(tag).is_none_or(|minor| minor >= (1, 28)),
-        "the cluster has Istio {tag}; the tutorial needs 1.28 or later"
-    );
-    let cni = json("kubectl get daemonsets --all-namespaces --selector k8s-app=istio-cni-node").await?;
-    ensure!(
-        cni["items"][0].is_object(),
-        "Istio has no CNI plugin; install it with components.cni.enabled=true"
-    );
-    let classes = json("kubectl get storageclasses").await?;
-    let is_default = |class: &Value| {
-        class["metadata"]["annotations"]["storageclass.kubernetes.io/is-default-class"] == "true"
-    };
-    ensure!(
-        classes["items"].as_array().is_some_and(|classes| classes.iter().any(is_default)),
-        "the cluster has no default storage class"
-    );
-    let gateway = json("kubectl get service istio-ingressgateway --namespace istio-system").await;
-    let gateway = gateway.context("Istio has no ingress gateway")?;
-    ensure!(
-        gateway["status"]["loadBalancer"]["ingress"][0]["ip"].is_string(),
-        "the cluster has no load balancer: the service istio-ingressgateway has no IP address"
-    );
-    Ok(())
-}
-
-/// Parses `v1.36.1` or `1.31.0` as far as the minor version.
-fn minor(version: &str) -> Option<(u32, u32)> {
-    let mut parts = version.trim_start_matches('v').split(['.', '-']);
-    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
-}
-
-/// Runs commands in bash, as the tutorial's reader does.
-struct Shell {
-    /// Keeps the kubeconfig file and the variables of the commands.
-    folder: TempDir,
-    kubeconfig: Option<PathBuf>,
-}
-
-impl Shell {
-    async fn new(context: Option<&str>) -> anyhow::Result<Self> {
-        let mut shell = Self { folder: TempDir::new()?, kubeconfig: None };
-        if let Some(context) = context {
-            let config = format!("kubectl config view --raw --minify --flatten --context '{context}'");
-            let config = shell.run(&config).await?;
-            let path = shell.folder.path().join("kubeconfig");
-            // The folder is private.
-            std::fs::write(&path, config)?;
-            shell.kubeconfig = Some(path);
-        }
-        Ok(shell)
-    }
-
-    fn ingress(&self) -> PathBuf {
-        self.folder.path().join("ingress")
-    }
-
-    /// Runs a script and returns its output. Variables that it sets are known to the next one.
-    async fn run(&self, script: &str) -> anyhow::Result<String> {
-        let file = self.ingress();
-        let file = file.display();
-        let script = format!(
-            "[ ! -e {file} ] || . {file}\n{script}\nstatus=$?\n[ -z ${{INGRESS_IP+x}} ] || declare -p INGRESS_IP >{file}\nexit $status"
-        );
-        let mut command = Command::new("bash");
-        command.args(["-c", &script]).current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
-        if let Some(kubeconfig) = &self.kubeconfig {
-            command.env("KUBECONFIG", kubeconfig);
-        }
-        // A group of its own: Ctrl-C ends it through its owner, which then cleans up.
-        command
-            .process_group(0)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true);
-        let child = command.spawn().context("bash")?;
-        let group = Group(child.id());
-        let output = tokio::time::timeout(LIMIT, child.wait_with_output()).await.context("timeout")??;
-        std::mem::forget(group);
-        let printed = String::from_utf8(output.stdout)?;
-        if !output.status.success() {
-            bail!("{}\n{printed}{}", output.status, String::from_utf8_lossy(&output.stderr).trim());
-        }
-        Ok(printed)
-    }
-}
-
-/// The processes of a command; its end ends them.
-struct Group(Option<u32>);
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        if let Some(id) = self.0 {
-            let _ = std::process::Command::new("kill").args(["-KILL", "--", &format!("-{id}")]).status();
-        }
-    }
-}
-
 struct Tour {
     shell: Shell,
     start: Instant,
     load: Option<Load>,
     /// The parts that were taken already.
     taken: Vec<(&'static str, Part)>,
+    /// Ids of the ballots in the stores that the tutorial has scaled down, and in the end of all.
+    stored: HashSet<[u8; 16]>,
 }
 
 impl Tour {
@@ -259,8 +134,10 @@ impl Tour {
             }
             self.taken.push((step, part));
         }
-        let load = self.load.take().context("no voters")?;
-        let report = load.finish(VOTES).await?;
+        let mut load = self.load.take().context("no voters")?;
+        load.stop().await;
+        self.stored.extend(self.shell.ballots_in_mysql().await?);
+        let report = load.report(&self.stored, &[None]).await?;
         println!("\n{report}\n");
         report.check()?;
         for block in blocks.iter().filter(|block| block.section == "Clean up") {
@@ -283,6 +160,9 @@ impl Tour {
         let is_repeated = part == Part::Restart
             || is_merged
             || self.taken.iter().any(|(step, part)| label.starts_with(step) && *part == Part::WayBack);
+        if block.commands.contains("deployment/voting-storage-1-0 --replicas=0") {
+            self.stored.extend(self.shell.ballots_in_redis().await?);
+        }
         let is_flagged = block.commands.contains("featureflag=on");
         let run = async |[old, new]: [[u64; 2]; 2]| {
             // Until the votes of 2.0 are transferred, each release has its own.
