@@ -2,6 +2,7 @@
 
 mod bench;
 mod cluster;
+mod cluster_test;
 mod command;
 mod compose_test;
 mod go;
@@ -44,6 +45,8 @@ enum Command {
     /// Create a Kubernetes cluster with Istio on this machine, in namespaces of its own.
     #[command(subcommand)]
     Cluster(cluster::ClusterCommand),
+    /// Test that cluster, and the voting app on it.
+    ClusterTest(cluster_test::ClusterTestArgs),
     /// Run docs/tutorial.md word for word on the cluster that kubectl reaches, with voters beside it.
     Tutorial(tutorial::TutorialArgs),
     /// Regenerate the documentation screenshots in docs/images.
@@ -66,6 +69,7 @@ fn main() -> ExitCode {
         Command::Rollouts => rollouts::run(),
         Command::Ledger(arguments) => ledger::run(&arguments),
         Command::Cluster(command) => cluster::run(&command),
+        Command::ClusterTest(arguments) => cluster_test::run(&arguments),
         Command::Tutorial(arguments) => tutorial::run(&arguments),
         Command::Screenshots => screenshots::run(),
         Command::Images => images::run(),

@@ -1,0 +1,97 @@
+//! Disturbances of the cluster, with voters of both releases beside them.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use voting_tests::load::Load;
+
+use crate::pods;
+use crate::steps::Steps;
+
+/// What happens to pods.
+#[derive(Clone, Copy)]
+enum Fault {
+    /// A command of the operator.
+    Command(&'static str),
+    /// SIGKILL of a container of one pod for each selector in a namespace.
+    Kill(&'static str, &'static [&'static str], &'static str),
+}
+use Fault::{Command, Kill};
+
+const APPS: &[&str] = &["app=voting-app,version=1.0", "app=voting-app,version=2.0"];
+const ANALYTICS: &[&str] = &["app=voting-analytics,version=1.1", "app=voting-analytics,version=2.0"];
+const STORES: &[&str] = &["app=voting-storage,version=1.0", "app=voting-storage,version=2.0"];
+
+/// The faults, and whether voters may notice them.
+const FAULTS: &[(&str, Fault, bool)] = &[
+    ("no fault", Command("sleep 5"), false),
+    ("delete app", Command("for version in 1.0 2.0; do
+        kubectl delete --namespace voting --wait=false \
+          $(kubectl get pods --namespace voting --selector app=voting-app,version=$version --output name | head --lines 1)
+      done"), false),
+    ("delete analytics", Command("for version in 1.1 2.0; do
+        kubectl delete --namespace voting --wait=false \
+          $(kubectl get pods --namespace voting --selector app=voting-analytics,version=$version --output name | head --lines 1)
+      done"), false),
+    // On a single node the pods cannot go elsewhere: the budgets keep all but one of each component.
+    ("drain", Command("kubectl drain node --pod-selector 'app in (voting-app, voting-analytics)' --timeout=15s && exit 1
+      kubectl uncordon node"), false),
+    ("restart app", Command("kubectl rollout restart deployment --selector app=voting-app --namespace voting"), false),
+    ("restart analytics", Command("kubectl rollout restart deployment --selector app=voting-analytics --namespace voting"), false),
+    ("restart istiod", Command("kubectl rollout restart deployment/istiod --namespace istio-system"), false),
+    ("restart gateway", Command("kubectl rollout restart deployment/istio-ingressgateway --namespace istio-system"), false),
+    ("kill istiod", Kill("istio-system", &["app=istiod"], "discovery"), false),
+    ("kill app's sidecar", Kill("voting", APPS, "istio-proxy"), true),
+    ("kill store's sidecar", Kill("voting", STORES, "istio-proxy"), true),
+    ("kill app", Kill("voting", APPS.split_at(1).0, "voting-app"), true),
+    ("kill app 2.0", Kill("voting", APPS.split_at(1).1, "voting-app"), true),
+    ("kill analytics", Kill("voting", ANALYTICS, "voting-analytics"), true),
+    ("kill gateway", Kill("istio-system", &["istio=ingressgateway"], "istio-proxy"), true),
+    ("kill Redis", Kill("voting", STORES.split_at(1).0, "redis"), true),
+    ("kill MySQL", Kill("voting", STORES.split_at(1).1, "mysql"), true),
+    ("delete stores", Command("kubectl delete pods --namespace voting --selector app=voting-storage --wait=false"), true),
+];
+
+/// Runs the test in step 3, which has both releases.
+pub async fn run(steps: &Steps) -> anyhow::Result<()> {
+    steps.prepare().await?;
+    for step in ["Step 1", "Step 2", "Step 3"] {
+        println!("{step}");
+        steps.take(step).await?;
+    }
+    let mut load = Load::start(&steps.url().await?, "start")?;
+    for (name, fault, _) in FAULTS {
+        println!("{name}");
+        load.go_to(name);
+        match *fault {
+            Command(script) => steps.shell.run(script).await.map(drop).with_context(|| (*name).to_owned())?,
+            Kill(namespace, selectors, container) => {
+                for selector in selectors {
+                    pods::one(&steps.shell, namespace, selector).await?.kill(container).await?;
+                }
+            }
+        }
+        // The effects of a killed process come before its pod is unavailable.
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        for namespace in ["voting", "istio-system"] {
+            let wait = "for deployment in $(kubectl get deployments --output name --namespace";
+            let wait = format!(
+                "{wait} {namespace}); do kubectl rollout status $deployment --timeout=3m --namespace {namespace}; done"
+            );
+            steps.shell.run(&wait).await?;
+        }
+        load.settled().await?;
+    }
+    load.stop().await;
+    let mut stored: HashSet<_> = steps.shell.ballots_in_redis().await?.into_iter().collect();
+    stored.extend(steps.shell.ballots_in_mysql().await?);
+    let report = load.report(&stored, &[None, Some("featureflag=on")]).await?;
+    println!("\n{report}\n");
+    report.check_votes()?;
+    for (name, _, may_fail) in FAULTS {
+        let failed = report.failed(name);
+        ensure!(*may_fail || failed == 0, "{name}: {failed} requests failed");
+    }
+    Ok(())
+}

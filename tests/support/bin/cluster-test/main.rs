@@ -1,0 +1,52 @@
+//! Tests of the cluster, and of the voting app on it. `cargo xtask cluster-test` runs them.
+
+mod access;
+mod faults;
+mod lifecycle;
+mod machine;
+mod pods;
+mod steps;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use steps::Steps;
+
+/// Test the cluster of `cargo xtask cluster`, and the voting app on it.
+#[derive(Parser, Debug)]
+#[command(name = "cargo xtask cluster-test")]
+enum Suite {
+    /// Starts, interrupts and removes the cluster; compares the machine before and after.
+    Lifecycle,
+    /// Checks who reaches whom after each step of the tutorial, and the certificates of the pods.
+    Access,
+    /// Deletes, evicts and kills pods under votes.
+    Faults,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let done = match Suite::parse() {
+        Suite::Lifecycle => lifecycle::run(),
+        Suite::Access => on_the_cluster(access::run).await,
+        Suite::Faults => on_the_cluster(faults::run).await,
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("cluster-test: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs a test, or until Ctrl-C, and removes what it created.
+async fn on_the_cluster(test: impl AsyncFnOnce(&Steps) -> anyhow::Result<()>) -> anyhow::Result<()> {
+    let steps = Steps::new().await?;
+    let done = tokio::select! {
+        done = test(&steps) => done,
+        _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
+    };
+    done.and(steps.clean_up().await)
+}

@@ -1,0 +1,40 @@
+//! `cargo xtask cluster-test`: tests of the cluster, and of the voting app on it.
+
+use std::process::Command;
+
+use clap::{Args, ValueEnum};
+
+use crate::cluster;
+use crate::{command, workspace};
+
+/// Arguments of `cargo xtask cluster-test`.
+#[derive(Args, Debug)]
+pub struct ClusterTestArgs {
+    /// The tests; default: all.
+    suites: Vec<Suite>,
+}
+
+/// A group of tests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Suite {
+    /// The cluster starts once, is removed completely, and an interrupted start leaves nothing running.
+    Lifecycle,
+    /// Who reaches whom after each step of the tutorial, and the certificates of the pods.
+    Access,
+    /// Pods deleted, evicted and killed under votes.
+    Faults,
+}
+
+/// Runs the tests. The cluster that they create is kept for the next run.
+pub fn run(arguments: &ClusterTestArgs) -> anyhow::Result<()> {
+    let suites = if arguments.suites.is_empty() { Suite::value_variants() } else { &arguments.suites };
+    let program = workspace::programs()?.join("cluster-test");
+    for suite in suites {
+        match suite {
+            Suite::Lifecycle => command::run(Command::new(&program).arg("lifecycle"))?,
+            Suite::Access => cluster::run_on_cluster(&program, &["access"])?,
+            Suite::Faults => cluster::run_on_cluster(&program, &["faults"])?,
+        }
+    }
+    Ok(())
+}
