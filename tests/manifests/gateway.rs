@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use voting_http::feature_flag::COOKIE_REGEX;
-use voting_http::server::ClientTimeouts;
+use voting_http::server::ClientLimits;
 
 use crate::compose::{services, yaml};
 use crate::istio::{HttpRoute, Resource, VirtualService};
@@ -75,7 +75,7 @@ fn clusters_are_services_and_end_idle_connections_before_the_services_do() {
         let idle =
             options["common_http_protocol_options"]["idle_timeout"].as_str().expect("an idle time-out");
         let seconds: u64 = idle.trim_end_matches('s').parse().expect("seconds");
-        assert!(Duration::from_secs(seconds) < ClientTimeouts::default().header, "{}", cluster["name"]);
+        assert!(Duration::from_secs(seconds) < ClientLimits::default().timeout, "{}", cluster["name"]);
     }
     let app_1_0 = &services["voting-app-1-0"]["environment"]["ANALYTICS_URL"];
     assert_eq!(app_1_0, "http://gateway:8081");

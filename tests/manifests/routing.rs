@@ -252,7 +252,7 @@ fn services_reach_named_ports_that_pods_have_and_never_the_admin_port() {
 
 #[test]
 fn every_http_service_has_a_rule_that_ends_idle_connections_before_the_service_does() {
-    let services_end_them_after = voting_http::server::ClientTimeouts::default().header;
+    let services_end_them_after = voting_http::server::ClientLimits::default().timeout;
     // The routes of step 1 complete the first release.
     for step in applied().iter().skip(1) {
         let rules: Vec<Resource<DestinationRule>> =

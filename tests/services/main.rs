@@ -6,6 +6,7 @@ mod cause;
 mod check;
 mod feature_flag;
 mod ipv6;
+mod limits;
 mod openapi;
 mod outage;
 mod output;

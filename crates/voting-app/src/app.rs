@@ -35,6 +35,25 @@ pub struct AppState {
     pub(crate) observer: RequestObserver,
 }
 
+/// The configuration of an [`App`].
+#[derive(Debug)]
+pub struct Config<'a> {
+    /// The release to serve.
+    pub release: &'static AppRelease,
+    /// The choices of the poll.
+    pub choices: Choices,
+    /// Content of the page.
+    pub page: PageArgs,
+    /// The proxies in front of the page.
+    pub proxy: ProxyArgs,
+    /// The store of the votes.
+    pub store: &'a StoreUrl,
+    /// The voting-analytics whose results the page shows.
+    pub analytics: AnalyticsUrl,
+    /// Maximum number of live viewers.
+    pub max_viewers: usize,
+}
+
 impl Deref for App {
     type Target = AppState;
 
@@ -44,20 +63,12 @@ impl Deref for App {
 }
 
 impl App {
-    /// Opens a release on the store and the voting-analytics at these URLs, with the registry of its metrics. Must be
-    /// called on a Tokio runtime.
+    /// Opens a release, with the registry of its metrics. Must be called on a Tokio runtime.
     ///
     /// # Errors
     /// The store's driver rejects the URL, or the HTTP client can't be created.
-    pub fn open(
-        release: &'static AppRelease,
-        choices: Choices,
-        page: PageArgs,
-        proxy: ProxyArgs,
-        store: &StoreUrl,
-        analytics: AnalyticsUrl,
-        lifecycle: Lifecycle,
-    ) -> anyhow::Result<(Self, Registry)> {
+    pub fn open(config: Config<'_>, lifecycle: Lifecycle) -> anyhow::Result<(Self, Registry)> {
+        let Config { release, choices, page, proxy, store, analytics, max_viewers } = config;
         let (observer, mut registry) = RequestObserver::register(AppRelease::COMPONENT, release.version);
         let metrics = AppMetrics::register(&choices, &mut registry);
         let store_metrics = StoreMetrics::register(&mut registry);
@@ -71,7 +82,7 @@ impl App {
             page,
             proxy,
             store,
-            live: LiveResults::start(analytics.clone()),
+            live: LiveResults::start(analytics.clone(), max_viewers),
             analytics,
             lifecycle,
             metrics,

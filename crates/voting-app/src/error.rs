@@ -36,6 +36,8 @@ pub enum AppError {
     BodyTooSlow,
     /// The cookies have more than [`MAX_COOKIE_BYTES`].
     TooManyCookies,
+    /// Half of the connections follow the live results already.
+    TooManyViewers,
     /// No route has this path.
     NotFound,
     /// The feature flag has no such action.
@@ -192,6 +194,11 @@ impl AppError {
                      domain."
                 ),
             ),
+            Self::TooManyViewers => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "Too many live viewers",
+                "Reload the poll to see new votes.".to_owned(),
+            ),
             Self::NotFound => {
                 (StatusCode::NOT_FOUND, "Page not found", "The poll is on the start page.".to_owned())
             }
@@ -223,6 +230,7 @@ impl AppError {
             Self::Expired => Some(Cast::Expired.into()),
             Self::Reset(_)
             | Self::ResetForbidden
+            | Self::TooManyViewers
             | Self::NotFound
             | Self::UnknownFlagAction
             | Self::MethodNotAllowed => None,

@@ -36,7 +36,7 @@ use voting_http::program::Program;
 use voting_http::telemetry::{self, DEFAULT_LOG};
 
 pub use crate::analytics::{AnalyticsUrl, InvalidAnalyticsUrl};
-pub use crate::app::{App, AppState};
+pub use crate::app::{App, AppState, Config};
 use crate::cli::Cli;
 
 /// Serves until the program is told to shut down, or runs the subcommand.
@@ -53,8 +53,16 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
     let url = cli.store.url(release.storage.kind)?;
     let analytics = cli.analytics_url()?;
     let lifecycle = Lifecycle::new();
-    let (app, registry) =
-        App::open(release, cli.poll.choices()?, cli.page, cli.proxy, &url, analytics, lifecycle.clone())?;
+    let config = Config {
+        release,
+        choices: cli.poll.choices()?,
+        page: cli.page,
+        proxy: cli.proxy,
+        store: &url,
+        analytics,
+        max_viewers: cli.serve.client_limits().connections / 2,
+    };
+    let (app, registry) = App::open(config, lifecycle.clone())?;
     let program = Program {
         name: AppRelease::COMPONENT,
         release: release.version,

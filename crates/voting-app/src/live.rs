@@ -4,7 +4,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use axum::http::HeaderMap;
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::analytics::{AnalyticsClient, Results};
@@ -12,7 +12,10 @@ use crate::analytics::{AnalyticsClient, Results};
 const READ_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The results as they change.
-pub struct LiveResults(Arc<watch::Sender<Read>>);
+pub struct LiveResults {
+    reads: Arc<watch::Sender<Read>>,
+    places: Arc<Semaphore>,
+}
 
 /// The most recent read.
 #[derive(Clone)]
@@ -24,15 +27,16 @@ struct Read {
 
 impl LiveResults {
     /// Starts the reading task, which ends when this is dropped.
-    pub fn start(analytics: AnalyticsClient) -> Self {
-        let sender = Arc::new(watch::Sender::new(Read { started: Instant::now(), results: None }));
-        tokio::spawn(read(Arc::downgrade(&sender), analytics));
-        Self(sender)
+    pub fn start(analytics: AnalyticsClient, max_viewers: usize) -> Self {
+        let reads = Arc::new(watch::Sender::new(Read { started: Instant::now(), results: None }));
+        tokio::spawn(read(Arc::downgrade(&reads), analytics));
+        Self { reads, places: Arc::new(Semaphore::new(max_viewers)) }
     }
 
-    /// Adds a viewer.
-    pub fn watch(&self) -> Viewer {
-        Viewer { reads: self.0.subscribe(), since: Instant::now(), seen: None }
+    /// Adds a viewer; `None` if there are as many as allowed.
+    pub fn watch(&self) -> Option<Viewer> {
+        let place = self.places.clone().try_acquire_owned().ok()?;
+        Some(Viewer { reads: self.reads.subscribe(), since: Instant::now(), seen: None, _place: place })
     }
 }
 
@@ -41,6 +45,7 @@ pub struct Viewer {
     reads: watch::Receiver<Read>,
     since: Instant,
     seen: Option<Option<Arc<Results>>>,
+    _place: OwnedSemaphorePermit,
 }
 
 impl Viewer {

@@ -45,6 +45,10 @@ impl AdminPort {
         Self { store, registry, tally, openapi }
     }
 
+    pub(crate) fn registry(&mut self) -> &mut Registry {
+        &mut self.registry
+    }
+
     pub(crate) fn store_kind(&self) -> StoreKind {
         self.store.kind()
     }

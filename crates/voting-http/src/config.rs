@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use voting_config::{address, port};
 
 use crate::lifecycle::ShutdownTimeouts;
-use crate::server::ClientTimeouts;
+use crate::server::ClientLimits;
 
 /// Listener, shutdown and log settings.
 #[derive(Args, Clone, Debug)]
@@ -34,10 +34,15 @@ pub struct ServeArgs {
     #[arg(long, env = "SHUTDOWN_DEADLINE", value_name = "SECONDS", default_value_t = 10)]
     pub shutdown_deadline: u16,
 
-    /// Seconds that an open or idle connection may take to send a request's header before it is closed. A proxy in
-    /// front should close idle connections sooner.
+    /// Seconds that an open or idle connection may take to send a request's header, and a client to take the next bytes
+    /// of a response, before the connection is closed. A proxy in front should close idle connections sooner.
     #[arg(long, env = "CLIENT_TIMEOUT", value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..))]
     pub client_timeout: u16,
+
+    /// Maximum number of connections of clients; further ones are answered with 503. Half of them may follow the live
+    /// results. The limit of open files lowers it.
+    #[arg(long, env = "MAX_CONNECTIONS", value_name = "NUMBER", default_value_t = 2500, value_parser = clap::value_parser!(u16).range(1..))]
+    pub max_connections: u16,
 
     /// Format of the log on the standard output. auto: text on a terminal, JSON elsewhere. RUST_LOG sets its level.
     #[arg(long, env = "LOG_FORMAT", value_name = "FORMAT", default_value = "auto")]
@@ -64,8 +69,13 @@ impl ServeArgs {
         SocketAddr::new(self.listen_address, self.admin_port)
     }
 
-    pub(crate) fn client_timeouts(&self) -> ClientTimeouts {
-        ClientTimeouts { header: Duration::from_secs(self.client_timeout.into()) }
+    /// The limits of clients on the public port. Raises the limit of open files.
+    pub fn client_limits(&self) -> ClientLimits {
+        ClientLimits {
+            timeout: Duration::from_secs(self.client_timeout.into()),
+            connections: self.max_connections.into(),
+        }
+        .within_open_files()
     }
 
     pub(crate) fn shutdown(&self) -> ShutdownTimeouts {

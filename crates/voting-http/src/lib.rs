@@ -2,7 +2,8 @@
 //!
 //! - [`program`]: a service from its start to its exit code; [`check`]: the subcommand of health checks.
 //! - [`config`]: settings of every service.
-//! - [`server`]: the accept loop, with timeouts and size limits; [`layer`]: the layer around all routes.
+//! - [`listener`]: listening ports; [`server`]: the accept loop, with limits of time, size and number; [`layer`]: the layer
+//!   around all routes.
 //! - [`host`]: the hosts that a port on this machine answers to; [`forwarded`]: what proxies say about a request.
 //! - [`lifecycle`]: running, draining, closing; the signals that start the shutdown.
 //! - [`admin`]: the operator's port.
@@ -11,18 +12,20 @@
 //! - [`feature_flag`]: the cookie by which the mesh selects a release.
 //! - [`serving_path`]: the header that names the serving releases.
 //!
-//! Internal modules: `metrics` holds the HTTP metrics; `log` writes the log without blocking and `json_log` formats it;
+//! Internal modules: `connection` bounds a connection's memory and time; `metrics` holds the HTTP metrics; `log` writes the log without blocking and `json_log` formats it;
 //! `otlp` exports traces.
 
 pub mod admin;
 pub mod check;
 pub mod config;
+mod connection;
 pub mod feature_flag;
 pub mod forwarded;
 pub mod host;
 mod json_log;
 pub mod layer;
 pub mod lifecycle;
+pub mod listener;
 mod log;
 mod metrics;
 pub mod observe;

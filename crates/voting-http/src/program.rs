@@ -10,7 +10,8 @@ use crate::admin::AdminPort;
 use crate::config::ServeArgs;
 use crate::host::LocalHosts;
 use crate::lifecycle::Lifecycle;
-use crate::server::{allow_many_connections, listen, serve};
+use crate::listener::listen;
+use crate::server::{ClientLimits, ConnectionMetrics, Server};
 
 /// Reads the settings of a program from its arguments and environment and runs it. An error is one line on the standard
 /// error.
@@ -52,8 +53,7 @@ impl Program {
     /// # Errors
     /// One line for the operator: a port can't be listened on.
     pub async fn run(self, settings: &ServeArgs) -> anyhow::Result<()> {
-        let Self { name: component, release, routes, admin, lifecycle } = self;
-        allow_many_connections();
+        let Self { name: component, release, routes, mut admin, lifecycle } = self;
         let shutdown = settings.shutdown();
         lifecycle.close_on_signals(shutdown).context("signal handlers can't be installed")?;
         let listener = listen(settings.address()).await?;
@@ -62,16 +62,22 @@ impl Program {
         let store = admin.store_kind();
         tracing::info!(component, release, %address, %admin_address, %store, "listening");
 
+        let metrics = ConnectionMetrics::register(admin.registry());
         let mut admin = admin.routes(lifecycle.clone());
         // A port that only this machine reaches is meant for its users, not for the web pages that they visit. In a
         // cluster its clients use the pod's address or the name of a service.
         if settings.listen_address.is_loopback() {
             admin = LocalHosts::of(settings.listen_address, []).guard(admin);
         }
-        let timeouts = settings.client_timeouts();
+        let public = Server { deadline: shutdown.deadline, limits: settings.client_limits(), metrics };
+        let operator = Server {
+            deadline: shutdown.deadline,
+            limits: ClientLimits::OPERATOR,
+            metrics: ConnectionMetrics::default(),
+        };
         tokio::join!(
-            serve(listener, routes, &lifecycle, shutdown.deadline, timeouts),
-            serve(admin_listener, admin, &lifecycle, shutdown.deadline, timeouts),
+            public.serve(listener, routes, &lifecycle),
+            operator.serve(admin_listener, admin, &lifecycle),
         );
         Ok(())
     }

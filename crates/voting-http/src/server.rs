@@ -1,162 +1,220 @@
-//! The accept loop: connections with timeouts and size limits, until the shutdown.
+//! The accept loop: connections with limits of time, size and number, until the shutdown.
 
-use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::{HeaderValue, header};
-use axum::response::Response;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
-use socket2::SockRef;
-use tokio::net::{TcpListener, TcpSocket};
-use tower::ServiceExt as _;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tower::{ServiceExt as _, service_fn};
 
+use crate::connection::{Connection, LargeRequests};
 use crate::lifecycle::Lifecycle;
 
 /// Maximum size of a request's header, about that of Envoy (60 KB); a larger one is answered with 431. A connection needs
 /// only as much memory as its largest request.
 pub const MAX_HEADER_BYTES: usize = 64 * 1024;
 
-/// Connections that wait to be accepted, as in tokio and the standard library.
-const BACKLOG: u32 = 1024;
+/// Connections above the limit that wait for their 503 at a time; later ones wait to be accepted.
+const REJECTED_AT_A_TIME: usize = 16;
 
-/// Timeouts of clients. A proxy in front should close idle connections sooner, so that none is closed under a request
-/// that it has just sent.
+/// How long a connection above the limit may take to send its request.
+const REJECTION_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Open files of a service besides its clients' connections: those of the operator's port and of the store, rejected
+/// ones, the log.
+const OTHER_FILES: usize = 48;
+
+/// Limits of the clients of a port.
 #[derive(Clone, Copy, Debug)]
-pub struct ClientTimeouts {
-    /// From an open or idle connection to the end of a request's header.
-    pub header: Duration,
+pub struct ClientLimits {
+    /// From an open or idle connection to the end of a request's header, and until a client takes the next bytes of a
+    /// response. A proxy in front should close idle connections sooner, so that none is closed under a request that it
+    /// has just sent.
+    pub timeout: Duration,
+    /// Connections at a time. Further ones are answered with 503 and closed.
+    pub connections: usize,
 }
 
-impl Default for ClientTimeouts {
+impl ClientLimits {
+    /// Of the operator's port: probes, scrapes and a few people.
+    pub(crate) const OPERATOR: Self = Self { timeout: Duration::from_secs(30), connections: 16 };
+
+    /// These limits, with no more connections than this process may open files.
+    ///
+    /// Raises the limit of open files to the maximum allowed: shells and containers start programs with 1,024, which a
+    /// thousand live viewers use up.
+    #[must_use]
+    pub fn within_open_files(self) -> Self {
+        // If raising is not permitted, serving with the old limit beats not serving.
+        let files = rlimit::increase_nofile_limit(u64::MAX)
+            .or_else(|_| rlimit::Resource::NOFILE.get_soft())
+            .map_or(usize::MAX, |files| usize::try_from(files).unwrap_or(usize::MAX));
+        let connections = self.connections.min(files.saturating_sub(OTHER_FILES)).max(1);
+        Self { connections, ..self }
+    }
+}
+
+impl Default for ClientLimits {
     fn default() -> Self {
-        Self { header: Duration::from_secs(30) }
+        Self { timeout: Duration::from_secs(30), connections: 2500 }
     }
 }
 
-/// Raises the limit of open files, and so of connections, to the maximum allowed: shells and containers start programs
-/// with 1,024, which a thousand live viewers use up.
-pub fn allow_many_connections() {
-    // If that is not permitted, serving with the old limit beats not serving.
-    let _ = rlimit::increase_nofile_limit(u64::MAX);
+/// Metrics of the connections of a port; clones share them.
+#[derive(Clone, Debug, Default)]
+pub struct ConnectionMetrics {
+    open: Gauge,
+    rejected: Counter,
 }
 
-/// Binds a listener.
-///
-/// # Errors
-/// One line that names the port or address and, for a port in use or a privileged one, the remedy.
-pub async fn listen(address: SocketAddr) -> Result<TcpListener, CannotListen> {
-    let bound = match (bind(address), address) {
-        // All addresses of a machine without IPv6.
-        (Err(error), SocketAddr::V6(all)) if all.ip().is_unspecified() && lacks_ipv6(&error) => {
-            bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port())))
-        }
-        (bound, _) => bound,
-    };
-    bound.map_err(|error| CannotListen { address, error })
-}
-
-fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = if address.is_ipv6() { TcpSocket::new_v6()? } else { TcpSocket::new_v4()? };
-    // As tokio's own `bind` does: a restart does not wait for the old connections.
-    socket.set_reuseaddr(true)?;
-    if address.is_ipv6() {
-        // IPv4 as well, whatever the system's default is.
-        SockRef::from(&socket).set_only_v6(false)?;
+impl ConnectionMetrics {
+    /// Registers the metrics.
+    pub(crate) fn register(registry: &mut Registry) -> Self {
+        let metrics = Self::default();
+        registry.register("voting_connections", "Open connections of clients", metrics.open.clone());
+        registry.register(
+            "voting_connections_rejected",
+            "Connections answered with 503 because MAX_CONNECTIONS were open",
+            metrics.rejected.clone(),
+        );
+        metrics
     }
-    socket.bind(address)?;
-    socket.listen(BACKLOG)
 }
 
-fn lacks_ipv6(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::AddrNotAvailable
-        || matches!(error.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EPROTONOSUPPORT))
+/// The server of a port.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// For the requests in flight at the shutdown; after it, their connections are closed.
+    pub deadline: Duration,
+    /// The limits of clients.
+    pub limits: ClientLimits,
+    /// The metrics of connections.
+    pub metrics: ConnectionMetrics,
 }
 
-/// The error of [`listen`].
-#[derive(Debug)]
-pub struct CannotListen {
-    address: SocketAddr,
-    error: io::Error,
-}
-
-impl std::fmt::Display for CannotListen {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        use io::ErrorKind::{AddrInUse, PermissionDenied};
-        let Self { address, error } = self;
-        match error.kind() {
-            AddrInUse => {
-                write!(f, "port {} is in use; stop what uses it or choose another port", address.port())
+impl Server {
+    /// Serves connections until the lifecycle closes, then finishes the requests in flight.
+    pub async fn serve(self, listener: TcpListener, routes: Router, lifecycle: &Lifecycle) {
+        let Self { deadline, limits, metrics } = self;
+        let (open, rejected) = (permits(limits.connections), permits(REJECTED_AT_A_TIME));
+        let (server, rejecting) = (http(limits.timeout), http(REJECTION_TIMEOUT));
+        let large_requests = LargeRequests::default();
+        let connections = GracefulShutdown::new();
+        let mut tasks = JoinSet::new();
+        while let Some(stream) = accept(&listener, lifecycle).await {
+            while tasks.try_join_next().is_some() {}
+            let _ = stream.set_nodelay(true);
+            if let Ok(permit) = open.clone().try_acquire_owned() {
+                let gauge = metrics.open.clone();
+                gauge.inc();
+                let stream = TokioIo::new(Connection::new(stream, limits.timeout, &large_requests));
+                let service = TowerToHyperService::new(closing_while_draining(&routes, lifecycle));
+                let connection = connections.watch(server.serve_connection(stream, service));
+                tasks.spawn(async move {
+                    if let Err(error) = connection.await {
+                        tracing::debug!(%error, "connection ended with an error");
+                    }
+                    gauge.dec();
+                    drop(permit);
+                });
+            } else {
+                if metrics.rejected.inc() == 0 {
+                    tracing::warn!(
+                        limit = limits.connections,
+                        "all connections are in use, rejecting further ones; this line is logged once"
+                    );
+                }
+                let permit = tokio::select! {
+                    permit = rejected.clone().acquire_owned() => permit,
+                    () = lifecycle.closing() => break,
+                };
+                let stream = TokioIo::new(Connection::new(stream, REJECTION_TIMEOUT, &large_requests));
+                let service = TowerToHyperService::new(service_fn(reject));
+                let connection = connections.watch(rejecting.serve_connection(stream, service));
+                tasks.spawn(async move {
+                    let _ = connection.await;
+                    drop(permit);
+                });
             }
-            PermissionDenied => write!(
-                f,
-                "port {} needs rights that this user lacks; choose one from 1024 on",
-                address.port()
-            ),
-            _ => write!(f, "can't listen on {address}: {error}"),
         }
+        drop(listener);
+        if tokio::time::timeout(deadline, connections.shutdown()).await.is_err() {
+            tracing::warn!(?deadline, "deadline passed with requests in flight, closing their connections");
+        }
+        tasks.shutdown().await;
     }
 }
 
-impl std::error::Error for CannotListen {}
-
-/// Serves connections until the lifecycle closes, then finishes the requests in flight within `deadline`.
-pub async fn serve(
-    listener: TcpListener,
-    routes: Router,
-    lifecycle: &Lifecycle,
-    deadline: Duration,
-    timeouts: ClientTimeouts,
-) {
-    // Only HTTP/1.1, which a mesh and every browser speak to a plain port: detecting HTTP/2 would wait for a client's
-    // first bytes without a timeout.
-    let mut server = http1::Builder::new();
-    server.timer(TokioTimer::new()).header_read_timeout(timeouts.header).max_buf_size(MAX_HEADER_BYTES);
-    let connections = GracefulShutdown::new();
-    let mut tasks = tokio::task::JoinSet::new();
+/// The next connection; `None` after the lifecycle has closed.
+async fn accept(listener: &TcpListener, lifecycle: &Lifecycle) -> Option<TcpStream> {
     loop {
-        let stream = tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
-                Err(error) => {
-                    // Most likely out of file descriptors: other connections must close first.
-                    tracing::warn!(%error, "accepting a connection failed");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                    continue;
-                }
-            },
-            () = lifecycle.closing() => break,
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = lifecycle.closing() => return None,
         };
-        while tasks.try_join_next().is_some() {}
-        let _ = stream.set_nodelay(true);
-        let lifecycle = lifecycle.clone();
-        let service = routes
-            .clone()
-            .map_request(|request: http::Request<hyper::body::Incoming>| request.map(Body::new))
-            .map_response(move |mut response: Response| {
-                // The client opens its next connection to a ready replica, and this one is not closed under a request.
-                if lifecycle.is_draining() {
-                    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-                }
-                response
-            });
-        let service = TowerToHyperService::new(service);
-        let connection = server.serve_connection(TokioIo::new(stream), service);
-        let connection = connections.watch(connection);
-        tasks.spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "connection ended with an error");
+        match accepted {
+            Ok((stream, _)) => return Some(stream),
+            Err(error) => {
+                // Most likely out of file descriptors: other connections must close first.
+                tracing::warn!(%error, "accepting a connection failed");
+                tokio::time::sleep(Duration::from_millis(100)).await;
             }
-        });
+        }
     }
-    drop(listener);
-    if tokio::time::timeout(deadline, connections.shutdown()).await.is_err() {
-        tracing::warn!(?deadline, "deadline passed with requests in flight, closing their connections");
-    }
-    tasks.shutdown().await;
+}
+
+fn permits(number: usize) -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(number.min(Semaphore::MAX_PERMITS)))
+}
+
+/// Only HTTP/1.1, which a mesh and every browser speak to a plain port: detecting HTTP/2 would wait for a client's first
+/// bytes without a timeout.
+fn http(header_timeout: Duration) -> http1::Builder {
+    let mut server = http1::Builder::new();
+    server.timer(TokioTimer::new()).header_read_timeout(header_timeout).max_buf_size(MAX_HEADER_BYTES);
+    server
+}
+
+/// The routes, whose responses end their connection while the service drains: the client opens its next connection to a
+/// ready replica, and this one is not closed under a request.
+fn closing_while_draining(
+    routes: &Router,
+    lifecycle: &Lifecycle,
+) -> impl tower::Service<
+    http::Request<hyper::body::Incoming>,
+    Response = Response,
+    Error = Infallible,
+    Future: Send,
+> + Clone
++ Send
++ 'static {
+    let lifecycle = lifecycle.clone();
+    routes
+        .clone()
+        .map_request(|request: http::Request<hyper::body::Incoming>| request.map(Body::new))
+        .map_response(move |mut response: Response| {
+            if lifecycle.is_draining() {
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            response
+        })
+}
+
+/// The answer to a request on a connection above the limit.
+async fn reject(_: http::Request<hyper::body::Incoming>) -> Result<Response, Infallible> {
+    let headers = [(header::CONNECTION, "close"), (header::RETRY_AFTER, "1")];
+    Ok((StatusCode::SERVICE_UNAVAILABLE, headers, "Too many connections. Try again.\n").into_response())
 }

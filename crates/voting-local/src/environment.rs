@@ -9,13 +9,13 @@ use axum::Router;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use voting_analytics::Analytics;
-use voting_app::App;
 use voting_app::cli::{PageArgs, ProxyArgs};
+use voting_app::{App, Config};
 use voting_core::Choices;
 use voting_core::release::{AnalyticsRelease, AppRelease, Release};
 use voting_http::host::LocalHosts;
 use voting_http::lifecycle::{Lifecycle, ShutdownTimeouts};
-use voting_http::server::{ClientTimeouts, serve};
+use voting_http::server::{ClientLimits, ConnectionMetrics, Server};
 use voting_storage::transfer::transfer;
 use voting_storage::{StoreUrl, open};
 
@@ -25,6 +25,12 @@ use crate::step::Step;
 /// Without a wait: no load balancer has to notice the shutdown first.
 pub const SHUTDOWN: ShutdownTimeouts =
     ShutdownTimeouts { wait: Duration::ZERO, deadline: Duration::from_secs(5) };
+
+/// The server of a port.
+pub fn server() -> Server {
+    let limits = ClientLimits::default().within_open_files();
+    Server { deadline: SHUTDOWN.deadline, limits, metrics: ConnectionMetrics::default() }
+}
 
 /// The services of a step.
 pub struct Environment {
@@ -79,13 +85,20 @@ impl Environment {
         let routes = LocalHosts::of(address.ip(), []).guard(gateway(Routing::RoundRobin(upstreams)));
         let lifecycle = self.lifecycle.clone();
         self.tasks.spawn(async move {
-            serve(listener, routes, &lifecycle, SHUTDOWN.deadline, ClientTimeouts::default()).await;
+            server().serve(listener, routes, &lifecycle).await;
         });
         let page = PageArgs { title: self.title.clone(), featureflag: has_toggle, ..PageArgs::default() };
         let url = self.store_url(release.0.storage.version)?;
-        let (poll, lifecycle) = (self.poll.clone(), self.lifecycle.clone());
-        let (app, _) =
-            App::open(release.0, poll, page, ProxyArgs::default(), &url, analytics_url, lifecycle)?;
+        let config = Config {
+            release: release.0,
+            choices: self.poll.clone(),
+            page,
+            proxy: ProxyArgs::default(),
+            store: &url,
+            analytics: analytics_url,
+            max_viewers: server().limits.connections / 2,
+        };
+        let (app, _) = App::open(config, self.lifecycle.clone())?;
         // Fail here rather than at the first vote.
         app.store.ping().await.with_context(|| url.to_string())?;
         Ok(voting_app::routes::routes(app))

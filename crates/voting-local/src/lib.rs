@@ -18,11 +18,11 @@ use std::path::Path;
 use anyhow::Context as _;
 use voting_http::host::LocalHosts;
 use voting_http::lifecycle::Lifecycle;
-use voting_http::server::{ClientTimeouts, allow_many_connections, listen, serve};
+use voting_http::listener::listen;
 use voting_http::telemetry::{self, QUIET_LOG};
 
 use crate::cli::Cli;
-use crate::environment::{Environment, SHUTDOWN};
+use crate::environment::{Environment, SHUTDOWN, server};
 
 /// Runs a step until the process is told to shut down.
 ///
@@ -30,7 +30,6 @@ use crate::environment::{Environment, SHUTDOWN};
 /// One line for the operator: an invalid setting, port or data directory.
 pub async fn run(cli: Cli) -> anyhow::Result<()> {
     let _telemetry = telemetry::start("voting-local", env!("CARGO_PKG_VERSION"), cli.log_format, QUIET_LOG)?;
-    allow_many_connections();
     let step = cli.step()?;
     let poll = cli.poll.choices()?;
     prepare_directory(&cli.data_dir)?;
@@ -49,8 +48,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
     let is_default = address.ip() == Ipv4Addr::LOCALHOST;
     let other = SocketAddr::new(Ipv6Addr::LOCALHOST.into(), address.port());
     let other = if is_default { listen(other).await.ok() } else { None };
-    let serve =
-        |listener, routes| serve(listener, routes, &lifecycle, SHUTDOWN.deadline, ClientTimeouts::default());
+    let serve = |listener, routes| server().serve(listener, routes, &lifecycle);
     match other {
         Some(other) => drop(tokio::join!(serve(listener, routes.clone()), serve(other, routes))),
         None => serve(listener, routes).await,

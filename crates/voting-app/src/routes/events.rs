@@ -14,6 +14,7 @@ use futures_util::stream;
 use voting_batch::GaugeGuard;
 
 use crate::app::App;
+use crate::error::AppError;
 use crate::page::ResultsView;
 
 /// Proxies pass each event on at once: nginx by the first header; those that compress responses by the second.
@@ -23,8 +24,11 @@ const UNBUFFERED: [(HeaderName, &str); 2] =
 /// Streams an event per change of the results, until the client disconnects or the service shuts down.
 ///
 /// The first event follows within seconds. The data of an event is JSON of the schema `ResultsView`.
-pub(super) async fn stream(State(app): State<App>) -> Response {
-    let viewer = app.live.watch();
+///
+/// # Errors
+/// [`AppError::TooManyViewers`].
+pub(super) async fn stream(State(app): State<App>) -> Result<Response, AppError> {
+    let viewer = app.live.watch().ok_or(AppError::TooManyViewers)?;
     let guard = GaugeGuard::new(&app.metrics.viewers);
     let events = stream::unfold((app, viewer, guard), async |(app, mut viewer, guard)| {
         let results = tokio::select! {
@@ -35,5 +39,5 @@ pub(super) async fn stream(State(app): State<App>) -> Response {
         Some((Ok::<_, Infallible>(event), (app, viewer, guard)))
     });
     let events = Sse::new(events).keep_alive(KeepAlive::new().interval(Duration::from_secs(15)));
-    (UNBUFFERED, events).into_response()
+    Ok((UNBUFFERED, events).into_response())
 }
