@@ -21,6 +21,7 @@ pub enum Form {
     Vote(Ballot),
     /// A vote without a ballot, which gets a new one.
     NewVote(Ballot),
+    /// The reset of all votes.
     Reset,
 }
 

@@ -3,11 +3,12 @@
 //! - [`cli`]: the settings.
 //! - [`routes`]: the HTTP routes, one file each, and the rendering of errors.
 //! - [`App`]: the state that the routes share.
+//! - [`form`] parses a vote form; [`notice`] is the cookie with its result.
 //!
-//! Internal modules: `form` parses a vote form; `analytics` is the client of voting-analytics; `live` follows the
+//! Internal modules: `analytics` is the client of voting-analytics; `live` follows the
 //! results for all viewers of a pod; `page` is the HTML and `assets` its files; `error` is the error of every route;
-//! `outcome` is the outcome of a vote and `metrics` counts it; `notice` and `feature_flag` are the cookies, which
-//! `cookie` sets; `base` is the page's address in the browser; `origin` rejects forms of other sites, except those of
+//! `outcome` is the outcome of a vote and `metrics` counts it; `feature_flag` is the other cookie, and `cookie` sets
+//! both; `base` is the page's address in the browser; `origin` rejects forms of other sites, except those of
 //! `trusted_origins`.
 
 mod analytics;
@@ -18,10 +19,10 @@ pub mod cli;
 mod cookie;
 mod error;
 mod feature_flag;
-mod form;
+pub mod form;
 mod live;
 mod metrics;
-mod notice;
+pub mod notice;
 mod origin;
 mod outcome;
 mod page;

@@ -22,9 +22,11 @@ static NO_COOKIE: LazyLock<SetCookie> = LazyLock::new(|| SetCookie::new(COOKIE, 
 /// The result of a form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Notice {
+    /// The vote was counted.
     Counted(Choice),
     /// The ballot was counted before; nothing changed.
     AlreadyCounted,
+    /// All votes were deleted.
     Reset,
 }
 

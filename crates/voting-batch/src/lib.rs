@@ -11,18 +11,24 @@
 //! time, and the others are told early. A request whose deadline passes while its batch is in flight ends with
 //! [`SubmitError::OutcomeUnknown`]; the call goes on for the others.
 
+#[cfg(all(test, feature = "shuttle"))]
+mod interleavings;
 mod metrics;
+mod runtime;
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use tokio::sync::{mpsc, oneshot};
-use tokio::time::Instant;
 use tracing::{Instrument as _, Span};
+
+#[cfg(feature = "shuttle")]
+use runtime::ReceiveMany as _;
+use runtime::time::{self, Instant};
+use runtime::{AtomicBool, mpsc, oneshot, select, spawn};
 
 pub use metrics::{BATCH_SIZE_HELP, BatchMetrics, GaugeGuard, WAITING_HELP, batch_size_histogram};
 
@@ -103,7 +109,7 @@ impl<H: BatchHandler> Batcher<H> {
     /// Starts a task for the handlers, of which there must be at least one. It ends when the last handle is dropped.
     pub fn start(handlers: impl IntoIterator<Item = H>, metrics: BatchMetrics) -> Self {
         let (queue, pending) = mpsc::channel(Self::MAX_WAITING);
-        tokio::spawn(dispatch(handlers.into_iter().collect(), pending, metrics.clone()));
+        spawn(dispatch(handlers.into_iter().collect(), pending, metrics.clone()));
         Self { queue, metrics }
     }
 
@@ -118,7 +124,7 @@ impl<H: BatchHandler> Batcher<H> {
         let span = Span::current();
         let pending = Pending { request, deadline, reply, decided: decided.clone(), span, _waiting: waiting };
         self.queue.try_send(pending).map_err(|_| SubmitError::NotStarted)?;
-        match tokio::time::timeout_at(deadline, answer).await {
+        match time::timeout_at(deadline, answer).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(_)) | Err(_) if decided.swap(true, Ordering::AcqRel) => Err(SubmitError::OutcomeUnknown),
             Ok(Err(_)) | Err(_) => Err(SubmitError::NotStarted),
@@ -157,7 +163,7 @@ async fn dispatch<H: BatchHandler>(
     let mut in_flight = 0;
     loop {
         let mut batch = Vec::new();
-        tokio::select! {
+        select! {
             biased;
             Some((handler, handled)) = batches.next() => {
                 in_flight -= handled;
@@ -217,7 +223,7 @@ async fn run<H: BatchHandler>(
     handler
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(feature = "shuttle")))]
 mod tests {
     use std::sync::Mutex;
     use std::time::Duration;

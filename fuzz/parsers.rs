@@ -1,0 +1,81 @@
+//! The parsers of untrusted input, each with the facts that hold for any input. `cargo fuzz` searches for an input that
+//! breaks one; `tests/parsers` tries the corpus and mutations of it.
+
+use std::time::SystemTime;
+
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use voting_app::form::Form;
+use voting_app::notice::Notice;
+use voting_core::{Choices, Snapshot};
+use voting_http::server::MAX_HEADER_BYTES;
+use voting_http::{feature_flag, trace};
+use voting_storage::{StoreUrl, backup};
+
+/// The body of a form. What is read from it is what a form with these fields says.
+pub fn form(body: &[u8]) {
+    let choices = Choices::default();
+    let mut headers = HeaderMap::new();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
+    let now = SystemTime::now();
+    if let Ok(Form::Vote(ballot) | Form::NewVote(ballot)) = Form::parse(&headers, body, &choices, now) {
+        let again = format!("vote={}&ballot={}", choices.name(ballot.choice), ballot.id);
+        // A form without a ballot gets one that is younger than `now`.
+        let later = Form::parse(&headers, again.as_bytes(), &choices, SystemTime::now());
+        assert_eq!(later, Ok(Form::Vote(ballot)));
+    }
+}
+
+/// The `Cookie` header. A further cookie decides the feature flag, whatever the others are.
+pub fn cookie(cookies: &[u8]) {
+    let mut headers = HeaderMap::new();
+    if let Ok(value) = HeaderValue::from_bytes(cookies) {
+        headers.append(header::COOKIE, value);
+    }
+    let _ = (Notice::read(&headers), feature_flag::is_on(&headers));
+    headers.append(header::COOKIE, HeaderValue::from_static("featureflag=on"));
+    assert!(feature_flag::is_on(&headers));
+}
+
+/// A backup. What is read from it can be written and read again.
+pub fn backup(text: &[u8]) {
+    let choices = Choices::default();
+    let read = |text: &str| -> Option<Snapshot> { backup::read(text, &choices).ok() };
+    if let Some(snapshot) = read(&String::from_utf8_lossy(text)) {
+        let written = backup::write(&snapshot, &choices).unwrap();
+        assert_eq!(read(&written), Some(snapshot));
+    }
+}
+
+/// The URL of a store. Neither its text nor an error shows the password.
+pub fn store_url(text: &[u8]) {
+    let text = String::from_utf8_lossy(text);
+    let shown = match text.parse::<StoreUrl>() {
+        Ok(url) => format!("{url} {url:?}"),
+        Err(error) => format!("{error} {error:?}"),
+    };
+    let user_info = text.split_once("://").and_then(|(_, rest)| rest.rsplit_once('@'));
+    let password =
+        user_info.and_then(|(user_info, _)| user_info.split_once(':')).map(|(_, password)| password);
+    if let Some(password) = password.filter(|password| password.starts_with("secret-")) {
+        assert!(!shown.contains(password), "{shown}");
+    }
+}
+
+/// The headers of a request, a line each. What is forwarded of them fits into the next service's request.
+pub fn headers(lines: &[u8]) {
+    let mut headers = HeaderMap::new();
+    for line in lines.split(|byte| *byte == b'\n') {
+        let mut parts = line.splitn(2, |byte| *byte == b':');
+        let name = parts.next().and_then(|name| HeaderName::from_bytes(name).ok());
+        let value = parts.next().and_then(|value| HeaderValue::from_bytes(value.trim_ascii()).ok());
+        if let (Some(name), Some(value)) = (name, value) {
+            headers.append(name, value);
+        }
+    }
+    let carried = trace::carried(&headers);
+    let length: usize = carried.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    assert!(length < MAX_HEADER_BYTES, "{length}");
+    for (name, value) in &trace::outgoing(carried) {
+        assert!(value.to_str().is_ok(), "{name}");
+    }
+}
