@@ -4,6 +4,7 @@
 use std::time::SystemTime;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use futures_util::FutureExt as _;
 use voting_app::form::Form;
 use voting_app::notice::Notice;
 use voting_core::{Choices, Snapshot};
@@ -11,17 +12,22 @@ use voting_http::server::MAX_HEADER_BYTES;
 use voting_http::{feature_flag, trace};
 use voting_storage::{StoreUrl, backup};
 
-/// The body of a form. What is read from it is what a form with these fields says.
+const URL_ENCODED: &str = "application/x-www-form-urlencoded";
+
+/// The body of a form of either type. What is read from it is what a form with these fields says.
 pub fn form(body: &[u8]) {
     let choices = Choices::default();
-    let mut headers = HeaderMap::new();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
-    let now = SystemTime::now();
-    if let Ok(Form::Vote(ballot) | Form::NewVote(ballot)) = Form::parse(&headers, body, &choices, now) {
-        let again = format!("vote={}&ballot={}", choices.name(ballot.choice), ballot.id);
-        // A form without a ballot gets one that is younger than `now`.
-        let later = Form::parse(&headers, again.as_bytes(), &choices, SystemTime::now());
-        assert_eq!(later, Ok(Form::Vote(ballot)));
+    let parse = |content_type, body: &[u8]| {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+        let form = Form::parse(&headers, body.to_vec(), &choices, SystemTime::now());
+        form.now_or_never().expect("a complete body needs no wait")
+    };
+    for content_type in [URL_ENCODED, "multipart/form-data; boundary=X"] {
+        if let Ok(Form::Vote(ballot) | Form::NewVote(ballot)) = parse(content_type, body) {
+            let again = format!("vote={}&ballot={}", choices.name(ballot.choice), ballot.id);
+            assert_eq!(parse(URL_ENCODED, again.as_bytes()), Ok(Form::Vote(ballot)));
+        }
     }
 }
 
@@ -53,7 +59,9 @@ pub fn store_url(text: &[u8]) {
         Ok(url) => format!("{url} {url:?}"),
         Err(error) => format!("{error} {error:?}"),
     };
-    let user_info = text.split_once("://").and_then(|(_, rest)| rest.rsplit_once('@'));
+    // A path of SQLite is shown, whatever it looks like.
+    let after_scheme = text.split_once("://").filter(|(scheme, _)| !scheme.starts_with("sqlite:"));
+    let user_info = after_scheme.and_then(|(_, rest)| rest.rsplit_once('@'));
     let password =
         user_info.and_then(|(user_info, _)| user_info.split_once(':')).map(|(_, password)| password);
     if let Some(password) = password.filter(|password| password.starts_with("secret-")) {
