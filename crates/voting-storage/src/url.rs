@@ -237,6 +237,12 @@ impl FromStr for StoreAddress {
         } else {
             let url = url::Url::parse(text).map_err(|_| InvalidStoreUrl)?;
             let host = url.host_str().ok_or(InvalidStoreUrl)?;
+            // A password with a delimiter that is not percent-encoded ends the host early: the rest, shown as the path,
+            // would be a part of the password.
+            let rest = [Some(url.path()), url.query(), url.fragment()];
+            if url.fragment().is_some() || rest.into_iter().flatten().any(|part| part.contains('@')) {
+                return Err(InvalidStoreUrl);
+            }
             let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
             format!("{host}{port}{}", url.path().trim_end_matches('/'))
         };
@@ -325,6 +331,11 @@ mod tests {
             "redis://a redis://a",
             "redis://a mysql://b/c",
             "redis://a b",
+            // Passwords that are not percent-encoded.
+            "mysql://voter:12/34@db/azurevote",
+            "mysql://voter:12?34@db/azurevote",
+            "mysql://voter:12#34@db/azurevote",
+            "redis://voter:12/34@cache",
         ] {
             assert!(text.parse::<StoreUrl>().is_err(), "{text:?}");
         }
