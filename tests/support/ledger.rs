@@ -260,7 +260,7 @@ async fn audit(
                 progress.0.audited.fetch_add(1, Ordering::Relaxed);
                 audited.push(Audited { outcome, choice, was_counted });
             }
-            Ok(audited)
+            Ok::<_, anyhow::Error>(audited)
         });
     }
     let mut audited = Vec::with_capacity(entries.len());
