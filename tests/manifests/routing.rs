@@ -118,12 +118,12 @@ fn every_http_service_ends_with_a_default_route_and_every_tcp_match_has_a_port()
 }
 
 #[test]
-fn requests_that_may_have_arrived_are_not_retried() {
+fn requests_that_a_proxy_could_not_deliver_are_retried() {
     for path in manifests() {
         for document in documents(&path).iter().filter(|one| one.key.starts_with("virtualservice")) {
             for route in document.typed::<Resource<VirtualService>>().spec.http {
                 assert_eq!(
-                    route.retries.retry_on, "connect-failure,refused-stream",
+                    route.retries.retry_on, "connect-failure,refused-stream,503",
                     "{path}: {}",
                     route.name
                 );

@@ -14,6 +14,7 @@ mod page;
 mod permissions;
 mod proxies;
 mod releases;
+mod retries;
 mod security;
 mod start;
 mod telemetry;

@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
 use voting_core::Choice;
 use voting_http::layer::CommonLayer;
+use voting_http::retry::FINAL;
 use voting_http::serving_path::ServingPath;
 
 use crate::analytics::Analytics;
@@ -42,7 +43,7 @@ async fn results(State(analytics): State<Analytics>) -> Response {
         Ok(tally) => tally,
         Err(error) => {
             tracing::warn!(%error, "request answered with 503");
-            let retry = [(header::RETRY_AFTER, "1")];
+            let retry = [(header::RETRY_AFTER, "1"), (FINAL, "true")];
             let problem =
                 problem(StatusCode::SERVICE_UNAVAILABLE, "the store is unavailable; try again later");
             return (retry, problem).into_response();

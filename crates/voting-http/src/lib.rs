@@ -11,6 +11,7 @@
 //! - [`telemetry`]: log and trace export of a process; [`trace`]: trace context between services.
 //! - [`feature_flag`]: the cookie by which the mesh selects a release.
 //! - [`serving_path`]: the header that names the serving releases.
+//! - [`retry`]: the headers about a proxy's retries.
 //!
 //! Internal modules: `connection` bounds a connection's memory and time; `metrics` holds the HTTP metrics; `log` writes the log without blocking and `json_log` formats it;
 //! `otlp` exports traces.
@@ -32,6 +33,7 @@ pub mod observe;
 mod otlp;
 pub mod program;
 mod propagation;
+pub mod retry;
 pub mod server;
 pub mod serving_path;
 pub mod telemetry;

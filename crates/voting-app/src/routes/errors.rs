@@ -2,6 +2,7 @@
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
+use voting_http::retry::FINAL;
 
 use crate::app::App;
 use crate::base::Base;
@@ -29,6 +30,7 @@ pub(super) fn render(app: &App, base: &Base, mut response: Response) -> Response
     }
     if view.status == StatusCode::SERVICE_UNAVAILABLE {
         headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        headers.insert(FINAL, HeaderValue::from_static("true"));
     }
     page
 }

@@ -9,6 +9,7 @@ use axum::response::{IntoResponse as _, Redirect, Response};
 use futures_util::StreamExt as _;
 use tokio::time::timeout;
 use voting_core::{Ballot, Cast};
+use voting_http::retry::is_repetition;
 use voting_storage::StoreError;
 
 use crate::app::App;
@@ -36,6 +37,11 @@ pub(super) async fn cast(State(app): State<App>, request: Request) -> Result<Res
     let body = timeout(FORM_TIMEOUT, read(body)).await.map_err(|_| AppError::BodyTooSlow)??;
     let (mut response, notice) = match Form::parse(&headers, body, &app.choices, SystemTime::now()).await? {
         Form::Vote(ballot) => vote(&app, &base, ballot, app.store.cast(ballot)).await?,
+        // Each attempt of such a form gets a ballot of its own, so a repetition might count twice.
+        Form::NewVote(ballot) if is_repetition(&headers) => {
+            let error = StoreError::Unconfirmed("a proxy repeated a form without a ballot".into());
+            vote(&app, &base, ballot, std::future::ready(Err(error))).await?
+        }
         Form::NewVote(ballot) => vote(&app, &base, ballot, app.store.cast_new(ballot)).await?,
         Form::Reset if app.page.allow_reset => reset(&app, &base).await?,
         Form::Reset => return Err(AppError::ResetForbidden),
