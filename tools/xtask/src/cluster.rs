@@ -71,6 +71,15 @@ pub fn run(command: &ClusterCommand) -> anyhow::Result<()> {
     }
 }
 
+/// Adds a program to those of the cluster: a Go package with its version.
+pub fn install(package: &str) -> anyhow::Result<()> {
+    let programs = Cluster::new()?.programs;
+    std::fs::create_dir_all(&programs)?;
+    step(&format!("{package} (takes minutes the first time)"), || {
+        command::run(Command::new("go").args(["install", package]).env("GOBIN", programs))
+    })
+}
+
 /// Runs a program in the node's network, on a cluster that is created if none runs.
 pub fn run_on_cluster(program: &Path, arguments: &[&str]) -> anyhow::Result<()> {
     let cluster = Cluster::new()?;

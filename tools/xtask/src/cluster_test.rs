@@ -4,8 +4,11 @@ use std::process::Command;
 
 use clap::{Args, ValueEnum};
 
-use crate::cluster;
-use crate::{command, workspace};
+use crate::cluster::{self, ClusterCommand};
+use crate::{command, install, workspace};
+
+/// The source of the autoscaler's metrics.
+const METRICS_SERVER: &str = "sigs.k8s.io/metrics-server/cmd/metrics-server@v0.9.0";
 
 /// Arguments of `cargo xtask cluster-test`.
 #[derive(Args, Debug)]
@@ -23,6 +26,12 @@ enum Suite {
     Access,
     /// Pods deleted, evicted and killed under votes.
     Faults,
+    /// The autoscaler adds pods under load and removes them.
+    Autoscaler,
+    /// A Prometheus outside of the mesh, with the alert rules.
+    Prometheus,
+    /// An upgrade of Istio by revision, under votes.
+    Upgrade,
 }
 
 /// Runs the tests. The cluster that they create is kept for the next run.
@@ -34,6 +43,20 @@ pub fn run(arguments: &ClusterTestArgs) -> anyhow::Result<()> {
             Suite::Lifecycle => command::run(Command::new(&program).arg("lifecycle"))?,
             Suite::Access => cluster::run_on_cluster(&program, &["access"])?,
             Suite::Faults => cluster::run_on_cluster(&program, &["faults"])?,
+            Suite::Autoscaler => {
+                cluster::install(METRICS_SERVER)?;
+                cluster::run_on_cluster(&program, &["autoscaler"])?;
+            }
+            Suite::Prometheus => {
+                install::prometheus()?;
+                cluster::run_on_cluster(&program, &["prometheus"])?;
+            }
+            Suite::Upgrade => {
+                let done = cluster::run_on_cluster(&program, &["upgrade"]);
+                // It has Istio under another name now.
+                cluster::run(&ClusterCommand::Down)?;
+                done?;
+            }
         }
     }
     Ok(())

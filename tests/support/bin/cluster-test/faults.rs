@@ -1,6 +1,5 @@
 //! Disturbances of the cluster, with voters of both releases beside them.
 
-use std::collections::HashSet;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
@@ -55,12 +54,8 @@ const FAULTS: &[(&str, Fault, bool)] = &[
 
 /// Runs the test in step 3, which has both releases.
 pub async fn run(steps: &Steps) -> anyhow::Result<()> {
-    steps.prepare().await?;
-    for step in ["Step 1", "Step 2", "Step 3"] {
-        println!("{step}");
-        steps.take(step).await?;
-    }
-    let mut load = Load::start(&steps.url().await?, "start")?;
+    steps.to("Step 3").await?;
+    let load = Load::start(&steps.url().await?, "start")?;
     for (name, fault, _) in FAULTS {
         println!("{name}");
         load.go_to(name);
@@ -83,11 +78,7 @@ pub async fn run(steps: &Steps) -> anyhow::Result<()> {
         }
         load.settled().await?;
     }
-    load.stop().await;
-    let mut stored: HashSet<_> = steps.shell.ballots_in_redis().await?.into_iter().collect();
-    stored.extend(steps.shell.ballots_in_mysql().await?);
-    let report = load.report(&stored, &[None, Some("featureflag=on")]).await?;
-    println!("\n{report}\n");
+    let report = steps.account_for(load).await?;
     report.check_votes()?;
     for (name, _, may_fail) in FAULTS {
         let failed = report.failed(name);

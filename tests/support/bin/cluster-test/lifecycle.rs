@@ -153,12 +153,13 @@ fn nothing_runs(known: &BTreeSet<PathBuf>) -> anyhow::Result<()> {
     }
 }
 
-/// Whether the command of a process, or its root, is in the folder of the cluster.
+/// Whether a process is in a cgroup of the cluster, or its command names the cluster's folder.
 fn belongs(process: &std::path::Path) -> bool {
     let line = std::fs::read(process.join("cmdline")).unwrap_or_default();
+    let cgroups = std::fs::read_to_string(process.join("cgroup")).unwrap_or_default();
     let Ok(state) = state() else { return false };
     let folder = state.parent().unwrap_or(&state).to_string_lossy().into_owned();
-    String::from_utf8_lossy(&line).contains(&folder)
+    cgroups.contains("/voting-cluster") || String::from_utf8_lossy(&line).contains(&folder)
 }
 
 /// The folder of everything that the cluster writes.

@@ -1,11 +1,14 @@
 //! Tests of the cluster, and of the voting app on it. `cargo xtask cluster-test` runs them.
 
 mod access;
+mod autoscaler;
 mod faults;
 mod lifecycle;
 mod machine;
 mod pods;
+mod prometheus;
 mod steps;
+mod upgrade;
 
 use std::process::ExitCode;
 
@@ -23,6 +26,12 @@ enum Suite {
     Access,
     /// Deletes, evicts and kills pods under votes.
     Faults,
+    /// Has the autoscaler add and remove pods.
+    Autoscaler,
+    /// Scrapes the pods with a Prometheus outside of the mesh, and evaluates the alert rules.
+    Prometheus,
+    /// Upgrades Istio by revision under votes.
+    Upgrade,
 }
 
 #[tokio::main]
@@ -31,6 +40,9 @@ async fn main() -> ExitCode {
         Suite::Lifecycle => lifecycle::run(),
         Suite::Access => on_the_cluster(access::run).await,
         Suite::Faults => on_the_cluster(faults::run).await,
+        Suite::Autoscaler => on_the_cluster(autoscaler::run).await,
+        Suite::Prometheus => on_the_cluster(prometheus::run).await,
+        Suite::Upgrade => on_the_cluster(upgrade::run).await,
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -48,5 +60,9 @@ async fn on_the_cluster(test: impl AsyncFnOnce(&Steps) -> anyhow::Result<()>) ->
         done = test(&steps) => done,
         _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
     };
+    // Cleaning up takes a while.
+    if let Err(error) = &done {
+        eprintln!("cluster-test: {error:#}");
+    }
     done.and(steps.clean_up().await)
 }

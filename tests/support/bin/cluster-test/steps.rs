@@ -1,9 +1,11 @@
 //! The tutorial's steps, as the way to a state of the system.
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use anyhow::{Context as _, ensure};
 use voting_tests::kubernetes::{Shell, preconditions};
+use voting_tests::load::{Load, Report};
 use voting_tests::tutorial::{Block, blocks};
 
 /// The steps on a cluster.
@@ -41,6 +43,33 @@ impl Steps {
             }
         }
         Ok(())
+    }
+
+    /// Takes the steps up to this one, on a cluster without any.
+    pub async fn to(&self, last: &str) -> anyhow::Result<()> {
+        self.prepare().await?;
+        for step in ["Step 1", "Step 2", "Step 3"] {
+            println!("{step}");
+            self.take(step).await?;
+            if step == last {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the voters of step 2 or 3, and prints the account of their ballots.
+    pub async fn account_for(&self, mut load: Load) -> anyhow::Result<Report> {
+        load.stop().await;
+        let mut stored: HashSet<_> = self.shell.ballots_in_redis().await?.into_iter().collect();
+        let mut pages = vec![None];
+        if self.shell.run("kubectl get deployment/voting-storage-2-0 --namespace voting").await.is_ok() {
+            stored.extend(self.shell.ballots_in_mysql().await?);
+            pages.push(Some("featureflag=on"));
+        }
+        let report = load.report(&stored, &pages).await?;
+        println!("\n{report}\n");
+        Ok(report)
     }
 
     /// The URL of the page, without a trailing slash.
