@@ -142,24 +142,15 @@ fn pods_are_spread_and_have_their_own_accounts() {
 
 #[test]
 fn secrets_claims_and_accounts_exist_before_they_are_referenced() {
-    let secret_keys = ["MYSQL_DATABASE", "MYSQL_USER", "MYSQL_PASSWORD", "MYSQL_ROOT_PASSWORD"];
-    for workload in workloads() {
-        for variable in workload.environment() {
-            if let Some(reference) = variable.pointer("/valueFrom/secretKeyRef") {
-                assert_eq!(reference["name"], "voting-storage-secret", "{}", workload.key());
-                assert!(secret_keys.contains(&reference["key"].as_str().unwrap_or_default()), "{reference}");
-                assert_eq!(reference["key"], variable["name"], "{}", workload.key());
-            }
-        }
-    }
     for step in applied() {
-        for document in step.cluster.values().filter(|one| one.key.starts_with("deployment.")) {
+        let is_workload = |one: &&Document| one.key.starts_with("deployment.") || one.key.starts_with("job.");
+        for document in step.cluster.values().filter(is_workload) {
             let text = document.value.to_string();
             let pod = document.at("/spec/template/spec").expect("a pod");
             let exists =
                 |key: String| assert!(step.cluster.contains_key(&key), "after {}: no {key}", step.file);
             exists(format!("serviceaccount/{}", pod["serviceAccountName"].as_str().unwrap_or_default()));
-            if text.contains("secretKeyRef") || text.contains("secretName") {
+            if text.contains("secretName") {
                 exists("secret/voting-storage-secret".to_owned());
             }
             for volume in pod["volumes"].as_array().into_iter().flatten() {
@@ -192,8 +183,7 @@ fn pods_read_secrets_from_files() {
     let patch = crate::tutorial::blocks().into_iter().find(|block| block.commands.contains("patch secret"));
     let patch = patch.expect("the tutorial generates passwords").commands;
     let mut files = 0;
-    // The jobs take the same settings from the environment.
-    for workload in workloads().iter().filter(|workload| !workload.is_job()) {
+    for workload in workloads() {
         for variable in workload.environment() {
             let name = variable["name"].as_str().unwrap_or_default();
             assert!(variable["valueFrom"].is_null(), "{}: {name}", workload.key());
@@ -216,7 +206,7 @@ fn pods_read_secrets_from_files() {
             assert!(patch.contains(&format!("  {secret}: ")), "the tutorial does not generate {secret}");
         }
     }
-    assert_eq!(files, 4, "app and analytics 2.0, and MySQL with two");
+    assert_eq!(files, 6, "app and analytics 2.0, MySQL with two, and the jobs in both directions");
 }
 
 /// The settings of the program and of its database, which no longer come from one secret.
