@@ -1,12 +1,17 @@
 //! The page behind proxies, over plain HTTP and at another host than localhost: there, browsers send no `Sec-Fetch-Site`.
 
+use std::time::Duration;
+
 use serde_json::json;
 use voting_tests::browser::Browser;
 use voting_tests::deployment::Deployment;
+use voting_tests::proxy::{Mode, Proxy};
 use voting_tests::reverse_proxy::{ReverseProxy, examples};
 use voting_tests::servers::Redis;
 
 use crate::CATS;
+
+const SILENT: &str = "No live results. Reload the page to see new votes.";
 
 #[tokio::test]
 async fn a_browser_votes_behind_each_documented_proxy() {
@@ -39,9 +44,29 @@ async fn the_page_says_that_no_live_results_arrive() {
     let proxy = ReverseProxy::nginx(&deaf, deployment.app.address).await;
     let browser = Browser::start().await;
     browser.open(&proxy.url("vote.example")).await;
-    browser.wait_for("#connection", "No live results. Reload the page to see new votes.").await;
+    browser.wait_for("#connection", SILENT).await;
     browser.follow(CATS).await;
     assert_eq!(browser.text("#results").await, "Cats: 1/1 (100%) | Dogs: 0/1 (0%)");
+    browser.end().await;
+}
+
+#[tokio::test]
+async fn the_page_says_that_the_live_results_fell_silent_and_follows_a_new_stream() {
+    let redis = Redis::database().await;
+    let deployment = Deployment::start("1.0", "1.1", &redis.url(), &[]).await;
+    let proxy = Proxy::start(deployment.app.address, Mode::Open).await;
+    let browser = Browser::start().await;
+    browser.open(&format!("http://{}/", proxy.address())).await;
+    browser.wait_for("#connection", "Live").await;
+    // Longer than the page waits for an event: the results don't change, and the heartbeat arrives.
+    tokio::time::sleep(Duration::from_secs(18)).await;
+    assert_eq!(browser.text("#connection").await, "Live");
+    proxy.set(Mode::Silent);
+    browser.wait_for("#connection", SILENT).await;
+    deployment.visitor().vote("Cats").await;
+    proxy.set(Mode::Open);
+    browser.wait_for("#connection", "Live").await;
+    browser.wait_for("#results", "Cats: 1/1 (100%) | Dogs: 0/1 (0%)").await;
     browser.end().await;
 }
 

@@ -14,6 +14,8 @@ const ANNOUNCE_EVERY = 5000;
 const RETRY_AFTER = 2000;
 /** Longest wait for the first event, in milliseconds. The service sends it within three seconds, unless a proxy buffers it. */
 const SILENCE = 6000;
+/** Longest wait for a later event, in milliseconds. The service sends a heartbeat after ten seconds without results. */
+const LATER_SILENCE = 10000 + SILENCE;
 
 let announcing;
 function announce() {
@@ -58,17 +60,27 @@ let silence;
 function open() {
   close();
   events = new EventSource(EVENTS);
-  silence = setTimeout(() => tell("No live results. Reload the page to see new votes."), SILENCE);
+  expect(SILENCE, () => {});
   events.onmessage = (event) => {
-    clearTimeout(silence);
+    // The connection may be lost without a notice, so a new one replaces it.
+    expect(LATER_SILENCE, open);
     show(JSON.parse(event.data));
   };
+  events.addEventListener("heartbeat", () => expect(LATER_SILENCE, open));
   events.onerror = () => {
     clearTimeout(silence);
     tell("Reconnecting…");
     // The browser reconnects by itself after a lost connection, but not after an error page from a proxy.
     if (events.readyState === EventSource.CLOSED) retrying = setTimeout(open, RETRY_AFTER);
   };
+}
+/** Tells that the results are no longer live, unless an event arrives in time. */
+function expect(wait, then) {
+  clearTimeout(silence);
+  silence = setTimeout(() => {
+    tell("No live results. Reload the page to see new votes.");
+    then();
+  }, wait);
 }
 function close() {
   clearTimeout(retrying);

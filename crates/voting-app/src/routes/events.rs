@@ -17,13 +17,17 @@ use crate::app::App;
 use crate::error::AppError;
 use crate::page::ResultsView;
 
+/// The page notices by heartbeats that the stream has fallen silent. Browsers hide comments and events without data from it.
+const HEARTBEAT: Duration = Duration::from_secs(10);
+
 /// Proxies pass each event on at once: nginx by the first header; those that compress responses by the second.
 const UNBUFFERED: [(HeaderName, &str); 2] =
     [(HeaderName::from_static("x-accel-buffering"), "no"), (header::CACHE_CONTROL, "no-cache, no-transform")];
 
 /// Streams an event per change of the results, until the client disconnects or the service shuts down.
 ///
-/// The first event follows within seconds. The data of an event is JSON of the schema `ResultsView`.
+/// The first event follows within seconds. The data of an event is JSON of the schema `ResultsView`. After ten seconds without
+/// one, an event of the type `heartbeat` follows.
 ///
 /// # Errors
 /// [`AppError::TooManyViewers`].
@@ -38,6 +42,7 @@ pub(super) async fn stream(State(app): State<App>) -> Result<Response, AppError>
         let event = Event::default().json_data(ResultsView::new(&app, results.as_deref())).ok()?;
         Some((Ok::<_, Infallible>(event), (app, viewer, guard)))
     });
-    let events = Sse::new(events).keep_alive(KeepAlive::new().interval(Duration::from_secs(15)));
+    let heartbeat = Event::default().event("heartbeat").data("ok");
+    let events = Sse::new(events).keep_alive(KeepAlive::new().interval(HEARTBEAT).event(heartbeat));
     Ok((UNBUFFERED, events).into_response())
 }
