@@ -133,14 +133,14 @@ async fn invalid_settings_are_one_line_errors() {
     let file = file.to_str().unwrap();
     for (arguments, part) in [
         (vec!["--data-dir", directory, "--port", &port], format!("port {port} is in use")),
+        (vec!["--data-dir", file, "--port", "0"], format!("DATA_DIR: {file:?} can't be used (")),
         (
-            vec!["--data-dir", file, "--port", "0"],
-            format!("DATA_DIR: {file} can't be used; allowed: a directory that this user may write"),
+            vec!["--data-dir", "/proc/votes", "--port", "0"],
+            "DATA_DIR: \"/proc/votes\" can't be used".to_owned(),
         ),
-        (vec!["--data-dir", "/proc/votes", "--port", "0"], "DATA_DIR: /proc/votes can't be used".to_owned()),
         (
             vec!["--data-dir", directory, "--step", "5"],
-            "STEP: \"5\" is not a step; allowed: 1, 2, 3, 4".to_owned(),
+            "STEP: \"5\" is not allowed; allowed: a whole number from 1 to 4".to_owned(),
         ),
         (
             vec!["--data-dir", directory, "--allowed-hosts", "a.test,http://b.test"],

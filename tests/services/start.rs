@@ -19,7 +19,7 @@ async fn an_invalid_setting_aborts_start_up_with_one_line() {
         ),
         (
             &[("REDIS_PORT", "tcp://10.0.0.1:6379")],
-            "REDIS_PORT: \"tcp://10.0.0.1:6379\" is not a port; allowed: a number from 0 to 65535",
+            "REDIS_PORT: \"tcp://10.0.0.1:6379\" is not a port; allowed: a number from 1 to 65535",
         ),
         (&[("PORT", "80800")], "PORT: \"80800\" is not a port; allowed: a number from 0 to 65535"),
         (&[("RELEASE", "9.9")], "is not a release of "),
@@ -49,19 +49,23 @@ async fn an_invalid_setting_aborts_start_up_with_one_line() {
 
 #[tokio::test]
 async fn the_help_lists_every_setting_and_shows_no_secret() {
-    let settings = [("MYSQL_PASSWORD", "hunter2"), ("STORAGE_URL", "redis://:hunter2@h:6379")];
+    let settings = [
+        ("MYSQL_PASSWORD", "hunter2"),
+        ("REDIS_PASSWORD", "hunter2"),
+        ("STORAGE_URL", "redis://:hunter2@h:6379"),
+    ];
     for (program, names) in [
         (
             "voting-app",
-            "RELEASE PORT ADMIN_PORT LISTEN_ADDRESS TRUSTED_ORIGINS TRUST_FORWARDED_HOST TITLE VOTE1VALUE VOTE2VALUE SHOWDETAILS FEATUREFLAG ALLOW_RESET REDIS_HOST REDIS_PORT MYSQL_HOST MYSQL_PORT MYSQL_USER MYSQL_PASSWORD MYSQL_PASSWORD_FILE MYSQL_DATABASE ANALYTICS_HOST ANALYTICS_PORT ANALYTICS_URL STORAGE_URL",
+            "RELEASE PORT ADMIN_PORT LISTEN_ADDRESS TRUSTED_ORIGINS TRUST_FORWARDED_HOST TITLE VOTE1VALUE VOTE2VALUE SHOWDETAILS FEATUREFLAG ALLOW_RESET REDIS_HOST REDIS_PORT REDIS_PASSWORD REDIS_PASSWORD_FILE MYSQL_HOST MYSQL_PORT MYSQL_USER MYSQL_PASSWORD MYSQL_PASSWORD_FILE MYSQL_DATABASE ANALYTICS_HOST ANALYTICS_PORT ANALYTICS_URL STORAGE_URL",
         ),
         (
             "voting-analytics",
-            "RELEASE PORT ADMIN_PORT VOTE1VALUE VOTE2VALUE REDIS_HOST REDIS_PORT MYSQL_HOST MYSQL_PORT MYSQL_USER MYSQL_PASSWORD MYSQL_PASSWORD_FILE MYSQL_DATABASE STORAGE_URL",
+            "RELEASE PORT ADMIN_PORT VOTE1VALUE VOTE2VALUE REDIS_HOST REDIS_PORT REDIS_PASSWORD REDIS_PASSWORD_FILE MYSQL_HOST MYSQL_PORT MYSQL_USER MYSQL_PASSWORD MYSQL_PASSWORD_FILE MYSQL_DATABASE STORAGE_URL",
         ),
         (
             "voting-storage",
-            "VOTE1VALUE VOTE2VALUE REDIS_HOST REDIS_PORT MYSQL_HOST MYSQL_PORT MYSQL_USER MYSQL_PASSWORD MYSQL_PASSWORD_FILE MYSQL_DATABASE STORAGE_URL",
+            "VOTE1VALUE VOTE2VALUE REDIS_HOST REDIS_PORT REDIS_PASSWORD REDIS_PASSWORD_FILE MYSQL_HOST MYSQL_PORT MYSQL_USER MYSQL_PASSWORD MYSQL_PASSWORD_FILE MYSQL_DATABASE STORAGE_URL",
         ),
         ("voting-local", "STEP PORT LISTEN_ADDRESS ALLOWED_HOSTS DATA_DIR TITLE VOTE1VALUE VOTE2VALUE"),
     ] {
@@ -85,6 +89,8 @@ async fn an_empty_variable_counts_as_unset() {
         "TITLE",
         "REDIS_HOST",
         "REDIS_PORT",
+        "REDIS_PASSWORD",
+        "REDIS_PASSWORD_FILE",
         "MYSQL_HOST",
         "MYSQL_PORT",
         "MYSQL_USER",

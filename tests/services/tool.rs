@@ -86,7 +86,7 @@ async fn errors_are_one_line() {
             tool(&["tally"], "postgres://u:secret@h").await,
             "STORAGE_URL: (not shown) is not the URL of a store",
         ),
-        (tool(&["import", "/nowhere.jsonl"], &down).await, "can't read /nowhere.jsonl"),
+        (tool(&["import", "/nowhere.jsonl"], &down).await, "/nowhere.jsonl can't be read"),
     ] {
         assert!(!ended.success);
         assert!(ended.stderr.contains(part) && ended.stderr.lines().count() == 1, "{}", ended.stderr);

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use clap::{Parser, Subcommand};
 
-use voting_config::{PollArgs, StoreArgs, StoreChoice, print};
+use voting_config::{PollArgs, StoreArgs, StoreChoice, number, print};
 use voting_core::{Choice, Choices, Tally};
 use voting_storage::transfer::{self, Transferred};
 use voting_storage::{Severity, StoreError, StoreUrl, VoteStore, backup, open};
@@ -33,7 +33,7 @@ enum Command {
     /// Create or update the schema of the store; takes over a table `azurevote` of the Azure Voting App.
     Migrate {
         /// Seconds to wait for the store and for the work.
-        #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+        #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = number(0..=u64::from(u32::MAX)))]
         wait: u64,
     },
     /// Print the votes of each choice.
@@ -133,7 +133,7 @@ impl Tool {
     async fn reset(&self, yes: bool) -> anyhow::Result<()> {
         let target = self.selected()?;
         if !yes {
-            bail!("this deletes all votes of {}; pass --yes to confirm", target.url);
+            bail!("this deletes all votes of {}; allowed with --yes", target.url);
         }
         target.named(transfer::reset(target.store.as_ref()).await)?;
         Ok(print(&format!("{} has no votes now.\n", target.url))?)
@@ -185,7 +185,9 @@ impl Tool {
         } else {
             std::fs::read_to_string(file)
         };
-        let text = text.with_context(|| format!("can't read {shown}"))?;
+        let text = text.map_err(|error| {
+            anyhow!("{shown} can't be read ({error}); allowed: a file that `voting-storage export` wrote")
+        })?;
         let snapshot = backup::read(&text, &self.choices).with_context(|| shown.to_string())?;
         let imported = transfer::import(&snapshot, target.store.as_ref()).await;
         let Transferred { from, before, after } = imported.with_context(|| target.url.to_string())?;

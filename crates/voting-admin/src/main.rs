@@ -6,19 +6,14 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::CommandFactory as _;
-use tracing::Level;
 use tracing_subscriber::Layer as _;
-use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
+use voting_config::InvalidSetting;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let filter = std::env::var("RUST_LOG").ok().and_then(|filter| filter.parse().ok());
-    let filter = filter.unwrap_or_else(|| Targets::new().with_default(Level::ERROR));
-    let log = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_filter(filter);
-    tracing_subscriber::registry().with(log).init();
-    let done = match voting_config::parse() {
+    let done = match start() {
         Ok(cli) => cli::run(cli).await,
         Err(error) => Err(error.into()),
     };
@@ -30,4 +25,12 @@ async fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Starts the log and reads the command.
+fn start() -> Result<cli::Cli, InvalidSetting> {
+    let filter = voting_config::log_filter("error")?;
+    let log = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_filter(filter);
+    tracing_subscriber::registry().with(log).init();
+    voting_config::parse()
 }

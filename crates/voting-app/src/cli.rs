@@ -1,7 +1,7 @@
 //! Settings.
 
 use clap::{Args, Parser};
-use voting_config::{InvalidSetting, PollArgs, StoreArgs, port, switch, url_host};
+use voting_config::{InvalidSetting, PollArgs, StoreArgs, host, port, switch, url_host};
 use voting_core::release::{AppRelease, Release};
 use voting_http::check::Command;
 use voting_http::config::ServeArgs;
@@ -42,7 +42,7 @@ pub struct Cli {
     pub analytics_url: Option<AnalyticsUrl>,
 
     /// Host of voting-analytics.
-    #[arg(long, env = "ANALYTICS_HOST", value_name = "HOST", default_value = "localhost")]
+    #[arg(long, env = "ANALYTICS_HOST", value_name = "HOST", default_value = "localhost", value_parser = host())]
     pub analytics_host: String,
 
     /// Port of voting-analytics.

@@ -1,6 +1,7 @@
 //! The error of every route: a status, and a page that says what is allowed.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -32,8 +33,11 @@ pub enum AppError {
         /// The most bytes of a body.
         max: usize,
     },
-    /// The body did not arrive in time.
-    BodyTooSlow,
+    /// The body did not arrive within this time.
+    BodyTooSlow {
+        /// How long a body may take.
+        limit: Duration,
+    },
     /// The cookies have more than [`MAX_COOKIE_BYTES`].
     TooManyCookies,
     /// Half of the connections follow the live results already.
@@ -181,10 +185,13 @@ impl AppError {
                 "This form is too large",
                 format!("A form may have up to {max} bytes. {}", allowed()),
             ),
-            Self::BodyTooSlow => (
+            Self::BodyTooSlow { limit } => (
                 StatusCode::REQUEST_TIMEOUT,
                 "This form did not arrive in time",
-                "The connection is slow or was interrupted. Go back to the poll and try again.".to_owned(),
+                format!(
+                    "A form must arrive within {} seconds. Go back to the poll and try again.",
+                    limit.as_secs()
+                ),
             ),
             Self::TooManyCookies => (
                 StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
@@ -224,7 +231,7 @@ impl AppError {
             Self::Form(_)
             | Self::CrossSite(_)
             | Self::BodyTooLarge { .. }
-            | Self::BodyTooSlow
+            | Self::BodyTooSlow { .. }
             | Self::TooManyCookies => Some(Outcome::Invalid),
             Self::Vote(_, error) => Some(error.into()),
             Self::Expired => Some(Cast::Expired.into()),

@@ -4,19 +4,23 @@
 //! program with the same one-line error.
 //!
 //! - [`PollArgs`]: the choices. [`StoreArgs`]: the store.
-//! - [`StoreChoice`]: one of several stores. [`print()`]: a result on the standard output.
-//! - [`InvalidSetting`]: the one-line error. [`port`], [`address`]: a port and an IP address as values. [`url_host`]: a host
-//!   in a URL.
+//! - [`StoreChoice`]: one of several stores. [`print()`]: a result on the standard output. [`log_filter`]: `RUST_LOG`.
+//! - [`InvalidSetting`]: the one-line error.
+//! - [`number`], [`port`], [`listen_port`], [`address`], [`host`], [`switch`]: values. [`url_host`]: a host in a URL.
 
+mod log;
 mod output;
 mod poll;
 mod setting;
 mod store;
+mod value;
 
+pub use log::log_filter;
 pub use output::print;
 pub use poll::PollArgs;
-pub use setting::{InvalidSetting, address, parse, parse_from, port, switch, url_host};
+pub use setting::{InvalidSetting, parse, parse_from};
 pub use store::{InvalidStoreChoice, StoreArgs, StoreChoice};
+pub use value::{address, host, listen_port, number, port, switch, url_host};
 
 #[cfg(test)]
 mod tests {
@@ -45,14 +49,17 @@ mod tests {
     fn an_invalid_value_is_one_line_with_the_variable() {
         assert_eq!(
             error(&["--redis-port", "tcp://10.0.0.1:6379"]),
-            "REDIS_PORT: \"tcp://10.0.0.1:6379\" is not a port; allowed: a number from 0 to 65535",
+            "REDIS_PORT: \"tcp://10.0.0.1:6379\" is not a port; allowed: a number from 1 to 65535",
         );
         assert_eq!(
             error(&["--vote1value", "x", "--vote2value", "x"]),
             "VOTE2VALUE: \"x\" equals VOTE1VALUE; allowed: two different names",
         );
         assert_eq!(error(&["--vote1value", " "]), "VOTE1VALUE: \" \" is empty; allowed: 1 to 100 characters");
-        assert_eq!(error(&["--nonsense"]), "unexpected argument '--nonsense' found; see --help");
+        assert_eq!(
+            error(&["--nonsense"]),
+            "unexpected argument \"--nonsense\"; allowed: the arguments that --help lists"
+        );
     }
 
     #[test]
@@ -90,12 +97,21 @@ mod tests {
             both,
             format!("MYSQL_PASSWORD_FILE: {name:?} conflicts with MYSQL_PASSWORD; allowed: one of the two")
         );
+        for (bare, full) in [
+            ("rediss://cache:10000", "rediss://:p%40ss%25@cache:10000"),
+            ("rediss+cluster://app@cache:10000?parts=16", "rediss://app:p%40ss%25@cache:10000"),
+            ("redis://:own@cache", "redis://:own@cache"),
+        ] {
+            assert_eq!(url(&["--storage-url", bare, "--redis-password-file", name]).unwrap(), full);
+            assert_eq!(url(&["--storage-url", bare, "--redis-password", "p@ss%"]).unwrap(), full);
+        }
+        assert_eq!(url(&["--storage-url", "redis://cache"]).unwrap(), "redis://cache");
         std::fs::remove_file(&file).unwrap();
         let gone = url(&["--mysql-password-file", name]).unwrap_err();
         assert_eq!(
             gone,
             format!(
-                "MYSQL_PASSWORD_FILE: {name:?} can't be read (No such file or directory (os error 2)); allowed: a file that holds the password"
+                "MYSQL_PASSWORD_FILE: {name:?} can't be read (No such file or directory (os error 2)); allowed: a file with the password in UTF-8"
             )
         );
     }

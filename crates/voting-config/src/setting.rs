@@ -1,10 +1,10 @@
 //! Reading settings: every invalid value stops a program with the same one-line error.
 
-use std::borrow::Cow;
+use std::any::TypeId;
 use std::ffi::OsString;
 use std::fmt;
 use std::io::IsTerminal as _;
-use std::net::{IpAddr, Ipv6Addr};
+use std::path::PathBuf;
 
 use clap::Parser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -21,45 +21,6 @@ impl InvalidSetting {
     pub fn of(variable: &str, value: &str, reason: impl fmt::Display) -> Self {
         Self(format!("{variable}: {value:?} {reason}"))
     }
-}
-
-/// Parses a port to connect to or to listen on.
-pub fn port() -> impl clap::builder::TypedValueParser<Value = u16> {
-    use clap::builder::TypedValueParser as _;
-    clap::builder::StringValueParser::new()
-        .try_map(|text| text.parse::<u16>().map_err(|_| "is not a port; allowed: a number from 0 to 65535"))
-}
-
-/// Parses an IP address; one of IPv6 may stand in brackets.
-pub fn address() -> impl clap::builder::TypedValueParser<Value = IpAddr> {
-    use clap::builder::TypedValueParser as _;
-    clap::builder::StringValueParser::new().try_map(|text| {
-        unbracketed(&text).parse::<IpAddr>().map_err(|_| {
-            "is not an IP address; allowed: one of IPv4 or IPv6, such as 127.0.0.1 or ::1; 0.0.0.0 or :: for all"
-        })
-    })
-}
-
-/// A host as a URL has it: an IPv6 address stands in brackets.
-pub fn url_host(host: &str) -> Cow<'_, str> {
-    if host.parse::<Ipv6Addr>().is_ok() { format!("[{host}]").into() } else { host.into() }
-}
-
-fn unbracketed(text: &str) -> &str {
-    text.strip_prefix('[')
-        .and_then(|text| text.strip_suffix(']'))
-        .filter(|text| text.contains(':'))
-        .unwrap_or(text)
-}
-
-/// Parses a boolean; an empty value is false, as in azure-vote.
-pub fn switch() -> impl clap::builder::TypedValueParser<Value = bool> {
-    use clap::builder::TypedValueParser as _;
-    clap::builder::StringValueParser::new().try_map(|text| match text.to_ascii_lowercase().as_str() {
-        "true" | "1" | "yes" | "on" => Ok(true),
-        "false" | "0" | "no" | "off" | "" => Ok(false),
-        _ => Err("is not a boolean; allowed: true, false"),
-    })
 }
 
 /// Reads the settings of a program from its arguments and environment; an empty variable counts as unset. `--help` and
@@ -80,7 +41,8 @@ pub fn parse_from<P: Parser>(
 ) -> Result<P, InvalidSetting> {
     let mut command = P::command();
     unset_empty_variables(&mut command);
-    let parsed = command.clone().try_get_matches_from(arguments);
+    let arguments: Vec<OsString> = arguments.into_iter().map(Into::into).collect();
+    let parsed = command.clone().try_get_matches_from(&arguments);
     match parsed.and_then(|mut matches| P::from_arg_matches_mut(&mut matches)) {
         Ok(settings) => Ok(settings),
         Err(error)
@@ -98,7 +60,7 @@ pub fn parse_from<P: Parser>(
             print(&text).map_err(|error| InvalidSetting(error.to_string()))?;
             std::process::exit(error.exit_code())
         }
-        Err(error) => Err(one_line(&P::command(), &error)),
+        Err(error) => Err(one_line(&P::command(), &arguments, &error)),
     }
 }
 
@@ -114,33 +76,142 @@ fn unset_empty_variables(command: &mut clap::Command) {
         });
 }
 
-fn one_line(command: &clap::Command, error: &clap::Error) -> InvalidSetting {
-    let context = |kind| match error.get(kind) {
-        Some(ContextValue::String(text)) => Some(text.as_str()),
-        _ => None,
+fn one_line(command: &clap::Command, arguments: &[OsString], error: &clap::Error) -> InvalidSetting {
+    let (flag, value) = (texts(error, ContextKind::InvalidArg), text(error, ContextKind::InvalidValue));
+    let argument = flag.first().and_then(|flag| named(command, flag));
+    let name = flag.iter().map(|flag| variable(command, flag)).collect::<Vec<_>>().join(", ");
+    let help = argument.map_or_else(|| "see --help".to_owned(), help);
+    InvalidSetting(match (error.kind(), value) {
+        (ErrorKind::InvalidUtf8, _) => return not_unicode(command, arguments),
+        (ErrorKind::MissingRequiredArgument, _) => format!("{name}: is missing; allowed: {help}"),
+        (ErrorKind::TooManyValues, Some(value)) => {
+            format!("{name}: {value:?} is too much; allowed: no value")
+        }
+        (ErrorKind::TooFewValues | ErrorKind::WrongNumberOfValues, _) => {
+            let number = error.get(ContextKind::ExpectedNumValues).or(error.get(ContextKind::MinValues));
+            let number = number.map_or_else(|| "more".to_owned(), ToString::to_string);
+            format!("{name}: has too few values or too many; allowed: {number}")
+        }
+        (ErrorKind::ArgumentConflict, _) => {
+            let others = texts(error, ContextKind::PriorArg);
+            if others == flag {
+                format!("{name}: occurs more than once; allowed: once")
+            } else {
+                let others: Vec<_> = others.iter().map(|other| variable(command, other)).collect();
+                format!("{name}: conflicts with {}; allowed: one of them", others.join(", "))
+            }
+        }
+        (ErrorKind::InvalidSubcommand, _) => {
+            let names: Vec<_> = command.get_subcommands().map(clap::Command::get_name).collect();
+            let unknown = text(error, ContextKind::InvalidSubcommand).unwrap_or_default();
+            format!("{unknown:?} is not a command; allowed: {}", names.join(", "))
+        }
+        (ErrorKind::UnknownArgument, _) => {
+            let unknown = flag.join(" ");
+            format!("unexpected argument {unknown:?}; allowed: the arguments that --help lists")
+        }
+        (_, Some("")) if std::error::Error::source(error).is_none() => {
+            format!("{name}: has no value; allowed: {help}")
+        }
+        (_, Some(value)) if !name.is_empty() => {
+            let shown = shown(argument, value);
+            match (std::error::Error::source(error), error.get(ContextKind::ValidValue)) {
+                (Some(reason), _) => format!("{name}: {shown} {reason}"),
+                (None, Some(allowed)) => format!("{name}: {shown} is not allowed; allowed: {allowed}"),
+                (None, None) => format!("{name}: {shown} is not allowed; allowed: {help}"),
+            }
+        }
+        _ => {
+            let text = error.to_string();
+            let first = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+            format!("{first}; allowed: see --help")
+        }
+    })
+}
+
+/// The error of a value that is not UTF-8, which clap reports without the name of its argument.
+fn not_unicode(command: &clap::Command, arguments: &[OsString]) -> InvalidSetting {
+    let on_command_line = arguments.iter().enumerate().find_map(|(place, value)| {
+        if value.to_str().is_some() {
+            return None;
+        }
+        let (flag, value) = match value.to_string_lossy().split_once('=') {
+            Some((flag, value)) => (flag.to_owned(), value.to_owned()),
+            None => {
+                let before = place.checked_sub(1).and_then(|before| arguments.get(before));
+                let flag = before.map(|flag| flag.to_string_lossy().into_owned());
+                (flag.unwrap_or_default(), value.to_string_lossy().into_owned())
+            }
+        };
+        let argument = named(command, &flag);
+        Some((
+            argument.map_or_else(|| "an argument".to_owned(), |_| variable(command, &flag)),
+            argument,
+            value,
+        ))
+    });
+    let of_environment = || {
+        all_arguments(command).into_iter().find_map(|argument| {
+            let variable = argument.get_env()?;
+            let value = std::env::var_os(variable).filter(|value| value.to_str().is_none())?;
+            // A path may have any bytes.
+            let is_path = argument.get_value_parser().type_id() == TypeId::of::<PathBuf>();
+            let (variable, value) = (variable.to_string_lossy(), value.to_string_lossy());
+            (!is_path).then(|| (variable.into_owned(), Some(argument), value.into_owned()))
+        })
     };
-    let (Some(flag), Some(value)) = (context(ContextKind::InvalidArg), context(ContextKind::InvalidValue))
-    else {
-        let text = error.to_string();
-        let first = text.lines().next().unwrap_or_default();
-        return InvalidSetting(format!("{}; see --help", first.trim_start_matches("error: ")));
-    };
-    let name = flag.trim_start_matches('-').split(' ').next().unwrap_or_default();
-    let argument = all_arguments(command).into_iter().find(|argument| argument.get_long() == Some(name));
-    let shown = if argument.is_some_and(clap::Arg::is_hide_env_values_set) {
+    match on_command_line.or_else(of_environment) {
+        Some((name, argument, value)) => InvalidSetting(format!(
+            "{name}: {} is not UTF-8; allowed: text in UTF-8",
+            shown(argument, &value)
+        )),
+        None => InvalidSetting("an argument is not UTF-8; allowed: text in UTF-8".to_owned()),
+    }
+}
+
+/// A value as errors show it: not at all if it may be a secret.
+fn shown(argument: Option<&clap::Arg>, value: &str) -> String {
+    if argument.is_some_and(clap::Arg::is_hide_env_values_set) {
         "(not shown)".to_owned()
     } else {
         format!("{value:?}")
-    };
-    let variable = argument
-        .and_then(|argument| argument.get_env())
-        .map_or_else(|| flag.to_owned(), |variable| variable.to_string_lossy().into_owned());
-    let reason = match (std::error::Error::source(error), error.get(ContextKind::ValidValue)) {
-        (Some(reason), _) => reason.to_string(),
-        (None, Some(allowed)) => format!("is not allowed; allowed: {allowed}"),
-        (None, None) => "is not allowed".to_owned(),
-    };
-    InvalidSetting(format!("{variable}: {shown} {reason}"))
+    }
+}
+
+/// The texts of a part of an error.
+fn texts(error: &clap::Error, kind: ContextKind) -> Vec<String> {
+    match error.get(kind) {
+        Some(ContextValue::String(text)) => vec![text.clone()],
+        Some(ContextValue::Strings(texts)) => texts.clone(),
+        _ => Vec::new(),
+    }
+}
+
+fn text(error: &clap::Error, kind: ContextKind) -> Option<&str> {
+    match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text),
+        _ => None,
+    }
+}
+
+/// The name of a setting: its variable, if it has one. `flag` is its flag as clap shows it, such as `--port <PORT>`.
+fn variable(command: &clap::Command, flag: &str) -> String {
+    let variable = named(command, flag).and_then(clap::Arg::get_env);
+    let name = || flag.split([' ', '=']).next().unwrap_or_default().to_owned();
+    variable.map_or_else(name, |variable| variable.to_string_lossy().into_owned())
+}
+
+fn named<'a>(command: &'a clap::Command, flag: &str) -> Option<&'a clap::Arg> {
+    let flag = flag.split([' ', '=']).next().unwrap_or_default();
+    all_arguments(command).into_iter().find(|argument| match argument.get_long() {
+        Some(long) => flag.strip_prefix("--") == Some(long),
+        None => argument.to_string() == flag,
+    })
+}
+
+/// The first sentence of an argument's help, which says what is allowed.
+fn help(argument: &clap::Arg) -> String {
+    argument.get_help().map_or_else(|| "see --help".to_owned(), |help| help.to_string().replace('\n', " "))
 }
 
 fn all_arguments(command: &clap::Command) -> Vec<&clap::Arg> {

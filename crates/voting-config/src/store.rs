@@ -1,6 +1,6 @@
 //! The settings of the store.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use clap::Args;
@@ -8,7 +8,8 @@ use secrecy::{ExposeSecret as _, SecretString};
 use voting_core::StoreKind;
 use voting_storage::{InvalidStoreUrl, StoreUrl};
 
-use crate::setting::{InvalidSetting, port, switch};
+use crate::setting::InvalidSetting;
+use crate::value::{host, port, switch};
 
 /// The store of the votes.
 #[derive(Args, Clone, Debug)]
@@ -21,12 +22,27 @@ pub struct StoreArgs {
     pub storage_url: Option<StoreUrl>,
 
     /// Host of Redis. [default: localhost]
-    #[arg(long, env = "REDIS_HOST", value_name = "HOST")]
+    #[arg(long, env = "REDIS_HOST", value_name = "HOST", value_parser = host())]
     pub redis_host: Option<String>,
 
     /// Port of Redis.
     #[arg(long, env = "REDIS_PORT", value_name = "PORT", default_value_t = 6379, value_parser = port())]
     pub redis_port: u16,
+
+    /// Password of Redis, also for a redis: URL without a password.
+    #[arg(
+        long,
+        env = "REDIS_PASSWORD",
+        value_name = "PASSWORD",
+        hide_env_values = true,
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub redis_password: SecretString,
+
+    /// File with this password, such as a mounted secret, instead of REDIS_PASSWORD.
+    #[arg(long, env = "REDIS_PASSWORD_FILE", value_name = "FILE")]
+    pub redis_password_file: Option<PathBuf>,
 
     /// Take ballots even while Redis may evict ballot ids and counts under a maxmemory-policy allkeys-*: true or false. If
     /// true, ballots may count twice and votes may be lost.
@@ -34,7 +50,7 @@ pub struct StoreArgs {
     pub redis_allow_eviction: bool,
 
     /// Host of MySQL or MariaDB. [default: localhost]
-    #[arg(long, env = "MYSQL_HOST", value_name = "HOST")]
+    #[arg(long, env = "MYSQL_HOST", value_name = "HOST", value_parser = host())]
     pub mysql_host: Option<String>,
 
     /// Port of MySQL.
@@ -135,13 +151,15 @@ impl StoreArgs {
         }
     }
 
-    /// This URL, with the settings that apply to any URL: the password, if it is a MySQL URL without one, and
-    /// `REDIS_ALLOW_EVICTION`.
+    /// This URL, with the settings that apply to any URL: the password, if the URL has none, and `REDIS_ALLOW_EVICTION`.
     ///
     /// # Errors
     /// [`InvalidSetting`]: the password file is unreadable.
     pub fn completed(&self, url: &StoreUrl) -> Result<StoreUrl, InvalidSetting> {
-        let url = if url.lacks_password() { url.with_password(&self.password()?) } else { url.clone() };
+        let url = match url.kind() {
+            kind if url.lacks_password() => self.with_password(kind, url)?,
+            _ => url.clone(),
+        };
         Ok(url.allowing_eviction(self.redis_allow_eviction))
     }
 
@@ -155,10 +173,10 @@ impl StoreArgs {
                 let host = host(&self.redis_host);
                 let url =
                     StoreUrl::redis(&host, self.redis_port).map_err(|_| no_host("REDIS_HOST", &host))?;
-                Ok(url.allowing_eviction(self.redis_allow_eviction))
+                self.completed(&url)
             }
             StoreKind::MySql => {
-                let (host, password) = (host(&self.mysql_host), self.password()?);
+                let (host, password) = (host(&self.mysql_host), self.mysql_password()?);
                 StoreUrl::mysql(&host, self.mysql_port, &self.mysql_user, &password, &self.mysql_database)
                     .map_err(|_| no_host("MYSQL_HOST", &host))
             }
@@ -168,21 +186,45 @@ impl StoreArgs {
         }
     }
 
-    /// The password of the MySQL user.
-    fn password(&self) -> Result<SecretString, InvalidSetting> {
-        let Some(file) = &self.mysql_password_file else {
-            return Ok(self.mysql_password.clone());
-        };
-        let invalid =
-            |reason: String| InvalidSetting::of("MYSQL_PASSWORD_FILE", &file.to_string_lossy(), reason);
-        if !self.mysql_password.expose_secret().is_empty() {
-            return Err(invalid("conflicts with MYSQL_PASSWORD; allowed: one of the two".to_owned()));
-        }
-        let text = std::fs::read_to_string(file).map_err(|error| {
-            invalid(format!("can't be read ({error}); allowed: a file that holds the password"))
-        })?;
-        // Some editors begin a file with a byte order mark; editors and `echo` end it with a line break. Neither is part
-        // of the password.
-        Ok(text.trim_start_matches('\u{feff}').trim_end_matches(['\r', '\n']).into())
+    fn with_password(&self, kind: StoreKind, url: &StoreUrl) -> Result<StoreUrl, InvalidSetting> {
+        Ok(match kind {
+            StoreKind::Redis => {
+                let password = self.redis_password()?;
+                // Redis takes an empty password for one.
+                if password.expose_secret().is_empty() { url.clone() } else { url.with_password(&password) }
+            }
+            StoreKind::MySql => url.with_password(&self.mysql_password()?),
+            StoreKind::Sqlite => url.clone(),
+        })
     }
+
+    fn redis_password(&self) -> Result<SecretString, InvalidSetting> {
+        password("REDIS_PASSWORD", &self.redis_password, self.redis_password_file.as_deref())
+    }
+
+    fn mysql_password(&self) -> Result<SecretString, InvalidSetting> {
+        password("MYSQL_PASSWORD", &self.mysql_password, self.mysql_password_file.as_deref())
+    }
+}
+
+/// The password of a variable, or in the file of the variable with `_FILE`.
+fn password(
+    variable: &str,
+    password: &SecretString,
+    file: Option<&Path>,
+) -> Result<SecretString, InvalidSetting> {
+    let Some(file) = file else {
+        return Ok(password.clone());
+    };
+    let invalid =
+        |reason: String| InvalidSetting::of(&format!("{variable}_FILE"), &file.to_string_lossy(), reason);
+    if !password.expose_secret().is_empty() {
+        return Err(invalid(format!("conflicts with {variable}; allowed: one of the two")));
+    }
+    let text = std::fs::read_to_string(file).map_err(|error| {
+        invalid(format!("can't be read ({error}); allowed: a file with the password in UTF-8"))
+    })?;
+    // Some editors begin a file with a byte order mark; editors and `echo` end it with a line break. Neither is part of
+    // the password.
+    Ok(text.trim_start_matches('\u{feff}').trim_end_matches(['\r', '\n']).into())
 }

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use voting_config::{address, port};
+use voting_config::{address, listen_port, number};
 
 use crate::lifecycle::ShutdownTimeouts;
 use crate::server::ClientLimits;
@@ -13,11 +13,11 @@ use crate::server::ClientLimits;
 #[derive(Args, Clone, Debug)]
 pub struct ServeArgs {
     /// Port of the service; 0 selects a free one.
-    #[arg(long, env = "PORT", value_name = "PORT", default_value_t = 8080, value_parser = port())]
+    #[arg(long, env = "PORT", value_name = "PORT", default_value_t = 8080, value_parser = listen_port())]
     pub port: u16,
 
     /// Port for the operator: /livez, /readyz, /metrics, /openapi.json. Do not expose it publicly.
-    #[arg(long, env = "ADMIN_PORT", value_name = "PORT", default_value_t = 9090, value_parser = port())]
+    #[arg(long, env = "ADMIN_PORT", value_name = "PORT", default_value_t = 9090, value_parser = listen_port())]
     pub admin_port: u16,
 
     /// IP address on which both ports listen; :: for all addresses of IPv6 and IPv4, or of IPv4 alone on a machine without
@@ -27,21 +27,21 @@ pub struct ServeArgs {
 
     /// Seconds after SIGTERM in which the service reports not ready but still accepts connections, so that load
     /// balancers notice. SIGINT (Ctrl-C) skips the wait.
-    #[arg(long, env = "SHUTDOWN_WAIT", value_name = "SECONDS", default_value_t = 3)]
+    #[arg(long, env = "SHUTDOWN_WAIT", value_name = "SECONDS", default_value_t = 3, value_parser = number(0..=u16::MAX))]
     pub shutdown_wait: u16,
 
     /// Seconds for the requests that are then still in flight; after them, their connections are closed.
-    #[arg(long, env = "SHUTDOWN_DEADLINE", value_name = "SECONDS", default_value_t = 10)]
+    #[arg(long, env = "SHUTDOWN_DEADLINE", value_name = "SECONDS", default_value_t = 10, value_parser = number(0..=u16::MAX))]
     pub shutdown_deadline: u16,
 
     /// Seconds that an open or idle connection may take to send a request's header, and a client to take the next bytes
     /// of a response, before the connection is closed. A proxy in front should close idle connections sooner.
-    #[arg(long, env = "CLIENT_TIMEOUT", value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, env = "CLIENT_TIMEOUT", value_name = "SECONDS", default_value_t = 30, value_parser = number(1..=u16::MAX))]
     pub client_timeout: u16,
 
     /// Maximum number of connections of clients; further ones are answered with 503. Half of them may follow the live
     /// results. The limit of open files lowers it.
-    #[arg(long, env = "MAX_CONNECTIONS", value_name = "NUMBER", default_value_t = 2500, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, env = "MAX_CONNECTIONS", value_name = "NUMBER", default_value_t = 2500, value_parser = number(1..=u16::MAX))]
     pub max_connections: u16,
 
     /// Format of the log on the standard output. auto: text on a terminal, JSON elsewhere. RUST_LOG sets its level.

@@ -6,6 +6,10 @@
 //! request.
 
 use anyhow::bail;
+use url::Url;
+
+/// The allowed endpoints.
+const ENDPOINT: &str = "http://HOST:PORT";
 
 #[cfg(feature = "otlp")]
 pub(crate) use enabled::TraceExport;
@@ -18,7 +22,7 @@ mod enabled {
     use std::env;
     use std::time::Duration;
 
-    use anyhow::Context as _;
+    use anyhow::anyhow;
     use opentelemetry::KeyValue;
     use opentelemetry::trace::TracerProvider as _;
     use opentelemetry_otlp::SpanExporter;
@@ -28,6 +32,8 @@ mod enabled {
     use tracing_subscriber::Layer;
     use tracing_subscriber::filter::{FilterExt as _, LevelFilter, filter_fn};
     use tracing_subscriber::registry::LookupSpan;
+
+    use super::ENDPOINT;
 
     const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -42,13 +48,12 @@ mod enabled {
 
     impl TraceExport {
         pub(crate) fn start(component: &'static str, release: &'static str) -> anyhow::Result<Option<Self>> {
-            if super::requested_by(|name| env::var(name).ok())?.is_none() {
+            let Some(requested_by) = super::requested_by(|name| env::var(name).ok())? else {
                 return Ok(None);
-            }
-            let exporter = SpanExporter::builder()
-                .with_http()
-                .build()
-                .context("OTEL_EXPORTER_OTLP_ENDPOINT: no exporter can be made for it")?;
+            };
+            let exporter = SpanExporter::builder().with_http().build().map_err(|error| {
+                anyhow!("{requested_by}: no exporter can be made ({error}); allowed: {ENDPOINT}")
+            })?;
             let mut resource = Resource::builder().with_attribute(KeyValue::new("service.version", release));
             if env::var("OTEL_SERVICE_NAME").is_err() {
                 resource = resource.with_service_name(component);
@@ -118,8 +123,8 @@ mod disabled {
 #[cfg(not(feature = "otlp"))]
 fn unsupported(variable: &str) -> String {
     format!(
-        "{variable}: this build can't export traces; unset it, set OTEL_TRACES_EXPORTER=none, or build with the \
-         cargo feature \"otlp\""
+        "{variable}: this build can't export traces; allowed: OTEL_TRACES_EXPORTER=none, or a build with the cargo \
+         feature \"otlp\""
     )
 }
 
@@ -140,9 +145,9 @@ fn requested_by(variable: impl Fn(&str) -> Option<String>) -> anyhow::Result<Opt
     };
     // TLS is the mesh's task. The value may contain a password, so it is not repeated.
     if let Some((name, endpoint)) = endpoint
-        && !endpoint.starts_with("http://")
+        && !is_endpoint(&endpoint)
     {
-        bail!("{name}: is not a supported URL; allowed: http://HOST:PORT");
+        bail!("{name}: (not shown) is not a supported URL; allowed: {ENDPOINT}");
     }
     for name in ["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"] {
         match variable(name).as_deref() {
@@ -151,6 +156,10 @@ fn requested_by(variable: impl Fn(&str) -> Option<String>) -> anyhow::Result<Opt
         }
     }
     Ok(Some(requested_by))
+}
+
+fn is_endpoint(text: &str) -> bool {
+    Url::parse(text).is_ok_and(|url| url.scheme() == "http" && url.has_host())
 }
 
 #[cfg(test)]
@@ -187,7 +196,7 @@ mod tests {
         );
         assert_eq!(
             rejected("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "https://user:secret@collector"),
-            "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: is not a supported URL; allowed: http://HOST:PORT"
+            "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: (not shown) is not a supported URL; allowed: http://HOST:PORT"
         );
     }
 
@@ -196,8 +205,8 @@ mod tests {
     fn a_build_without_export_says_so_in_one_line() {
         assert_eq!(
             unsupported("OTEL_TRACES_EXPORTER"),
-            "OTEL_TRACES_EXPORTER: this build can't export traces; unset it, set OTEL_TRACES_EXPORTER=none, or \
-             build with the cargo feature \"otlp\""
+            "OTEL_TRACES_EXPORTER: this build can't export traces; allowed: OTEL_TRACES_EXPORTER=none, or a build with \
+             the cargo feature \"otlp\""
         );
     }
 }

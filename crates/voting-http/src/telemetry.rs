@@ -1,10 +1,8 @@
 //! Log and traces of a program, from its first statement to its last.
 
-use std::env;
 use std::io::IsTerminal as _;
 
 use anyhow::Context as _;
-use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer, Registry};
@@ -40,13 +38,7 @@ pub fn start(
     format: LogFormat,
     default_log: &str,
 ) -> anyhow::Result<Telemetry> {
-    let filter = match env::var("RUST_LOG") {
-        Ok(filter) if !filter.is_empty() => filter.parse::<Targets>().with_context(|| {
-            let allowed = "a level (error, warn, info, debug, trace), or TARGET=LEVEL, separated by commas";
-            format!("RUST_LOG: {filter:?} is not a log filter; allowed: {allowed}")
-        })?,
-        _ => default_log.parse()?,
-    };
+    let filter = voting_config::log_filter(default_log)?;
     let traces = TraceExport::start(component, release)?;
     let (writer, guard) = log::start().context("the standard output")?;
     let log: Box<dyn Layer<Registry> + Send + Sync> = if is_json(format) {

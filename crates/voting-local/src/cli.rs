@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Parser;
 use voting_app::cli::DEFAULT_TITLE;
-use voting_config::{InvalidSetting, PollArgs, address, port};
+use voting_config::{InvalidSetting, PollArgs, address, listen_port, number};
 use voting_http::config::LogFormat;
 use voting_http::host::HostName;
 
@@ -16,7 +16,7 @@ use crate::step::Step;
 #[command(name = "voting-local", version, about)]
 pub struct Cli {
     /// Step of the tutorial: 1 deploy, 2 update, 3 canary, 4 finalize.
-    #[arg(long, env = "STEP", value_name = "STEP", default_value_t = 3)]
+    #[arg(long, env = "STEP", value_name = "STEP", default_value_t = 3, value_parser = number::<u8>(1..=4))]
     pub step: u8,
 
     /// In step 2, call only analytics 1.1, as the tutorial's routing rules do, instead of 1.0 and 1.1 in turn.
@@ -24,7 +24,7 @@ pub struct Cli {
     pub locked: bool,
 
     /// Port of the page; 0 selects a free one.
-    #[arg(long, env = "PORT", value_name = "PORT", default_value_t = 8080, value_parser = port())]
+    #[arg(long, env = "PORT", value_name = "PORT", default_value_t = 8080, value_parser = listen_port())]
     pub port: u16,
 
     /// Address to listen on; :: for all interfaces.

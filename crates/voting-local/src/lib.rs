@@ -15,7 +15,7 @@ mod step;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
-use anyhow::Context as _;
+use voting_config::InvalidSetting;
 use voting_http::host::LocalHosts;
 use voting_http::lifecycle::Lifecycle;
 use voting_http::listener::listen;
@@ -58,16 +58,15 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
 }
 
 /// Creates the data directory, and checks that it is writable.
-fn prepare_directory(directory: &Path) -> anyhow::Result<()> {
-    let invalid = || {
-        let directory = directory.display();
-        format!("DATA_DIR: {directory} can't be used; allowed: a directory that this user may write")
+fn prepare_directory(directory: &Path) -> Result<(), InvalidSetting> {
+    let invalid = |error: std::io::Error| {
+        let reason = format!("can't be used ({error}); allowed: a directory that this user may write");
+        InvalidSetting::of("DATA_DIR", &directory.to_string_lossy(), reason)
     };
-    std::fs::create_dir_all(directory).with_context(invalid)?;
+    std::fs::create_dir_all(directory).map_err(invalid)?;
     // Exclusively created under a random name, so that no existing file is opened or truncated.
-    let probe =
-        tempfile::Builder::new().prefix(".write-probe-").tempfile_in(directory).with_context(invalid)?;
-    probe.close().with_context(invalid)
+    let probe = tempfile::Builder::new().prefix(".write-probe-").tempfile_in(directory).map_err(invalid)?;
+    probe.close().map_err(invalid)
 }
 
 #[cfg(test)]

@@ -38,10 +38,10 @@ pub enum InvalidBackup {
     #[error("line 1: not a backup; allowed: what `voting-storage export` of version {VERSION} writes")]
     Format,
     /// A line is not a counter.
-    #[error("line {0}: not a counter: {1}")]
+    #[error("line {0}: not a counter ({1}); allowed: what `voting-storage export` writes")]
     Counter(usize, serde_json::Error),
     /// A counter has more votes reset than cast.
-    #[error("line {0}: \"reset\" is more than \"votes\"")]
+    #[error("line {0}: \"reset\" is more than \"votes\"; allowed: up to \"votes\"")]
     Negative(usize),
     /// A counter has more votes than any store can count exactly.
     #[error("line {0}: too many \"votes\"; allowed: up to {max}", max = Counter::MAX_VOTES)]

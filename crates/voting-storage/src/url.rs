@@ -36,7 +36,7 @@ pub struct StoreAddress {
 /// A text is not the URL of a store. The text is not repeated: it may hold a password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "is not the URL of a store; allowed: redis://HOST:PORT, rediss://HOST:PORT, redis+cluster://HOST:PORT?parts=N (1 to 64), mysql://USER:PASSWORD@HOST:PORT/DATABASE, sqlite:FILE (not in memory); several different ones of one kind, separated by spaces (not sqlite); a user or password with reserved characters must be percent-encoded"
+    "is not the URL of a store; allowed: redis://HOST:PORT or redis://HOST:PORT/NUMBER, rediss://HOST:PORT, redis+cluster://HOST:PORT?parts=N (1 to 64), mysql://USER:PASSWORD@HOST:PORT/DATABASE (with ?ssl-mode=DISABLED, PREFERRED, REQUIRED, VERIFY_CA or VERIFY_IDENTITY), sqlite:FILE (not in memory; with ?mode=ro, rw or rwc); several different ones of one kind, separated by spaces (not sqlite); a user or password with reserved characters must be percent-encoded"
 )]
 pub struct InvalidStoreUrl;
 
@@ -77,11 +77,10 @@ impl StoreUrl {
         url.as_str().parse()
     }
 
-    /// Whether this is a MySQL URL with a user and no password, or has such a shard.
+    /// Whether this is a Redis URL without a password, or a MySQL URL with a user and no password, or has such a shard.
     pub fn lacks_password(&self) -> bool {
         match self {
-            Self::Single(address) => address.lacks_password(),
-            Self::Cluster { .. } => false,
+            Self::Single(address) | Self::Cluster { seed: address, .. } => address.lacks_password(),
             Self::Sharded(shards) => shards.iter().any(Self::lacks_password),
         }
     }
@@ -91,7 +90,9 @@ impl StoreUrl {
     pub fn with_password(&self, password: &SecretString) -> Self {
         match self {
             Self::Single(address) => Self::Single(address.with_password(password)),
-            Self::Cluster { .. } => self.clone(),
+            Self::Cluster { seed, shards } => {
+                Self::Cluster { seed: seed.with_password(password), shards: *shards }
+            }
             Self::Sharded(shards) => {
                 Self::Sharded(shards.iter().map(|shard| shard.with_password(password)).collect())
             }
@@ -203,9 +204,12 @@ impl StoreAddress {
     }
 
     fn lacks_password(&self) -> bool {
-        self.kind == StoreKind::MySql
-            && url::Url::parse(self.expose())
-                .is_ok_and(|url| !url.username().is_empty() && url.password().is_none())
+        let has_place = |url: &url::Url| match self.kind {
+            StoreKind::Redis => true,
+            StoreKind::MySql => !url.username().is_empty(),
+            StoreKind::Sqlite => false,
+        };
+        url::Url::parse(self.expose()).is_ok_and(|url| has_place(&url) && url.password().is_none())
     }
 
     fn with_password(&self, password: &SecretString) -> Self {
@@ -236,11 +240,18 @@ impl FromStr for StoreAddress {
             file.to_owned()
         } else {
             let url = url::Url::parse(text).map_err(|_| InvalidStoreUrl)?;
-            let host = url.host_str().ok_or(InvalidStoreUrl)?;
+            let host = url.host_str().filter(|_| url.port() != Some(0)).ok_or(InvalidStoreUrl)?;
             // A password with a delimiter that is not percent-encoded ends the host early: the rest, shown as the path,
             // would be a part of the password.
             let rest = [Some(url.path()), url.query(), url.fragment()];
             if url.fragment().is_some() || rest.into_iter().flatten().any(|part| part.contains('@')) {
+                return Err(InvalidStoreUrl);
+            }
+            let is_known = match kind {
+                StoreKind::Redis => is_database_number(url.path().trim_matches('/')),
+                _ => url.query_pairs().all(|(name, value)| is_known_by_mysql(&name, &value)),
+            };
+            if !is_known {
                 return Err(InvalidStoreUrl);
             }
             let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
@@ -259,6 +270,17 @@ impl fmt::Debug for StoreAddress {
     }
 }
 
+/// Whether a path of a Redis URL is empty or the number of a database.
+fn is_database_number(path: &str) -> bool {
+    path.is_empty() || path.parse::<u32>().is_ok()
+}
+
+/// Whether the driver of MySQL accepts this value of a parameter. It ignores parameters that it does not know.
+fn is_known_by_mysql(name: &str, value: &str) -> bool {
+    const SSL_MODES: [&str; 5] = ["DISABLED", "PREFERRED", "REQUIRED", "VERIFY_CA", "VERIFY_IDENTITY"];
+    !matches!(name, "sslmode" | "ssl-mode") || SSL_MODES.contains(&value.to_ascii_uppercase().as_str())
+}
+
 /// The file of an SQLite URL; none if its votes would be in memory alone.
 fn sqlite_file(rest: &str) -> Option<&str> {
     let (file, query) = rest.split_once('?').unwrap_or((rest, ""));
@@ -269,7 +291,11 @@ fn sqlite_file(rest: &str) -> Option<&str> {
     let parameters = url::form_urlencoded::parse(query.as_bytes());
     let mut is_forbidden = is_memory || name.trim().is_empty();
     for (name, value) in parameters {
-        is_forbidden |= (name == "mode" && value == "memory") || name == "vfs" || name == "immutable";
+        is_forbidden |= match &*name {
+            "mode" => !["ro", "rw", "rwc"].contains(&&*value),
+            "cache" => !["private", "shared"].contains(&&*value),
+            _ => true,
+        };
     }
     (!is_forbidden).then_some(file)
 }
@@ -318,6 +344,7 @@ mod tests {
             "redis",
             "postgres://db",
             "redis://",
+            "redis://cache:0",
             "mysql://",
             "sqlite:",
             "sqlite::memory:",
@@ -328,6 +355,10 @@ mod tests {
             "sqlite:votes.db?cache=shared&mode=memory",
             "sqlite:?mode=rwc",
             "tcp://10.0.0.1:6379",
+            "redis://a/votes",
+            "mysql://u@h/d?ssl-mode=ON",
+            "sqlite:votes.db?mode=fast",
+            "sqlite:votes.db?speed=fast",
             "redis://a redis://a",
             "redis://a mysql://b/c",
             "redis://a b",

@@ -38,11 +38,9 @@ enum Command {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let done = match Cli::parse().command {
-        Command::Run(arguments) => run::run(&arguments).await,
-        Command::Baseline(arguments) => baseline::serve(&arguments).await,
-        Command::Load(arguments) => load::run(&arguments).await,
-        Command::Viewers(arguments) => viewers::run(&arguments).await,
+    let done = match voting_config::parse::<Cli>() {
+        Ok(cli) => run(cli.command).await,
+        Err(error) => Err(error.into()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -50,5 +48,14 @@ async fn main() -> ExitCode {
             eprintln!("voting-bench: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+async fn run(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Run(arguments) => run::run(&arguments).await,
+        Command::Baseline(arguments) => baseline::serve(&arguments).await,
+        Command::Load(arguments) => load::run(&arguments).await,
+        Command::Viewers(arguments) => viewers::run(&arguments).await,
     }
 }

@@ -13,6 +13,7 @@ use std::time::Duration;
 use anyhow::ensure;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
+use voting_config::number;
 use voting_tests::deployment::Deployment;
 use voting_tests::http::Visitor;
 
@@ -24,16 +25,16 @@ use crate::target::{Baseline, load};
 #[derive(Args, Debug)]
 pub struct RunArgs {
     /// Rounds of each scenario. The results are medians.
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, default_value_t = 5, value_parser = number::<u64>(1..=1000))]
     rounds: u64,
     /// Measured seconds of a round.
-    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=60))]
+    #[arg(long, default_value_t = 4, value_parser = number::<u64>(1..=60))]
     seconds: u64,
     /// Ballots in the large store.
-    #[arg(long, default_value_t = 10_000_000)]
+    #[arg(long, default_value_t = 10_000_000, value_parser = number(0..=u64::MAX))]
     ballots: u64,
     /// Number of live viewers.
-    #[arg(long, default_value_t = 1000)]
+    #[arg(long, default_value_t = 1000, value_parser = number::<usize>(1..=100_000))]
     viewers: usize,
     /// Run only this part; the document stays as it is.
     #[arg(long, value_enum)]

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use voting_config::number;
 use voting_tests::faults::{Cluster, ClusterRelease, Fault};
 use voting_tests::ledger::{self, Plan, Progress, Report};
 
@@ -27,11 +28,11 @@ struct Cli {
     analytics_url: Option<String>,
 
     /// Number of concurrent voters.
-    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=2000))]
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = number::<u16>(1..=2000))]
     voters: u16,
 
     /// Total number of ballots [default: 10000, with --faults 100000].
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    #[arg(long, value_name = "N", value_parser = number::<u64>(1..=10_000_000))]
     ballots: Option<u64>,
 
     /// Retry ballots that were not accepted, with the same id.
@@ -53,7 +54,13 @@ struct Cli {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let arguments = Cli::parse();
+    let arguments: Cli = match voting_config::parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            eprintln!("ledger: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
     let done = if arguments.nemesis.nemesis {
         nemesis::run(&arguments.nemesis).await
     } else if arguments.faults {

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 use tokio::task::JoinSet;
+use voting_config::number;
 use voting_tests::faults::{Cluster, ClusterRelease, Schedule, shrink};
 use voting_tests::ledger::GAVE_UP;
 
@@ -16,15 +17,15 @@ pub struct NemesisArgs {
     pub nemesis: bool,
 
     /// Seed of the first schedule; the next ones count up from it [default: random].
-    #[arg(long, value_name = "N", requires = "nemesis")]
+    #[arg(long, value_name = "N", requires = "nemesis", value_parser = number(0..=u64::MAX))]
     seed: Option<u64>,
 
     /// Start schedules for this number of minutes.
-    #[arg(long, value_name = "N", requires = "nemesis", conflicts_with = "schedules")]
+    #[arg(long, value_name = "N", requires = "nemesis", conflicts_with = "schedules", value_parser = number::<u64>(1..=10_000))]
     minutes: Option<u64>,
 
     /// Run this number of schedules [default: 12].
-    #[arg(long, value_name = "N", requires = "nemesis")]
+    #[arg(long, value_name = "N", requires = "nemesis", value_parser = number(1..=u64::MAX))]
     schedules: Option<u64>,
 
     /// Run the schedules on this store [default: the seed decides].
@@ -32,11 +33,11 @@ pub struct NemesisArgs {
     store: Option<StoreName>,
 
     /// Run only these events of the schedules, such as 0,2.
-    #[arg(long, value_name = "LIST", value_delimiter = ',', requires = "nemesis")]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', requires = "nemesis", value_parser = number::<usize>(0..=1000))]
     events: Option<Vec<usize>>,
 
     /// Number of schedules that run at the same time.
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=64), requires = "nemesis")]
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = number::<u16>(1..=64), requires = "nemesis")]
     jobs: u16,
 }
 

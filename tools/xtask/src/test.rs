@@ -17,12 +17,19 @@ pub struct TestArgs {
     starved: bool,
 
     /// Number of starved runs.
-    #[arg(long, value_name = "N", default_value_t = 10, requires = "starved", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 10, requires = "starved", value_parser = runs)]
     runs: u32,
 
     /// Arguments of `cargo test`, as in `cargo xtask test -- --test storage`.
     #[arg(last = true, conflicts_with = "starved")]
     cargo: Vec<String>,
+}
+
+fn runs(text: &str) -> Result<u32, &'static str> {
+    text.parse()
+        .ok()
+        .filter(|runs| *runs > 0)
+        .ok_or("not a number of runs; allowed: a whole number from 1 to 4294967295")
 }
 
 /// Installs what the tests need, then runs them.

@@ -22,6 +22,8 @@ use crate::outcome::{OUTCOME, Outcome};
 /// How long a form may take to arrive.
 const FORM_TIMEOUT: Duration = Duration::from_secs(5);
 
+const TOO_SLOW: AppError = AppError::BodyTooSlow { limit: FORM_TIMEOUT };
+
 /// The most bytes of a form; the page's own has under 500.
 const MAX_BODY_BYTES: usize = 16 * 1024;
 
@@ -34,7 +36,7 @@ const MAX_DISCARDED_BYTES: usize = 4 * 1024 * 1024;
 pub(super) async fn cast(State(app): State<App>, request: Request) -> Result<Response, AppError> {
     let base = Base::of(&request);
     let (Parts { headers, .. }, body) = request.into_parts();
-    let body = timeout(FORM_TIMEOUT, read(body)).await.map_err(|_| AppError::BodyTooSlow)??;
+    let body = timeout(FORM_TIMEOUT, read(body)).await.map_err(|_| TOO_SLOW)??;
     let (mut response, notice) = match Form::parse(&headers, body, &app.choices, SystemTime::now()).await? {
         Form::Vote(ballot) => vote(&app, &base, ballot, app.store.cast(ballot)).await?,
         // Each attempt of such a form gets a ballot of its own, so a repetition might count twice.
@@ -56,7 +58,7 @@ async fn read(body: Body) -> Result<Vec<u8>, AppError> {
     let mut chunks = body.into_data_stream();
     let (mut form, mut length) = (Vec::new(), 0);
     while let Some(chunk) = chunks.next().await {
-        let chunk = chunk.map_err(|_| AppError::BodyTooSlow)?;
+        let chunk = chunk.map_err(|_| TOO_SLOW)?;
         length += chunk.len();
         if length <= MAX_BODY_BYTES {
             form.extend_from_slice(&chunk);
