@@ -32,8 +32,6 @@ pub async fn run(steps: &Steps) -> anyhow::Result<()> {
     let rules: Value =
         serde_yaml_ng::from_str(&std::fs::read_to_string(root.join("monitoring/rules.yaml"))?)?;
     std::fs::write(folder.path().join("rules.yml"), rules["spec"].to_string())?;
-    // Debian's Prometheus has no discovery of pods: the annotations become a file.
-    std::fs::write(folder.path().join("targets.json"), targets(steps).await?.to_string())?;
     std::fs::write(folder.path().join("prometheus.yml"), CONFIGURATION)?;
     let log = std::fs::File::create(folder.path().join("log"))?;
     let _prometheus = Command::new("prometheus")
@@ -48,6 +46,8 @@ pub async fn run(steps: &Steps) -> anyhow::Result<()> {
         .context("prometheus")?;
     let start = Instant::now();
     loop {
+        // Debian's Prometheus has no discovery of pods: the annotations become a file, which it reads again.
+        std::fs::write(folder.path().join("targets.json"), targets(steps).await?.to_string())?;
         match healthy(steps).await {
             Ok(summary) => {
                 println!("{summary} after {:.0} s", start.elapsed().as_secs_f32());
