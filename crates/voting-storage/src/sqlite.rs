@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use voting_core::tally::{Counter, Origin};
 use voting_core::{Ballot, BallotId, Cast, Choice, Choices, Snapshot, StoreKind, Tally};
 
-use self::file::{OpenFile, place};
+use self::file::{Failures, OpenFile, place};
 use crate::backend::{self, Found, PurgeTimes};
 use crate::migrations::{Migrations, migrator, newest};
 use crate::store::{Finding, StoreError, Timeouts};
@@ -30,6 +30,7 @@ const MIGRATIONS: &Migrations = &[
 pub(crate) struct Backend {
     options: SqliteConnectOptions,
     choices: Choices,
+    failures: Failures,
 }
 
 impl Backend {
@@ -45,7 +46,7 @@ impl Backend {
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(timeouts.connect)
             .disable_statement_logging();
-        Ok(Self { options, choices: choices.clone() })
+        Ok(Self { options, choices: choices.clone(), failures: Failures::default() })
     }
 }
 
@@ -60,18 +61,19 @@ impl backend::Backend for Backend {
 
     async fn connect(&self) -> Result<Session, StoreError> {
         let path = self.options.get_filename();
-        let mut before = OpenFile::at(path);
+        let mut before = OpenFile::at(path, &self.failures);
         let mut connection = self.options.connect().await.map_err(connecting)?;
         let identity = match own_origin(&mut connection).await {
             Some(identity) => identity,
             None => prepare(&mut connection).await?,
         };
         if before.exists() {
-            before.check()?;
+            before.check_names()?;
         }
-        let file = OpenFile::at(path);
+        let file = OpenFile::at(path, &self.failures);
         let origin = identity.at(&place(path).map_err(StoreError::unavailable)?);
-        Ok(Session { connection, file, identity, origin, choices: self.choices.clone() })
+        let (choices, failures) = (self.choices.clone(), self.failures.clone());
+        Ok(Session { connection, file, failures, identity, origin, choices })
     }
 }
 
@@ -101,6 +103,7 @@ async fn prepare(connection: &mut SqliteConnection) -> Result<Origin, StoreError
 pub(crate) struct Session {
     connection: SqliteConnection,
     file: OpenFile,
+    failures: Failures,
     identity: Origin,
     /// The origin of the votes that are cast in this copy of the file.
     origin: Origin,
@@ -111,11 +114,9 @@ impl Session {
     fn name(&self, choice: Choice) -> &str {
         self.choices.name(choice).as_str()
     }
-}
 
-#[async_trait]
-impl backend::Session for Session {
-    async fn cast(&mut self, ballots: &[Ballot], _until: Instant) -> Result<Vec<Cast>, StoreError> {
+    /// Counts ballots in one transaction.
+    async fn count(&mut self, ballots: &[Ballot]) -> Result<Vec<Cast>, StoreError> {
         let names = Choice::ALL.map(|choice| self.name(choice).to_owned());
         let mut transaction = self.connection.begin_with("BEGIN IMMEDIATE").await.map_err(answering)?;
 
@@ -154,11 +155,22 @@ impl backend::Session for Session {
                 }
             }
         }
-        self.file.check()?;
+        self.file.check_names()?;
         transaction.commit().await.map_err(committing)?;
         // Not acknowledged, because it is unknown which file has the ballots.
-        self.file.check().map_err(StoreError::unconfirmed)?;
+        self.file.check_names().map_err(StoreError::unconfirmed)?;
         Ok(unchanged.into_iter().map(|cast| cast.unwrap_or(Cast::Counted)).collect())
+    }
+}
+
+#[async_trait]
+impl backend::Session for Session {
+    async fn cast(&mut self, ballots: &[Ballot], _until: Instant) -> Result<Vec<Cast>, StoreError> {
+        let cast = self.count(ballots).await;
+        if cast.is_err() {
+            self.failures.count();
+        }
+        cast
     }
 
     async fn find(&mut self, ballots: &[Ballot]) -> Result<Found, StoreError> {
@@ -212,7 +224,7 @@ impl backend::Session for Session {
             .execute(&mut self.connection)
             .await
             .map_err(committing)?;
-        self.file.check().map_err(StoreError::unconfirmed)
+        self.file.check_names().map_err(StoreError::unconfirmed)
     }
 
     async fn identity(&mut self) -> Result<Option<Origin>, StoreError> {
@@ -229,7 +241,7 @@ impl backend::Session for Session {
             .execute(&mut self.connection)
             .await
             .map_err(committing)?;
-        self.file.check().map_err(StoreError::unconfirmed)
+        self.file.check_names().map_err(StoreError::unconfirmed)
     }
 
     async fn snapshot(&mut self) -> Result<Snapshot, StoreError> {
@@ -270,9 +282,9 @@ impl backend::Session for Session {
                     .map_err(answering)?;
             }
         }
-        self.file.check()?;
+        self.file.check_names()?;
         transaction.commit().await.map_err(committing)?;
-        self.file.check().map_err(StoreError::unconfirmed)
+        self.file.check_names().map_err(StoreError::unconfirmed)
     }
 
     async fn purge_times(&mut self) -> Result<PurgeTimes, StoreError> {

@@ -82,6 +82,9 @@ impl Store {
     }
 
     pub(super) async fn begin(&mut self, fault: Fault) {
+        if fault != Fault::KillStore {
+            self.restart_if_it_exited().await;
+        }
         match (fault, &self.kind) {
             (Fault::KillStore, _) => self.server().kill().await,
             (Fault::FreezeStore, _) => self.server().signal(Signal::Stop),
@@ -104,20 +107,22 @@ impl Store {
             }
             (Fault::LockStore, Kind::MySql(mysql)) => {
                 let mut connection = mysql.connect().await;
-                let locked = async {
-                    connection.execute("BEGIN").await?;
-                    connection.execute("SELECT * FROM tallies FOR UPDATE").await
-                };
-                locked.await.unwrap();
+                connection.execute("BEGIN").await.unwrap();
+                let start = Instant::now();
+                // The first vote creates the table.
+                while let Err(error) = connection.execute("SELECT * FROM tallies FOR UPDATE").await {
+                    assert!(start.elapsed() < PATIENCE, "{error}");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
                 self.lock = Some(Lock::MySql(connection));
             }
             (Fault::LockStore, Kind::Sqlite { .. }) => {
-                let mut connection = SqliteConnection::connect(&self.url).await.unwrap();
-                let start = Instant::now();
-                while let Err(error) = connection.execute("BEGIN IMMEDIATE").await {
-                    assert!(start.elapsed() < PATIENCE, "{error}");
+                // Where it fails, a frozen app has the lock.
+                if let Ok(mut connection) = SqliteConnection::connect(&self.url).await
+                    && connection.execute("BEGIN IMMEDIATE").await.is_ok()
+                {
+                    self.lock = Some(Lock::Sqlite(connection));
                 }
-                self.lock = Some(Lock::Sqlite(connection));
             }
             (Fault::ReadOnlyStore, Kind::Redis(redis)) => set(redis, "min-replicas-to-write", "1").await,
             (Fault::ReadOnlyStore, Kind::MySql(mysql)) => mysql.execute("SET GLOBAL read_only = ON").await,

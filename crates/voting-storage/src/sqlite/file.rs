@@ -4,20 +4,37 @@ use std::fs::Metadata;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::UNIX_EPOCH;
 
 use crate::store::StoreError;
 
 /// The files of an open database: the database and its write-ahead log with its index.
 #[derive(Debug)]
-pub(super) struct OpenFile(Vec<(PathBuf, Option<FileId>)>);
+pub(super) struct OpenFile {
+    files: Vec<(PathBuf, Option<FileId>)>,
+    failures: Failures,
+    /// Their number when the database was opened.
+    before: u64,
+}
+
+/// The number of writes that failed, in all connections of this process.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Failures(Arc<AtomicU64>);
+
+impl Failures {
+    pub(super) fn count(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
 
 /// Device and number of a file.
 type FileId = (u64, u64);
 
 impl OpenFile {
     /// The files at this path. Those of the write-ahead log exist from the first transaction on.
-    pub(super) fn at(path: &Path) -> Self {
+    pub(super) fn at(path: &Path, failures: &Failures) -> Self {
         let with = |suffix: &str| {
             let mut path = path.as_os_str().to_owned();
             path.push(suffix);
@@ -25,21 +42,31 @@ impl OpenFile {
             let id = id(&path);
             (path, id)
         };
-        Self(["", "-wal", "-shm"].map(with).into())
+        let before = failures.0.load(Ordering::Relaxed);
+        Self { files: ["", "-wal", "-shm"].map(with).into(), failures: failures.clone(), before }
     }
 
     /// Whether a database is at the path.
     pub(super) fn exists(&self) -> bool {
-        self.0[0].1.is_some()
+        self.files[0].1.is_some()
     }
 
-    /// Checks that the files are still at their path.
+    /// Checks that the files are still at their path, and that no write has failed since they were opened.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`]: one was removed or replaced, so the connection reads and writes a file without a
-    /// name. The next connection opens the file at the path.
+    /// name. The next connection opens the file at the path. Or a write failed: the connections of a process share the
+    /// index of the log, which stays read-only as long as any of them is open that began on a read-only file system.
     pub(super) fn check(&mut self) -> Result<(), StoreError> {
-        for (path, open) in &mut self.0 {
+        if self.failures.0.load(Ordering::Relaxed) != self.before {
+            return Err(StoreError::unavailable("a write failed, so the file is opened again"));
+        }
+        self.check_names()
+    }
+
+    /// [`OpenFile::check`] of the paths alone.
+    pub(super) fn check_names(&mut self) -> Result<(), StoreError> {
+        for (path, open) in &mut self.files {
             let now = id(path);
             match open {
                 Some(_) if *open != now => {
