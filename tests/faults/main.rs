@@ -1,5 +1,8 @@
 //! Faults under load, in short: `cargo xtask ledger --faults` is the long form.
 
+mod failover;
+mod search;
+
 use voting_tests::faults::{Cluster, ClusterRelease, Fault};
 use voting_tests::ledger::{BallotOutcome, Report};
 

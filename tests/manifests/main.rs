@@ -17,6 +17,7 @@ mod images;
 mod istio;
 mod parse;
 mod pods;
+mod reliability;
 mod rollouts;
 mod routing;
 mod steps;

@@ -7,11 +7,13 @@ mod log;
 mod preload;
 mod schedule;
 mod store;
+mod verdict;
 
 use std::time::Duration;
 
 pub use cluster::Cluster;
 pub use schedule::{Change, Event, Schedule, shrink};
+pub use verdict::Verdict;
 
 /// The releases and the store of a cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,9 +24,13 @@ pub enum ClusterRelease {
     Two,
     /// App and analytics 2.0 on a SQLite file.
     Embedded,
+    /// [`ClusterRelease::One`] on a Redis that keeps nothing on disk, so that a restart breaks the guarantees: for tests of
+    /// the search for such schedules.
+    Volatile,
 }
 
 impl ClusterRelease {
+    /// Those that keep the guarantees.
     pub const ALL: [Self; 3] = [Self::One, Self::Two, Self::Embedded];
 }
 
@@ -56,15 +62,16 @@ pub enum Fault {
     StoreClock(i64),
     /// Redis pauses writes, the rows of MySQL or the file of SQLite are locked by another client.
     LockStore,
-    /// Redis lacks a replica, MySQL is read-only.
+    /// Redis lacks a replica, MySQL is read-only, the file system of the file of SQLite is read-only.
     ReadOnlyStore,
-    /// Redis has reached its memory limit.
+    /// Redis, or each session of MariaDB, has reached its memory limit.
     FullMemory,
     /// Writes to the disk of the store fail.
     FullDisk,
     /// Redis may evict keys, which it says to new connections.
     Eviction,
-    /// Redis hands over to a replica. There is no way back.
+    /// The replica takes over. Redis hands over to it; MariaDB dies, and its semi-synchronous replica is promoted. There is
+    /// no way back.
     Failover,
     /// Every connection to the store is cut at its first response.
     DropAnswers,
@@ -113,6 +120,7 @@ impl Fault {
             Self::FreezeAnalytics,
             Self::AnalyticsClock(0),
             Self::LockStore,
+            Self::ReadOnlyStore,
             Self::FullDisk,
         ];
         let of_servers = [
@@ -120,17 +128,18 @@ impl Fault {
             Self::FreezeStore,
             Self::SlowStore,
             Self::StoreClock(0),
-            Self::ReadOnlyStore,
             Self::DropAnswers,
             Self::CutConnections,
             Self::SilentNetwork,
             Self::DistantStore(0),
             Self::HalfOpenConnections,
+            Self::FullMemory,
+            Self::Failover,
         ];
         match release {
-            ClusterRelease::One => {
+            ClusterRelease::One | ClusterRelease::Volatile => {
                 kinds.extend(of_servers);
-                kinds.extend([Self::FullMemory, Self::Eviction, Self::Failover]);
+                kinds.push(Self::Eviction);
             }
             ClusterRelease::Two => kinds.extend(of_servers),
             ClusterRelease::Embedded => {}

@@ -220,6 +220,30 @@ struct Audited {
     was_counted: bool,
 }
 
+/// Casts a ballot once more, whose answer says whether it was counted before. On a busy machine that may need several
+/// attempts.
+async fn was_counted(client: &Client, id: BallotId, choice: Choice) -> anyhow::Result<bool> {
+    let (start, mut may_be_counted) = (Instant::now(), false);
+    loop {
+        let why = match client.cast(id, choice).await {
+            CastOutcome::Counted => return Ok(false),
+            CastOutcome::AlreadyCounted if may_be_counted => {
+                anyhow::bail!("a ballot was counted before the audit or by it, which can't be told")
+            }
+            CastOutcome::AlreadyCounted => return Ok(true),
+            CastOutcome::Refused(why) => why,
+            CastOutcome::Unknown(why) => {
+                may_be_counted = true;
+                why
+            }
+        };
+        if start.elapsed() > PATIENCE {
+            anyhow::bail!("the audit needs a working service, but a ballot failed: {why}")
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
 async fn audit(
     client: &Arc<Client>,
     entries: &[Entry],
@@ -232,17 +256,11 @@ async fn audit(
         auditors.spawn(async move {
             let mut audited = Vec::with_capacity(share.len());
             for Entry { id, choice, outcome } in share {
-                let was_counted = match client.cast(id, choice).await {
-                    CastOutcome::Counted => false,
-                    CastOutcome::AlreadyCounted => true,
-                    CastOutcome::Refused(why) | CastOutcome::Unknown(why) => {
-                        anyhow::bail!("the audit needs a working service, but a ballot failed: {why}")
-                    }
-                };
+                let was_counted = was_counted(&client, id, choice).await?;
                 progress.0.audited.fetch_add(1, Ordering::Relaxed);
                 audited.push(Audited { outcome, choice, was_counted });
             }
-            Ok(audited)
+            Ok::<_, anyhow::Error>(audited)
         });
     }
     let mut audited = Vec::with_capacity(entries.len());

@@ -88,6 +88,11 @@ impl OwnServer {
         panic!("{} did not start:\n{log}", self.program.display());
     }
 
+    /// Adds an argument for the next start.
+    pub fn add_argument(&mut self, argument: &str) {
+        self.arguments.push(argument.to_owned());
+    }
+
     pub fn signal(&self, signal: Signal) {
         signal.send(self.pid());
     }

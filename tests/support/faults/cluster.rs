@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::log::Log;
-use super::preload::Preload;
+use super::preload::{Disk, Preload};
 use super::store::Store;
 use super::{AFTER, Change, ClusterRelease, Fault, Schedule};
 use crate::balancer::Balancer;
@@ -52,10 +52,13 @@ pub struct Cluster {
 impl Cluster {
     /// Starts all replicas concurrently on an empty store.
     pub async fn start(release: ClusterRelease, replicas: usize) -> Self {
-        let store = Store::start(release).await;
+        Self::start_on(Store::start(release).await, release, replicas).await
+    }
+
+    async fn start_on(store: Store, release: ClusterRelease, replicas: usize) -> Self {
         let url = store.url();
         let (app, analytics) = match release {
-            ClusterRelease::One => ("1.0", "1.1"),
+            ClusterRelease::One | ClusterRelease::Volatile => ("1.0", "1.1"),
             ClusterRelease::Two | ClusterRelease::Embedded => ("2.0", "2.0"),
         };
         let settings = [("RELEASE", analytics), ("STORAGE_URL", url)];
@@ -79,7 +82,16 @@ impl Cluster {
     /// # Errors
     /// Those of [`ledger::run`].
     pub async fn play(schedule: &Schedule, say: impl Fn(&str)) -> anyhow::Result<Report> {
-        let mut cluster = Self::start(schedule.release, REPLICAS).await;
+        let fails_over = schedule.events.iter().any(|event| event.fault == Fault::Failover);
+        let store = match schedule.release {
+            ClusterRelease::Two if fails_over => Store::replicated_mysql().await,
+            release => Store::start(release).await,
+        };
+        Self::play_on(store, schedule, say).await
+    }
+
+    async fn play_on(store: Store, schedule: &Schedule, say: impl Fn(&str)) -> anyhow::Result<Report> {
+        let mut cluster = Self::start_on(store, schedule.release, REPLICAS).await;
         let (progress, load) = cluster.load(8, Duration::from_millis(20), true);
         tokio::time::sleep(AFTER).await;
         let start = Instant::now();
@@ -169,6 +181,13 @@ impl Cluster {
         }
     }
 
+    /// The disk of a SQLite file is that of the programs that use it.
+    fn set_disk(&self, disk: Disk) {
+        for program in self.apps.iter().chain([&self.analytics]) {
+            program.preload.set_disk(disk);
+        }
+    }
+
     async fn begin(&mut self, fault: Fault) {
         match fault {
             Fault::KillApp(app) => self.apps[app].kill().await,
@@ -192,10 +211,8 @@ impl Cluster {
             Fault::SilentNetwork => self.store.network(Mode::Silent),
             Fault::DistantStore(millis) => self.store.network(Mode::Distant(Duration::from_millis(millis))),
             Fault::HalfOpenConnections => self.store.network(Mode::HalfOpen),
-            // The disk of the file is that of its users.
-            Fault::FullDisk if self.release == ClusterRelease::Embedded => {
-                self.apps.iter().for_each(|app| app.preload.set_disk_full(true));
-            }
+            Fault::FullDisk if self.release == ClusterRelease::Embedded => self.set_disk(Disk::Full),
+            Fault::ReadOnlyStore if self.release == ClusterRelease::Embedded => self.set_disk(Disk::ReadOnly),
             of_store => self.store.begin(of_store).await,
         }
     }
@@ -214,8 +231,8 @@ impl Cluster {
             | Fault::SilentNetwork
             | Fault::DistantStore(_)
             | Fault::HalfOpenConnections => self.store.network(Mode::Open),
-            Fault::FullDisk if self.release == ClusterRelease::Embedded => {
-                self.apps.iter().for_each(|app| app.preload.set_disk_full(false));
+            Fault::FullDisk | Fault::ReadOnlyStore if self.release == ClusterRelease::Embedded => {
+                self.set_disk(Disk::Writable);
             }
             of_store => self.store.end(of_store).await,
         }

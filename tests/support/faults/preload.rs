@@ -9,6 +9,14 @@ use tempfile::TempDir;
 
 use crate::clock::FakeClock;
 
+/// The state of a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Disk {
+    Writable,
+    Full,
+    ReadOnly,
+}
+
 /// Controls one program, which was started with [`Preload::variables`].
 #[derive(Debug)]
 pub(super) struct Preload {
@@ -32,7 +40,7 @@ impl Preload {
                 *libraries += &format!(":{}", text(library()));
             }
         }
-        variables.push(("FULL_DISK".to_owned(), text(&self.control())));
+        variables.push(("DISK_ERROR".to_owned(), text(&self.control())));
         variables
     }
 
@@ -41,10 +49,15 @@ impl Preload {
         self.clock.set(seconds);
     }
 
-    /// Whether each write to a file fails for want of space.
-    pub(super) fn set_disk_full(&self, is_full: bool) {
+    /// Changes the state of the disk.
+    pub(super) fn set_disk(&self, disk: Disk) {
+        let error = match disk {
+            Disk::Writable => 0,
+            Disk::Full => libc::ENOSPC,
+            Disk::ReadOnly => libc::EROFS,
+        };
         let control = std::fs::File::options().write(true).open(self.control()).unwrap();
-        control.write_all_at(&i64::from(is_full).to_ne_bytes(), 0).unwrap();
+        control.write_all_at(&i64::from(error).to_ne_bytes(), 0).unwrap();
     }
 
     fn control(&self) -> PathBuf {

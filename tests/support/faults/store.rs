@@ -6,7 +6,7 @@ use sqlx::{Connection as _, Executor as _, MySqlConnection, SqliteConnection};
 use tempfile::TempDir;
 use tokio::task::AbortHandle;
 
-use super::preload::Preload;
+use super::preload::{Disk, Preload};
 use super::{ClusterRelease, Fault};
 use crate::PATIENCE;
 use crate::process::Signal;
@@ -22,8 +22,12 @@ pub(super) struct Store {
     /// The rows or the file that another client has locked.
     lock: Option<Lock>,
     slow: Option<AbortHandle>,
+    /// A session of MySQL from before its memory was full.
+    operator: Option<MySqlConnection>,
+    /// The semi-synchronous replica of MariaDB.
+    replica: Option<(MySql, Preload)>,
     /// Former primaries.
-    retired: Vec<(Redis, Preload)>,
+    retired: Vec<(Kind, Preload)>,
 }
 
 enum Kind {
@@ -43,8 +47,10 @@ impl Store {
     pub(super) async fn start(release: ClusterRelease) -> Self {
         let preload = Preload::new();
         let (kind, proxy, url) = match release {
-            ClusterRelease::One => {
-                let redis = Redis::own_in(&[], preload.variables()).await;
+            ClusterRelease::One | ClusterRelease::Volatile => {
+                let settings: &[&str] =
+                    if release == ClusterRelease::Volatile { &["--appendonly", "no"] } else { &[] };
+                let redis = Redis::own_in(settings, preload.variables()).await;
                 let proxy = Proxy::start(redis.address(), Mode::Open).await;
                 let url = redis.url_at(proxy.address());
                 (Kind::Redis(redis), Some(proxy), url)
@@ -61,7 +67,38 @@ impl Store {
                 (Kind::Sqlite { _folder: folder }, None, url)
             }
         };
-        Self { kind, proxy, preload, url, lock: None, slow: None, retired: Vec::new() }
+        Self {
+            kind,
+            proxy,
+            preload,
+            url,
+            lock: None,
+            slow: None,
+            operator: None,
+            replica: None,
+            retired: Vec::new(),
+        }
+    }
+
+    /// MariaDB with a semi-synchronous replica: a commit is acknowledged once the replica has it on disk.
+    pub(super) async fn replicated_mysql() -> Self {
+        let [preload, of_replica] = [Preload::new(), Preload::new()];
+        let (primary, replica) = MySql::replicated(preload.variables(), of_replica.variables()).await;
+        let proxy = Proxy::start(primary.address(), Mode::Open).await;
+        let url = primary.url_of_user_at(proxy.address()).await;
+        let replica = Some((replica, of_replica));
+        let (kind, proxy) = (Kind::MySql(primary), Some(proxy));
+        Self {
+            kind,
+            proxy,
+            preload,
+            url,
+            lock: None,
+            slow: None,
+            operator: None,
+            replica,
+            retired: Vec::new(),
+        }
     }
 
     pub(super) fn url(&self) -> &str {
@@ -101,7 +138,7 @@ impl Store {
                 self.slow = Some(tokio::spawn(slow).abort_handle());
             }
             (Fault::StoreClock(seconds), _) => self.preload.set_clock_offset(seconds),
-            (Fault::FullDisk, _) => self.preload.set_disk_full(true),
+            (Fault::FullDisk, _) => self.preload.set_disk(Disk::Full),
             (Fault::LockStore, Kind::Redis(redis)) => {
                 redis.query("CLIENT", &["PAUSE", "60000", "WRITE"]).await
             }
@@ -127,12 +164,19 @@ impl Store {
             (Fault::ReadOnlyStore, Kind::Redis(redis)) => set(redis, "min-replicas-to-write", "1").await,
             (Fault::ReadOnlyStore, Kind::MySql(mysql)) => mysql.execute("SET GLOBAL read_only = ON").await,
             (Fault::FullMemory, Kind::Redis(redis)) => set(redis, "maxmemory", "1").await,
+            (Fault::FullMemory, Kind::MySql(mysql)) => {
+                // Enough to connect and too little for a batch. Sessions keep the limit that they began with.
+                let mut operator = mysql.connect().await;
+                operator.execute("SET GLOBAL max_session_mem_used = 65536").await.unwrap();
+                mysql.end_sessions_of_voters(&mut operator).await;
+                self.operator = Some(operator);
+            }
             (Fault::Eviction, Kind::Redis(redis)) => {
                 set(redis, "maxmemory", "100mb").await;
                 set(redis, "maxmemory-policy", "volatile-lru").await;
                 redis.query::<()>("CLIENT", &["KILL", "TYPE", "normal"]).await;
             }
-            (Fault::Failover, Kind::Redis(_)) => self.fail_over().await,
+            (Fault::Failover, _) => self.fail_over().await,
             (fault, _) => panic!("{fault:?} is not a fault of {}", self.url),
         }
     }
@@ -147,14 +191,24 @@ impl Store {
             }
             (Fault::StoreClock(_), _) => self.preload.set_clock_offset(0),
             (Fault::FullDisk, _) => {
-                self.preload.set_disk_full(false);
+                self.preload.set_disk(Disk::Writable);
                 self.restart_if_it_exited().await;
+                if self.replica.is_some() {
+                    // MariaDB looks for room for its binary log only once a minute, so operators restart it.
+                    self.server().kill().await;
+                    self.server().restart().await;
+                }
             }
             (Fault::LockStore, Kind::Redis(redis)) => redis.query("CLIENT", &["UNPAUSE"]).await,
             (Fault::LockStore, _) => self.lock = None,
             (Fault::ReadOnlyStore, Kind::Redis(redis)) => set(redis, "min-replicas-to-write", "0").await,
             (Fault::ReadOnlyStore, Kind::MySql(mysql)) => mysql.execute("SET GLOBAL read_only = OFF").await,
             (Fault::FullMemory, Kind::Redis(redis)) => set(redis, "maxmemory", "0").await,
+            (Fault::FullMemory, Kind::MySql(mysql)) => {
+                let mut operator = self.operator.take().expect("an operator");
+                operator.execute("SET GLOBAL max_session_mem_used = DEFAULT").await.unwrap();
+                mysql.end_sessions_of_voters(&mut operator).await;
+            }
             (Fault::Eviction, Kind::Redis(redis)) => {
                 set(redis, "maxmemory-policy", "noeviction").await;
                 set(redis, "maxmemory", "0").await;
@@ -177,30 +231,33 @@ impl Store {
         }
     }
 
-    /// A coordinated failover: the replica has every write before it takes over. Open connections stay with the former
-    /// primary.
     async fn fail_over(&mut self) {
-        let Kind::Redis(primary) = &mut self.kind else { panic!("only Redis fails over") };
-        let preload = Preload::new();
-        let (host, port) = (primary.address().ip().to_string(), primary.address().port().to_string());
-        let replica = Redis::own_in(&["--replicaof", &host, &port], preload.variables()).await;
-        replication(&replica, "master_link_status:up").await;
-        replication(primary, "state=online").await;
-        let (host, port) = (replica.address().ip().to_string(), replica.address().port().to_string());
-        primary.query::<()>("FAILOVER", &["TO", &host, &port]).await;
-        replication(&replica, "role:master").await;
-        self.proxy.as_ref().expect("Redis has a network").set_target(replica.address());
-        let former = std::mem::replace(primary, replica);
+        let (kind, address, preload) = match &mut self.kind {
+            Kind::Redis(primary) => {
+                // Coordinated: the replica has every write before it takes over. Open connections stay with the former
+                // primary.
+                let preload = Preload::new();
+                let replica = primary.replica(&[], preload.variables()).await;
+                primary.hand_over_to(&replica).await;
+                let address = replica.address();
+                (Kind::Redis(replica), address, preload)
+            }
+            Kind::MySql(primary) => {
+                // A second failover finds no replica.
+                let Some((replica, preload)) = self.replica.take() else { return };
+                primary.server().kill().await;
+                replica.promote().await;
+                let address = replica.address();
+                (Kind::MySql(replica), address, preload)
+            }
+            Kind::Sqlite { .. } => panic!("SQLite has no replica"),
+        };
+        self.proxy.as_ref().expect("a server has a network").set_target(address);
+        let former = std::mem::replace(&mut self.kind, kind);
         self.retired.push((former, std::mem::replace(&mut self.preload, preload)));
     }
 }
 
 async fn set(redis: &Redis, name: &str, value: &str) {
     redis.query::<()>("CONFIG", &["SET", name, value]).await;
-}
-
-/// Waits until the state of the replication is this one.
-async fn replication(redis: &Redis, state: &str) {
-    let reaches = || async { redis.query::<String>("INFO", &["replication"]).await.contains(state) };
-    crate::eventually(state, PATIENCE, reaches).await;
 }

@@ -1,9 +1,9 @@
 //! MySQL or MariaDB.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sqlx::mysql::MySqlConnection;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, Row as _};
@@ -14,7 +14,8 @@ use testcontainers::{GenericImage, ImageExt as _};
 use tokio::sync::OnceCell;
 
 use super::{OwnServer, Shared, docker_answers, find_program, text};
-use crate::free_port;
+use crate::watchdog::Watchdog;
+use crate::{PATIENCE, eventually, free_port};
 
 /// A database of a shared or dedicated server.
 #[derive(Debug)]
@@ -65,11 +66,76 @@ impl MySql {
         Self { address, login: "root".to_owned(), name: "votes".to_owned(), own: Some(server) }.create().await
     }
 
+    /// A dedicated MariaDB and its semi-synchronous replica, with these environment variables: a commit is acknowledged once
+    /// the replica has it on disk, and waits for as long as that takes.
+    pub async fn replicated(
+        of_primary: Vec<(String, String)>,
+        of_replica: Vec<(String, String)>,
+    ) -> (Self, Self) {
+        let common = ["--log-bin=votes", "--sync-binlog=1", "--binlog-format=ROW", "--gtid-strict-mode=ON"];
+        let waits = [
+            "--rpl-semi-sync-master-timeout=600000",
+            "--rpl-semi-sync-master-wait-point=AFTER_SYNC",
+            "--rpl-semi-sync-master-wait-no-slave=ON",
+        ];
+        let mut primary = Self::own_in(&[&["--server-id=1"], &common[..], &waits].concat(), of_primary).await;
+        let receives = ["--server-id=2", "--rpl-semi-sync-slave-enabled=ON", "--relay-log=votes-relay"];
+        let received = ["--sync-relay-log=1", "--relay-log-recovery=OFF", "--read-only=ON"];
+        let server = start(&[&receives, &common[..], &received].concat(), of_replica).await;
+        let replica = Self {
+            address: server.address,
+            login: primary.login.clone(),
+            name: primary.name.clone(),
+            own: Some(server),
+        };
+        let (host, port) = (primary.address.ip(), primary.address.port());
+        let mut operator = replica.operator().await;
+        let follow = format!(
+            "CHANGE MASTER TO MASTER_HOST = '{host}', MASTER_PORT = {port}, MASTER_USER = 'root', \
+             MASTER_USE_GTID = slave_pos, MASTER_CONNECT_RETRY = 1, MASTER_HEARTBEAT_PERIOD = 1; START SLAVE"
+        );
+        operator.execute(sqlx::raw_sql(AssertSqlSafe(follow))).await.unwrap();
+        eventually("the replica follows", PATIENCE, async || {
+            primary.status("Rpl_semi_sync_master_clients").await == 1
+        })
+        .await;
+        primary.execute("SET GLOBAL rpl_semi_sync_master_enabled = ON").await;
+        // After a restart too.
+        primary.server().add_argument("--rpl-semi-sync-master-enabled=ON");
+        (primary, replica)
+    }
+
+    /// Promotes a replica whose primary is gone, after it has applied everything that it received.
+    pub async fn promote(&self) {
+        let mut operator = self.operator().await;
+        operator.execute(sqlx::raw_sql("STOP SLAVE IO_THREAD")).await.unwrap();
+        let start = Instant::now();
+        loop {
+            let row = operator.fetch_one(sqlx::raw_sql("SHOW SLAVE STATUS")).await.unwrap();
+            let state: String = row.get("Slave_SQL_Running_State");
+            if state.contains("has read all relay log") {
+                break;
+            }
+            assert!(start.elapsed() < PATIENCE, "the replica does not apply its log: {state}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let promote = "STOP SLAVE; RESET SLAVE ALL; SET GLOBAL read_only = OFF";
+        operator.execute(sqlx::raw_sql(promote)).await.unwrap();
+    }
+
+    /// Ends the sessions of the user of [`MySql::url_of_user_at`].
+    pub async fn end_sessions_of_voters(&self, operator: &mut MySqlConnection) {
+        operator.execute("KILL CONNECTION USER voter").await.unwrap();
+    }
+
+    /// A session of the administrator, without a database.
+    pub async fn operator(&self) -> MySqlConnection {
+        let url = format!("mysql://{}@{}?ssl-mode=DISABLED", self.login, self.address);
+        MySqlConnection::connect(&url).await.unwrap()
+    }
+
     async fn create(self) -> Self {
-        let mut connection =
-            MySqlConnection::connect(&format!("mysql://{}@{}?ssl-mode=DISABLED", self.login, self.address))
-                .await
-                .unwrap();
+        let mut connection = self.operator().await;
         let create = format!("DROP DATABASE IF EXISTS {name}; CREATE DATABASE {name}", name = self.name);
         connection.execute(sqlx::raw_sql(AssertSqlSafe(create))).await.unwrap();
         self
@@ -146,7 +212,9 @@ async fn start(more: &[&str], variables: Vec<(String, String)>) -> OwnServer {
         "no MySQL: set TEST_MYSQL_URL, start Docker, or install mysqld or mariadbd (`cargo xtask test` does on Debian and Ubuntu)",
     );
     let files = data.path().join("files");
-    initialize(&server, &files).await;
+    let (template, _watchdog) = TEMPLATE.get_or_init(async || template(&server).await).await;
+    let mut copy = tokio::process::Command::new("cp");
+    assert!(copy.args(["-r", "--reflink=auto"]).args([template, &files]).status().await.unwrap().success());
     let port = free_port();
     let socket = text(&data.path().join("socket"));
     let mut arguments = vec![
@@ -155,6 +223,8 @@ async fn start(more: &[&str], variables: Vec<(String, String)>) -> OwnServer {
         format!("--port={port}"),
         "--bind-address=127.0.0.1".to_owned(),
         format!("--socket={socket}"),
+        // A server that starts deletes the temporary tables of all servers in its folder.
+        format!("--tmpdir={}", text(data.path())),
         format!("--pid-file={}", text(&data.path().join("pid"))),
         "--max-connections=300".to_owned(),
         "--innodb-flush-log-at-trx-commit=1".to_owned(),
@@ -164,8 +234,21 @@ async fn start(more: &[&str], variables: Vec<(String, String)>) -> OwnServer {
     OwnServer::start(server, arguments, variables, SocketAddr::from(([127, 0, 0, 1], port)), data).await
 }
 
+/// The files of a new server, which take seconds to make.
+static TEMPLATE: OnceCell<(PathBuf, Watchdog)> = OnceCell::const_new();
+
+async fn template(server: &Path) -> (PathBuf, Watchdog) {
+    let folder = TempDir::new().unwrap().keep();
+    let watchdog = Watchdog::new(&format!("rm -rf '{}'", text(&folder)));
+    let files = folder.join("files");
+    initialize(server, &files, &folder).await;
+    // MySQL's identity of one server.
+    let _ = std::fs::remove_file(files.join("auto.cnf"));
+    (files, watchdog)
+}
+
 /// Creates the system tables.
-async fn initialize(server: &Path, files: &Path) {
+async fn initialize(server: &Path, files: &Path, temporary: &Path) {
     let install = find_program(&["mariadb-install-db", "mysql_install_db"]);
     let mut command = if let Some(install) = install {
         let mut command = tokio::process::Command::new(install);
@@ -176,8 +259,8 @@ async fn initialize(server: &Path, files: &Path) {
         command.args(["--no-defaults", "--initialize-insecure"]);
         command
     };
-    let output =
-        command.arg(format!("--datadir={}", text(files))).args(as_this_user()).output().await.unwrap();
+    command.arg(format!("--datadir={}", text(files))).args(as_this_user()).env("TMPDIR", temporary);
+    let output = command.output().await.unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 

@@ -12,7 +12,7 @@ use tokio::sync::OnceCell;
 
 use super::{OwnServer, Shared, docker_answers, find_program, text};
 use crate::clock::FakeClock;
-use crate::free_port;
+use crate::{PATIENCE, eventually, free_port};
 
 /// The default number of databases; each running test uses one.
 const DATABASES: u16 = 16;
@@ -108,6 +108,38 @@ impl Redis {
     async fn start(settings: &[&str], variables: Vec<(String, String)>) -> Self {
         let server = start(settings, variables).await;
         Self { address: server.address, path: String::new(), own: Some(server), _number: None }
+    }
+
+    /// A new replica of this server, with more settings and environment variables, once it has every write.
+    pub async fn replica(&self, settings: &[&str], variables: Vec<(String, String)>) -> Self {
+        self.replica_by(self.address, settings, variables).await
+    }
+
+    /// [`Redis::replica`] through a proxy at this address.
+    pub async fn replica_by(
+        &self,
+        address: SocketAddr,
+        settings: &[&str],
+        variables: Vec<(String, String)>,
+    ) -> Self {
+        let (host, port) = (address.ip().to_string(), address.port().to_string());
+        let replica = Self::own_in(&[&["--replicaof", &host, &port], settings].concat(), variables).await;
+        replica.replication_is("master_link_status:up").await;
+        self.replication_is("state=online").await;
+        replica
+    }
+
+    /// A coordinated failover: the replica has every write before it takes over.
+    pub async fn hand_over_to(&self, replica: &Self) {
+        let (host, port) = (replica.address.ip().to_string(), replica.address.port().to_string());
+        self.query::<()>("FAILOVER", &["TO", &host, &port]).await;
+        replica.replication_is("role:master").await;
+    }
+
+    /// Waits until the state of the replication is this one.
+    pub async fn replication_is(&self, state: &str) {
+        let reaches = || async { self.query::<String>("INFO", &["replication"]).await.contains(state) };
+        eventually(state, PATIENCE, reaches).await;
     }
 
     pub fn address(&self) -> SocketAddr {

@@ -5,8 +5,7 @@ use std::time::{Duration, Instant};
 use clap::{Args, ValueEnum};
 use tokio::task::JoinSet;
 use voting_config::number;
-use voting_tests::faults::{Cluster, ClusterRelease, Schedule, shrink};
-use voting_tests::ledger::GAVE_UP;
+use voting_tests::faults::{ClusterRelease, Schedule};
 
 /// Random schedules of faults.
 #[derive(Args, Clone, Debug)]
@@ -46,6 +45,8 @@ enum StoreName {
     Redis,
     Mysql,
     Sqlite,
+    /// A Redis that keeps nothing on disk, so that votes are lost: shows that the ledger finds them.
+    VolatileRedis,
 }
 
 impl StoreName {
@@ -54,7 +55,14 @@ impl StoreName {
             Self::Redis => ClusterRelease::One,
             Self::Mysql => ClusterRelease::Two,
             Self::Sqlite => ClusterRelease::Embedded,
+            Self::VolatileRedis => ClusterRelease::Volatile,
         }
+    }
+
+    /// The value of `--store` for a cluster.
+    fn with(release: ClusterRelease) -> String {
+        let store = Self::value_variants().iter().find(|store| store.release() == release);
+        store.and_then(Self::to_possible_value).map_or_else(String::new, |value| value.get_name().to_owned())
     }
 
     fn of(seed: u64) -> Self {
@@ -68,14 +76,6 @@ impl StoreName {
 
 /// Failing schedules that are shrunk.
 const SHRUNK: usize = 3;
-
-/// How a schedule ended.
-#[derive(Debug, Default)]
-struct Ended {
-    ballots: u64,
-    /// The guarantee that it broke.
-    broken: Option<String>,
-}
 
 /// Runs the schedules; returns whether every guarantee held.
 pub async fn run(arguments: &NemesisArgs) -> anyhow::Result<bool> {
@@ -94,18 +94,21 @@ pub async fn run(arguments: &NemesisArgs) -> anyhow::Result<bool> {
         .take_while(|_| until.is_none_or(|until| start.elapsed() < until))
         .map(|seed| (seed, schedule(arguments, seed)));
     let (mut running, mut schedules, mut events, mut ballots) = (JoinSet::new(), 0_u64, 0, 0);
+    let (mut lost, mut doubled) = (0, 0);
     let mut failed: Vec<(u64, Schedule, String)> = Vec::new();
     loop {
         while running.len() < arguments.jobs.into()
             && let Some((seed, schedule)) = seeds.next()
         {
-            running.spawn(async move { (seed, play(&schedule).await, schedule) });
+            running.spawn(async move { (seed, schedule.verdict().await, schedule) });
         }
         let Some(ended) = running.join_next().await else { break };
         let (seed, ended, schedule) = ended?;
         schedules += 1;
         events += schedule.events.len();
         ballots += ended.ballots;
+        lost += ended.lost;
+        doubled += ended.doubled;
         let verdict = ended.broken.as_deref().unwrap_or("ok");
         println!("seed {seed}, {schedule}: {} ballots, {verdict}", ended.ballots);
         if let Some(broken) = ended.broken {
@@ -113,7 +116,8 @@ pub async fn run(arguments: &NemesisArgs) -> anyhow::Result<bool> {
         }
     }
     println!(
-        "\nTotal: {schedules} schedules, {events} faults, {ballots} ballots, {} schedules failed, {:.0} s",
+        "\nTotal: {schedules} schedules, {events} faults, {ballots} ballots, lost {lost}, doubled {doubled}, {} schedules failed, \
+         {:.0} s",
         failed.len(),
         start.elapsed().as_secs_f64()
     );
@@ -128,54 +132,20 @@ fn schedule(arguments: &NemesisArgs, seed: u64) -> Schedule {
     let store = arguments.store.unwrap_or_else(|| StoreName::of(seed));
     let mut schedule = Schedule::random(store.release(), seed);
     if let Some(places) = &arguments.events {
-        schedule.events = places.iter().filter_map(|place| schedule.events.get(*place).copied()).collect();
+        schedule = schedule.part(places);
     }
     schedule
 }
 
-/// Runs a schedule once. A panic, of a program that does not start again for instance, breaks a guarantee too.
-async fn play(schedule: &Schedule) -> Ended {
-    let owned = schedule.clone();
-    let played = tokio::spawn(async move { Cluster::play(&owned, |_| ()).await });
-    match played.await {
-        Ok(Ok(report)) => {
-            let broken =
-                (!report.is_clean() || report.errors.contains_key(GAVE_UP)).then(|| format!("\n{report}"));
-            Ended { ballots: report.ballots(), broken }
-        }
-        Ok(Err(error)) => Ended { ballots: 0, broken: Some(format!("{error:#}")) },
-        Err(panic) => Ended { ballots: 0, broken: Some(panic.to_string()) },
-    }
-}
-
-/// Prints the shortest part of a schedule that fails. Each part has two attempts, because no two runs have the same timing.
+/// Prints the shortest part of a schedule that fails.
 async fn shorten(seed: u64, schedule: &Schedule) {
-    let places: Vec<_> = (0..schedule.events.len()).collect();
-    let part = |places: &[usize]| Schedule {
-        release: schedule.release,
-        events: places.iter().map(|place| schedule.events[*place]).collect(),
-    };
-    let fails = async |places: &[usize]| {
-        let part = part(places);
-        for _ in 0..2 {
-            if play(&part).await.broken.is_some() {
-                return true;
-            }
-        }
-        false
-    };
-    if !fails(&places).await {
+    let Some(places) = schedule.shortest_failing().await else {
         println!("It did not fail again in two more runs.");
         return;
-    }
-    let places = shrink(&places, fails).await;
-    println!("Shortest failing schedule: {}", part(&places));
-    let list: Vec<_> = places.iter().map(ToString::to_string).collect();
-    let store = match schedule.release {
-        ClusterRelease::One => "redis",
-        ClusterRelease::Two => "mysql",
-        ClusterRelease::Embedded => "sqlite",
     };
+    println!("Shortest failing schedule: {}", schedule.part(&places));
+    let list: Vec<_> = places.iter().map(ToString::to_string).collect();
+    let store = StoreName::with(schedule.release);
     println!(
         "cargo xtask ledger --nemesis --seed {seed} --schedules 1 --store {store} --events {}",
         list.join(",")

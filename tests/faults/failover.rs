@@ -1,0 +1,192 @@
+//! Failovers to replicas under votes: what is lost and what is not.
+
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use voting_tests::deployment::Deployment;
+use voting_tests::ledger::{self, Plan, Progress, Report};
+use voting_tests::proxy::{Mode, Proxy};
+use voting_tests::servers::{MySql, Redis, RedisCluster};
+use voting_tests::{PATIENCE, eventually};
+
+const VOTERS: u16 = 8;
+
+/// A release under votes.
+struct Poll {
+    progress: Progress,
+    load: JoinHandle<anyhow::Result<Report>>,
+    _deployment: Deployment,
+}
+
+impl Poll {
+    /// Starts a release of the app and of analytics on this store, and voters, and waits for the first votes.
+    async fn start(app: &str, analytics: &str, store: &str) -> Self {
+        let deployment = Deployment::start(app, analytics, store, &[]).await;
+        let plan = Plan {
+            url: deployment.app.url(""),
+            analytics_url: None,
+            cookies: None,
+            keeps_connections: true,
+            choices: ["Cats".to_owned(), "Dogs".to_owned()],
+            voters: VOTERS.into(),
+            ballots: u64::MAX,
+            retry: true,
+            leave_some: true,
+            pause: Duration::from_millis(10),
+        };
+        let progress = Progress::default();
+        let load = tokio::spawn({
+            let progress = progress.clone();
+            async move { ledger::run(&plan, &progress).await }
+        });
+        let poll = Self { progress, load, _deployment: deployment };
+        poll.more_votes(100).await;
+        poll
+    }
+
+    /// Waits for this number of ballots whose outcome is final.
+    async fn more_votes(&self, ballots: u64) {
+        let until = self.progress.cast() + ballots;
+        let reaches = || async { self.progress.cast() >= until || self.load.is_finished() };
+        eventually("voters vote", PATIENCE, reaches).await;
+    }
+
+    /// Waits for votes after the failover, and accounts for every ballot. Nothing is ever counted twice or against its
+    /// answer.
+    async fn end(self, name: &str) -> Report {
+        self.more_votes(200).await;
+        self.progress.stop();
+        let report = self.load.await.unwrap().unwrap();
+        println!("{name}: {} ballots, lost {}, doubled {}", report.ballots(), report.lost, report.doubled);
+        assert_eq!((report.doubled, report.counted_though_refused), (0, 0), "{report}");
+        report
+    }
+}
+
+/// A Redis, its replica, the network to the store and the one between both.
+struct Replicated {
+    primary: Redis,
+    replica: Redis,
+    network: Proxy,
+    link: Proxy,
+}
+
+impl Replicated {
+    async fn start() -> Self {
+        let primary = Redis::own().await;
+        let link = Proxy::start(primary.address(), Mode::Open).await;
+        let replica = primary.replica_by(link.address(), &[], Vec::new()).await;
+        let network = Proxy::start(primary.address(), Mode::Open).await;
+        Self { primary, replica, network, link }
+    }
+
+    async fn poll(&self) -> Poll {
+        Poll::start("1.0", "1.1", &self.primary.url_at(self.network.address())).await
+    }
+
+    /// The primary dies, and the replica takes over.
+    async fn fail_over(&mut self) {
+        self.primary.server().kill().await;
+        self.replica.query::<()>("REPLICAOF", &["NO", "ONE"]).await;
+        self.network.set_target(self.replica.address());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_coordinated_failover_of_redis_loses_nothing() {
+    let redis = Replicated::start().await;
+    // FAILOVER wants to know the replica by its own address.
+    let direct = redis.primary.replica(&[], Vec::new()).await;
+    let poll = redis.poll().await;
+    redis.primary.hand_over_to(&direct).await;
+    redis.network.set_target(direct.address());
+    assert_eq!(poll.end("FAILOVER of Redis").await.lost, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_death_of_redis_loses_at_most_the_votes_that_its_replica_lacked() {
+    let mut redis = Replicated::start().await;
+    let poll = redis.poll().await;
+    redis.link.set(Mode::Silent);
+    let before = poll.progress.cast();
+    poll.more_votes(100).await;
+    redis.fail_over().await;
+    let since = poll.progress.cast() - before;
+    let report = poll.end("death of Redis, replica cut off before").await;
+    assert!(report.lost > 0 && report.lost <= since + u64::from(VOTERS), "{since}: {report}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn min_replicas_to_write_bounds_the_loss() {
+    let mut redis = Replicated::start().await;
+    for (name, value) in [("min-replicas-to-write", "1"), ("min-replicas-max-lag", "1")] {
+        redis.primary.query::<()>("CONFIG", &["SET", name, value]).await;
+    }
+    let poll = redis.poll().await;
+    redis.link.set(Mode::Silent);
+    let before = poll.progress.cast();
+    eventually("Redis misses its replica", PATIENCE, async || {
+        redis.primary.query::<String>("INFO", &["replication"]).await.contains("min_slaves_good_slaves:0")
+    })
+    .await;
+    let since = poll.progress.cast() - before;
+    // Longer than a ballot is tried: every later one is refused.
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    redis.fail_over().await;
+    let report = poll.end("death of Redis, min-replicas-to-write 1, replica cut off before").await;
+    assert!(report.lost <= since + u64::from(VOTERS), "{since}: {report}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_death_of_mariadb_with_a_semi_synchronous_replica_loses_nothing() {
+    let (mut primary, replica) = MySql::replicated(Vec::new(), Vec::new()).await;
+    let network = Proxy::start(primary.address(), Mode::Open).await;
+    let poll = Poll::start("2.0", "2.0", &primary.url_of_user_at(network.address()).await).await;
+    primary.server().kill().await;
+    replica.promote().await;
+    network.set_target(replica.address());
+    assert_eq!(poll.end("death of MariaDB, semi-synchronous replica").await.lost, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_death_of_mariadb_loses_the_votes_that_an_asynchronous_replica_lacked() {
+    let (mut primary, replica) = MySql::replicated(Vec::new(), Vec::new()).await;
+    primary.execute("SET GLOBAL rpl_semi_sync_master_enabled = OFF").await;
+    let network = Proxy::start(primary.address(), Mode::Open).await;
+    let poll = Poll::start("2.0", "2.0", &primary.url_of_user_at(network.address()).await).await;
+    // The replica falls behind.
+    sqlx::Executor::execute(&mut replica.operator().await, sqlx::raw_sql("STOP SLAVE IO_THREAD"))
+        .await
+        .unwrap();
+    let before = poll.progress.cast();
+    poll.more_votes(100).await;
+    primary.server().kill().await;
+    replica.promote().await;
+    let since = poll.progress.cast() - before;
+    network.set_target(replica.address());
+    let report = poll.end("death of MariaDB, asynchronous replica cut off before").await;
+    assert!(report.lost > 0 && report.lost <= since + u64::from(VOTERS), "{since}: {report}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redis_cluster_that_loses_a_primary_goes_on_with_its_replica() {
+    let mut cluster = RedisCluster::durable().await;
+    cluster.add_replica_of(1).await;
+    let poll = Poll::start("1.0", "1.1", &cluster.url(5)).await;
+    cluster.servers[1].server().kill().await;
+    cluster.servers[3].replication_is("role:master").await;
+    let report = poll.end("death of a primary of Redis Cluster, with a replica").await;
+    // Replication is asynchronous: what the last answers acknowledged may be on its way.
+    assert!(report.lost <= u64::from(VOTERS), "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redis_cluster_without_replicas_loses_nothing_while_a_primary_is_away() {
+    let mut cluster = RedisCluster::durable().await;
+    let poll = Poll::start("1.0", "1.1", &cluster.url(5)).await;
+    cluster.servers[1].server().kill().await;
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    cluster.servers[1].server().restart().await;
+    let report = poll.end("death and restart of a primary of Redis Cluster, no replica").await;
+    assert_eq!(report.lost, 0, "{report}");
+}

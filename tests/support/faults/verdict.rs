@@ -1,0 +1,53 @@
+//! The verdict on a schedule, and the shortest part of one that fails.
+
+use super::{Cluster, Schedule, shrink};
+use crate::ledger::GAVE_UP;
+
+/// How a schedule ended.
+#[derive(Debug, Default)]
+pub struct Verdict {
+    pub ballots: u64,
+    /// Acknowledged ballots that were not counted.
+    pub lost: u64,
+    /// Votes that no ballot accounts for.
+    pub doubled: u64,
+    /// The guarantee that the system broke.
+    pub broken: Option<String>,
+}
+
+impl Schedule {
+    /// Runs the schedule once. A panic, of a program that does not start again for instance, breaks a guarantee too.
+    pub async fn verdict(&self) -> Verdict {
+        let owned = self.clone();
+        let played = tokio::spawn(async move { Cluster::play(&owned, |_| ()).await });
+        match played.await {
+            Ok(Ok(report)) => {
+                let is_broken = !report.is_clean() || report.errors.contains_key(GAVE_UP);
+                let broken = is_broken.then(|| format!("\n{report}"));
+                Verdict { ballots: report.ballots(), lost: report.lost, doubled: report.doubled, broken }
+            }
+            Ok(Err(error)) => Verdict { broken: Some(format!("{error:#}")), ..Verdict::default() },
+            Err(panic) => Verdict { broken: Some(panic.to_string()), ..Verdict::default() },
+        }
+    }
+
+    /// These events of the schedule.
+    pub fn part(&self, places: &[usize]) -> Self {
+        let events = places.iter().filter_map(|place| self.events.get(*place).copied()).collect();
+        Self { release: self.release, events }
+    }
+
+    /// The places of the fewest events that still fail; `None` if the schedule does not fail again. Each part has two
+    /// attempts, because no two runs have the same timing.
+    pub async fn shortest_failing(&self) -> Option<Vec<usize>> {
+        let fails = async |places: &[usize]| {
+            let part = self.part(places);
+            part.verdict().await.broken.is_some() || part.verdict().await.broken.is_some()
+        };
+        let places: Vec<_> = (0..self.events.len()).collect();
+        if !fails(&places).await {
+            return None;
+        }
+        Some(shrink(&places, fails).await)
+    }
+}
