@@ -11,7 +11,8 @@
 //! time, and the others are told early. A request whose deadline passes while its batch is in flight ends with
 //! [`SubmitError::OutcomeUnknown`]; the call goes on for the others.
 
-#[cfg(all(test, feature = "shuttle"))]
+#[cfg(test)]
+#[cfg(feature = "shuttle")]
 mod interleavings;
 mod metrics;
 mod runtime;
@@ -223,7 +224,8 @@ async fn run<H: BatchHandler>(
     handler
 }
 
-#[cfg(all(test, not(feature = "shuttle")))]
+#[cfg(test)]
+#[cfg(not(feature = "shuttle"))]
 mod tests {
     use std::sync::Mutex;
     use std::time::Duration;
@@ -267,7 +269,7 @@ mod tests {
 
     /// Lets every task run until it waits: the clock of these tests moves only when all of them do.
     async fn settle() {
-        tokio::time::sleep(Duration::from_millis(1)).await;
+        time::sleep(Duration::from_millis(1)).await;
     }
 
     #[tokio::test(start_paused = true)]
@@ -275,7 +277,7 @@ mod tests {
         let (batcher, permit, handled) = held();
         let submit = |n| {
             let batcher = batcher.clone();
-            tokio::spawn(async move { batcher.submit(n, after(5000)).await })
+            spawn(async move { batcher.submit(n, after(5000)).await })
         };
         let first = submit(0);
         settle().await;
@@ -301,7 +303,7 @@ mod tests {
         let batcher = Batcher::start([second, first], BatchMetrics::default());
         for _ in 0..size {
             let batcher = batcher.clone();
-            tokio::spawn(async move { batcher.submit(0, after(5000)).await });
+            spawn(async move { batcher.submit(0, after(5000)).await });
         }
         settle().await;
         permit.send(()).await.unwrap();
@@ -317,14 +319,14 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_request_abandoned_in_the_queue_is_never_handled() {
         let (batcher, permit, handled) = held();
-        let running = tokio::spawn({
+        let running = spawn({
             let batcher = batcher.clone();
             async move { batcher.submit(1, after(50)).await }
         });
         settle().await;
         assert_eq!(batcher.submit(2, after(50)).await, Err(SubmitError::NotStarted));
         assert_eq!(running.await.unwrap(), Err(SubmitError::OutcomeUnknown));
-        let last = tokio::spawn(async move { batcher.submit(3, after(5000)).await });
+        let last = spawn(async move { batcher.submit(3, after(5000)).await });
         permit.send(()).await.unwrap();
         permit.send(()).await.unwrap();
         assert_eq!(last.await.unwrap(), Ok(1));
@@ -377,7 +379,7 @@ mod tests {
 
         async fn handle(&mut self, batch: &[()], until: Instant) -> Vec<bool> {
             let end = Instant::now() + self.0;
-            tokio::time::sleep_until(until.min(end)).await;
+            time::sleep_until(until.min(end)).await;
             vec![end <= until; batch.len()]
         }
     }
@@ -389,8 +391,8 @@ mod tests {
         let mut requests = Vec::new();
         for _ in 0..2000 {
             let batcher = batcher.clone();
-            requests.push(tokio::spawn(async move { batcher.submit((), after(3000)).await }));
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            requests.push(spawn(async move { batcher.submit((), after(3000)).await }));
+            time::sleep(Duration::from_millis(10)).await;
         }
         let (mut answered, mut is_unknown) = (0.0, false);
         for request in requests {

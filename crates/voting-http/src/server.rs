@@ -27,7 +27,7 @@ use crate::lifecycle::Lifecycle;
 /// only as much memory as its largest request.
 pub const MAX_HEADER_BYTES: usize = 64 * 1024;
 
-/// Connections above the limit that wait for their 503 at a time; later ones wait to be accepted.
+/// Connections above the limit that get their 503 at a time; further ones are closed without an answer.
 const REJECTED_AT_A_TIME: usize = 16;
 
 /// How long a connection above the limit may take to send its request.
@@ -137,10 +137,7 @@ impl Server {
                         "all connections are in use, rejecting further ones; this line is logged once"
                     );
                 }
-                let permit = tokio::select! {
-                    permit = rejected.clone().acquire_owned() => permit,
-                    () = lifecycle.closing() => break,
-                };
+                let Ok(permit) = rejected.clone().try_acquire_owned() else { continue };
                 let stream = TokioIo::new(Connection::new(stream, REJECTION_TIMEOUT, &large_requests));
                 let service = TowerToHyperService::new(service_fn(reject));
                 let connection = connections.watch(rejecting.serve_connection(stream, service));
