@@ -195,6 +195,10 @@ mod tests {
             "RELEASE: \"3.0\" is not a release of voting-app; allowed: 1.0, 2.0"
         );
         assert_eq!(
+            error(["--analytics-host", "Bücher"]),
+            "ANALYTICS_HOST: \"Bücher\" is not a host; allowed: a host name or an IP address, without a port"
+        );
+        assert_eq!(
             error(["--port", "tcp://10.0.0.1:6379"]),
             "PORT: \"tcp://10.0.0.1:6379\" is not a port; allowed: a number from 0 to 65535"
         );
