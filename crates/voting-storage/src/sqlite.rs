@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use voting_core::tally::{Counter, Origin};
 use voting_core::{Ballot, BallotId, Cast, Choice, Choices, Snapshot, StoreKind, Tally};
 
-use self::file::{Failures, OpenFile, place};
+use self::file::{OpenFile, ReadOnly, place};
 use crate::backend::{self, Found, PurgeTimes};
 use crate::migrations::{Migrations, migrator, newest};
 use crate::store::{Finding, StoreError, Timeouts};
@@ -30,7 +30,7 @@ const MIGRATIONS: &Migrations = &[
 pub(crate) struct Backend {
     options: SqliteConnectOptions,
     choices: Choices,
-    failures: Failures,
+    read_only: ReadOnly,
 }
 
 impl Backend {
@@ -46,7 +46,7 @@ impl Backend {
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(timeouts.connect)
             .disable_statement_logging();
-        Ok(Self { options, choices: choices.clone(), failures: Failures::default() })
+        Ok(Self { options, choices: choices.clone(), read_only: ReadOnly::default() })
     }
 }
 
@@ -61,7 +61,7 @@ impl backend::Backend for Backend {
 
     async fn connect(&self) -> Result<Session, StoreError> {
         let path = self.options.get_filename();
-        let mut before = OpenFile::at(path, &self.failures);
+        let mut before = OpenFile::at(path, &self.read_only);
         let mut connection = self.options.connect().await.map_err(connecting)?;
         let identity = match own_origin(&mut connection).await {
             Some(identity) => identity,
@@ -70,10 +70,9 @@ impl backend::Backend for Backend {
         if before.exists() {
             before.check_names()?;
         }
-        let file = OpenFile::at(path, &self.failures);
+        let file = OpenFile::at(path, &self.read_only);
         let origin = identity.at(&place(path).map_err(StoreError::unavailable)?);
-        let (choices, failures) = (self.choices.clone(), self.failures.clone());
-        Ok(Session { connection, file, failures, identity, origin, choices })
+        Ok(Session { connection, file, identity, origin, choices: self.choices.clone() })
     }
 }
 
@@ -103,7 +102,6 @@ async fn prepare(connection: &mut SqliteConnection) -> Result<Origin, StoreError
 pub(crate) struct Session {
     connection: SqliteConnection,
     file: OpenFile,
-    failures: Failures,
     identity: Origin,
     /// The origin of the votes that are cast in this copy of the file.
     origin: Origin,
@@ -114,11 +112,19 @@ impl Session {
     fn name(&self, choice: Choice) -> &str {
         self.choices.name(choice).as_str()
     }
+}
 
-    /// Counts ballots in one transaction.
-    async fn count(&mut self, ballots: &[Ballot]) -> Result<Vec<Cast>, StoreError> {
+#[async_trait]
+impl backend::Session for Session {
+    async fn cast(&mut self, ballots: &[Ballot], _until: Instant) -> Result<Vec<Cast>, StoreError> {
         let names = Choice::ALL.map(|choice| self.name(choice).to_owned());
-        let mut transaction = self.connection.begin_with("BEGIN IMMEDIATE").await.map_err(answering)?;
+        let begun = self.connection.begin_with("BEGIN IMMEDIATE").await;
+        let mut transaction = begun.map_err(|error| {
+            if is_read_only(&error) {
+                self.file.report_read_only();
+            }
+            answering(error)
+        })?;
 
         let unchanged = unchanged(&mut transaction, ballots).await.map_err(answering)?;
         let is_new = ballots.iter().zip(&unchanged).filter(|(_, cast)| cast.is_none());
@@ -160,17 +166,6 @@ impl Session {
         // Not acknowledged, because it is unknown which file has the ballots.
         self.file.check_names().map_err(StoreError::unconfirmed)?;
         Ok(unchanged.into_iter().map(|cast| cast.unwrap_or(Cast::Counted)).collect())
-    }
-}
-
-#[async_trait]
-impl backend::Session for Session {
-    async fn cast(&mut self, ballots: &[Ballot], _until: Instant) -> Result<Vec<Cast>, StoreError> {
-        let cast = self.count(ballots).await;
-        if cast.is_err() {
-            self.failures.count();
-        }
-        cast
     }
 
     async fn find(&mut self, ballots: &[Ballot]) -> Result<Found, StoreError> {
@@ -367,12 +362,23 @@ fn answering(error: sqlx::Error) -> StoreError {
     }
 }
 
+/// Whether the connection may not write: `SQLITE_READONLY`.
+fn is_read_only(error: &sqlx::Error) -> bool {
+    primary_code(error) == Some(8)
+}
+
+/// The result code of SQLite without its extension.
+fn primary_code(error: &sqlx::Error) -> Option<u32> {
+    let code = error.as_database_error()?.code()?.parse::<u32>().ok()?;
+    Some(code & 0xff)
+}
+
 /// An error in answer to a commit.
 fn committing(error: sqlx::Error) -> StoreError {
     // SQLITE_BUSY, SQLITE_LOCKED: another process writes, and the statement had no effect.
-    let is_busy = error
-        .as_database_error()
-        .and_then(|error| error.code())
-        .is_some_and(|code| code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 5 | 6)));
-    if is_busy { StoreError::unavailable(error) } else { StoreError::unconfirmed(error) }
+    if matches!(primary_code(&error), Some(5 | 6)) {
+        StoreError::unavailable(error)
+    } else {
+        StoreError::unconfirmed(error)
+    }
 }

@@ -14,27 +14,21 @@ use crate::store::StoreError;
 #[derive(Debug)]
 pub(super) struct OpenFile {
     files: Vec<(PathBuf, Option<FileId>)>,
-    failures: Failures,
+    read_only: ReadOnly,
     /// Their number when the database was opened.
     before: u64,
 }
 
-/// The number of writes that failed, in all connections of this process.
+/// The number of writes that failed because their connection was read-only, in all connections of this process.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Failures(Arc<AtomicU64>);
-
-impl Failures {
-    pub(super) fn count(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
-}
+pub(super) struct ReadOnly(Arc<AtomicU64>);
 
 /// Device and number of a file.
 type FileId = (u64, u64);
 
 impl OpenFile {
     /// The files at this path. Those of the write-ahead log exist from the first transaction on.
-    pub(super) fn at(path: &Path, failures: &Failures) -> Self {
+    pub(super) fn at(path: &Path, read_only: &ReadOnly) -> Self {
         let with = |suffix: &str| {
             let mut path = path.as_os_str().to_owned();
             path.push(suffix);
@@ -42,8 +36,8 @@ impl OpenFile {
             let id = id(&path);
             (path, id)
         };
-        let before = failures.0.load(Ordering::Relaxed);
-        Self { files: ["", "-wal", "-shm"].map(with).into(), failures: failures.clone(), before }
+        let before = read_only.0.load(Ordering::Relaxed);
+        Self { files: ["", "-wal", "-shm"].map(with).into(), read_only: read_only.clone(), before }
     }
 
     /// Whether a database is at the path.
@@ -51,15 +45,20 @@ impl OpenFile {
         self.files[0].1.is_some()
     }
 
-    /// Checks that the files are still at their path, and that no write has failed since they were opened.
+    /// Has all connections of this process open the file again, because this one may not write.
+    pub(super) fn report_read_only(&self) {
+        self.read_only.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Checks that the files are still at their path, and that no connection was read-only since they were opened.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`]: one was removed or replaced, so the connection reads and writes a file without a
-    /// name. The next connection opens the file at the path. Or a write failed: the connections of a process share the
+    /// name. The next connection opens the file at the path. Or a connection was read-only: those of a process share the
     /// index of the log, which stays read-only as long as any of them is open that began on a read-only file system.
     pub(super) fn check(&mut self) -> Result<(), StoreError> {
-        if self.failures.0.load(Ordering::Relaxed) != self.before {
-            return Err(StoreError::unavailable("a write failed, so the file is opened again"));
+        if self.read_only.0.load(Ordering::Relaxed) != self.before {
+            return Err(StoreError::unavailable("a connection was read-only, so the file is opened again"));
         }
         self.check_names()
     }
