@@ -1,7 +1,3 @@
 #![no_main]
 
-#[allow(dead_code)]
-#[path = "../parsers.rs"]
-mod parsers;
-
 libfuzzer_sys::fuzz_target!(|input: &[u8]| parsers::store_url(input));

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 use voting_tests::deployment::Deployment;
-use voting_tests::ledger::{self, Plan, Progress, Report};
+use voting_tests::ledger::{Plan, Progress, Report};
 use voting_tests::proxy::{Mode, Proxy};
 use voting_tests::servers::{MySql, Redis, RedisCluster};
 use voting_tests::{PATIENCE, eventually};
@@ -22,23 +22,8 @@ impl Poll {
     /// Starts a release of the app and of analytics on this store, and voters, and waits for the first votes.
     async fn start(app: &str, analytics: &str, store: &str) -> Self {
         let deployment = Deployment::start(app, analytics, store, &[]).await;
-        let plan = Plan {
-            url: deployment.app.url(""),
-            analytics_url: None,
-            cookies: None,
-            keeps_connections: true,
-            choices: ["Cats".to_owned(), "Dogs".to_owned()],
-            voters: VOTERS.into(),
-            ballots: u64::MAX,
-            retry: true,
-            leave_some: true,
-            pause: Duration::from_millis(10),
-        };
-        let progress = Progress::default();
-        let load = tokio::spawn({
-            let progress = progress.clone();
-            async move { ledger::run(&plan, &progress).await }
-        });
+        let plan = Plan::until_stopped(deployment.app.url(""), VOTERS.into(), Duration::from_millis(10));
+        let (progress, load) = Plan { leave_some: true, ..plan }.start();
         let poll = Self { progress, load, _deployment: deployment };
         poll.more_votes(100).await;
         poll

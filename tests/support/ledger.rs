@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use voting_core::{BallotId, Choice};
 
 pub use client::{CastOutcome, Client, VoteCounts};
@@ -43,6 +43,34 @@ pub struct Plan {
     pub leave_some: bool,
     /// Delay between two ballots of a voter.
     pub pause: Duration,
+}
+
+impl Plan {
+    /// Voters in the default poll at this URL, who behave like browsers until the load is stopped.
+    pub fn until_stopped(url: impl Into<String>, voters: usize, pause: Duration) -> Self {
+        Self {
+            url: url.into(),
+            analytics_url: None,
+            cookies: None,
+            keeps_connections: true,
+            choices: ["Cats".to_owned(), "Dogs".to_owned()],
+            voters,
+            ballots: u64::MAX,
+            retry: true,
+            leave_some: false,
+            pause,
+        }
+    }
+
+    /// [`run`] in a task of its own.
+    pub fn start(self) -> (Progress, JoinHandle<anyhow::Result<Report>>) {
+        let progress = Progress::default();
+        let load = tokio::spawn({
+            let progress = progress.clone();
+            async move { run(&self, &progress).await }
+        });
+        (progress, load)
+    }
 }
 
 /// The outcome of a ballot as the voter knows it after all attempts.

@@ -79,18 +79,8 @@ struct Row {
 }
 
 fn plan(url: &str, cookies: Option<&str>, keeps_connections: bool) -> Plan {
-    Plan {
-        url: url.to_owned(),
-        analytics_url: None,
-        cookies: cookies.map(ToOwned::to_owned),
-        keeps_connections,
-        choices: ["Cats".to_owned(), "Dogs".to_owned()],
-        voters: 1,
-        ballots: u64::MAX,
-        retry: false,
-        leave_some: false,
-        pause: PAUSE,
-    }
+    let cookies = cookies.map(ToOwned::to_owned);
+    Plan { cookies, keeps_connections, retry: false, ..Plan::until_stopped(url, 1, PAUSE) }
 }
 
 impl Load {

@@ -61,7 +61,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         proxy: cli.proxy,
         store: &url,
         analytics,
-        max_viewers: cli.serve.client_limits().connections / 2,
+        max_viewers: cli.serve.client_limits().viewers(),
     };
     let (app, registry) = App::open(config, lifecycle.clone())?;
     let program = Program {

@@ -156,10 +156,7 @@ impl StoreArgs {
     /// # Errors
     /// [`InvalidSetting`]: the password file is unreadable.
     pub fn completed(&self, url: &StoreUrl) -> Result<StoreUrl, InvalidSetting> {
-        let url = match url.kind() {
-            kind if url.lacks_password() => self.with_password(kind, url)?,
-            _ => url.clone(),
-        };
+        let url = if url.lacks_password() { self.with_password(url)? } else { url.clone() };
         Ok(url.allowing_eviction(self.redis_allow_eviction))
     }
 
@@ -186,8 +183,8 @@ impl StoreArgs {
         }
     }
 
-    fn with_password(&self, kind: StoreKind, url: &StoreUrl) -> Result<StoreUrl, InvalidSetting> {
-        Ok(match kind {
+    fn with_password(&self, url: &StoreUrl) -> Result<StoreUrl, InvalidSetting> {
+        Ok(match url.kind() {
             StoreKind::Redis => {
                 let password = self.redis_password()?;
                 // Redis takes an empty password for one.

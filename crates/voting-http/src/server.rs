@@ -65,6 +65,11 @@ impl ClientLimits {
         let connections = self.connections.min(files.saturating_sub(OTHER_FILES)).max(1);
         Self { connections, ..self }
     }
+
+    /// The connections that may follow the live results: half of them. The others serve pages and votes.
+    pub fn viewers(&self) -> usize {
+        self.connections / 2
+    }
 }
 
 impl Default for ClientLimits {

@@ -96,7 +96,7 @@ impl Environment {
             proxy: ProxyArgs::default(),
             store: &url,
             analytics: analytics_url,
-            max_viewers: server().limits.connections / 2,
+            max_viewers: server().limits.viewers(),
         };
         let (app, _) = App::open(config, self.lifecycle.clone())?;
         // Fail here rather than at the first vote.

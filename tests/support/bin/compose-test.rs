@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use voting_tests::compose::Compose;
 use voting_tests::http::Visitor;
-use voting_tests::ledger::{self, Plan, Progress};
+use voting_tests::ledger::{Plan, Progress};
 
 const FLAG: &str = "featureflag=on";
 const PATH_1_0: &str = "app=1.0, analytics=1.0, storage=1.0";
@@ -223,23 +223,7 @@ impl Test {
 
     /// Restarts these services one after the other under load, and kills the first one, the store.
     async fn restarts(&self, compose: &Compose, services: &[&str]) -> anyhow::Result<()> {
-        let plan = Plan {
-            url: compose.url(),
-            analytics_url: None,
-            cookies: None,
-            keeps_connections: true,
-            choices: ["Cats".to_owned(), "Dogs".to_owned()],
-            voters: 16,
-            ballots: u64::MAX,
-            retry: true,
-            leave_some: false,
-            pause: Duration::from_millis(5),
-        };
-        let progress = Progress::default();
-        let load = tokio::spawn({
-            let progress = progress.clone();
-            async move { ledger::run(&plan, &progress).await }
-        });
+        let (progress, load) = Plan::until_stopped(compose.url(), 16, Duration::from_millis(5)).start();
         let faults = async {
             for service in services {
                 let (start, before) = (Instant::now(), progress.cast());

@@ -9,7 +9,7 @@ use super::preload::{Disk, Preload};
 use super::store::Store;
 use super::{AFTER, Change, ClusterRelease, Fault, Schedule};
 use crate::balancer::Balancer;
-use crate::ledger::{self, Plan, Progress, Report};
+use crate::ledger::{Plan, Progress, Report};
 use crate::process::{Service, Signal};
 use crate::proxy::Mode;
 use crate::{PATIENCE, Stopwatch};
@@ -80,7 +80,7 @@ impl Cluster {
     /// Starts a cluster, runs a load, and injects the faults of the schedule meanwhile.
     ///
     /// # Errors
-    /// Those of [`ledger::run`].
+    /// Those of [`crate::ledger::run`].
     pub async fn play(schedule: &Schedule, say: impl Fn(&str)) -> anyhow::Result<Report> {
         let fails_over = schedule.events.iter().any(|event| event.fault == Fault::Failover);
         let store = match schedule.release {
@@ -113,7 +113,7 @@ impl Cluster {
     /// milliseconds.
     ///
     /// # Errors
-    /// Those of [`ledger::run`].
+    /// Those of [`crate::ledger::run`].
     pub async fn run(
         &mut self,
         faults: &[(Fault, u64)],
@@ -146,24 +146,7 @@ impl Cluster {
         pause: Duration,
         leave_some: bool,
     ) -> (Progress, JoinHandle<anyhow::Result<Report>>) {
-        let plan = Plan {
-            url: self.balancer.url(),
-            analytics_url: None,
-            cookies: None,
-            keeps_connections: true,
-            choices: ["Cats".to_owned(), "Dogs".to_owned()],
-            voters,
-            ballots: u64::MAX,
-            retry: true,
-            leave_some,
-            pause,
-        };
-        let progress = Progress::default();
-        let load = tokio::spawn({
-            let progress = progress.clone();
-            async move { ledger::run(&plan, &progress).await }
-        });
-        (progress, load)
+        Plan { leave_some, ..Plan::until_stopped(self.balancer.url(), voters, pause) }.start()
     }
 
     /// Waits until each app reaches the store again.

@@ -67,17 +67,7 @@ impl Store {
                 (Kind::Sqlite { _folder: folder }, None, url)
             }
         };
-        Self {
-            kind,
-            proxy,
-            preload,
-            url,
-            lock: None,
-            slow: None,
-            operator: None,
-            replica: None,
-            retired: Vec::new(),
-        }
+        Self::new(kind, proxy, preload, url, None)
     }
 
     /// MariaDB with a semi-synchronous replica: a commit is acknowledged once the replica has it on disk.
@@ -88,6 +78,16 @@ impl Store {
         let url = primary.url_of_user_at(proxy.address()).await;
         let replica = Some((replica, of_replica));
         let (kind, proxy) = (Kind::MySql(primary), Some(proxy));
+        Self::new(kind, proxy, preload, url, replica)
+    }
+
+    fn new(
+        kind: Kind,
+        proxy: Option<Proxy>,
+        preload: Preload,
+        url: String,
+        replica: Option<(MySql, Preload)>,
+    ) -> Self {
         Self {
             kind,
             proxy,
