@@ -188,7 +188,8 @@ fn xtask(arguments: &[&str]) -> anyhow::Result<String> {
 }
 
 fn cargo_xtask(arguments: &[&str]) -> Command {
-    let mut command = Command::new("cargo");
-    command.args(["xtask"]).args(arguments).stdin(Stdio::null());
+    // A shell without job control has its background commands ignore Ctrl-C, and so does all that these start.
+    let mut command = Command::new("env");
+    command.args(["--default-signal=INT", "cargo", "xtask"]).args(arguments).stdin(Stdio::null());
     command
 }
