@@ -1,10 +1,12 @@
 //! MySQL or MariaDB: the contract, the original's table, and the schema.
 
+use std::time::Duration;
+
 use sqlx::Row as _;
 use voting_core::{Cast, Choice, Choices, Tally};
 use voting_storage::{StoreError, open};
 use voting_tests::servers::MySql;
-use voting_tests::store::{ballot, cast_until_confirmed, open_patient, open_store};
+use voting_tests::store::{ballot, ballot_of_age, cast_until_confirmed, open_patient, open_store};
 
 use crate::contract::contract;
 
@@ -131,6 +133,33 @@ async fn a_password_may_have_any_characters() {
 }
 
 #[tokio::test]
+async fn the_newest_purged_id_moves_into_the_tallies() {
+    let (url, mysql) = empty().await;
+    let purged = ballot_of_age(Choice::First, Duration::from_secs(3600));
+    let store = open_store(&url);
+    let newer = ballot_of_age(Choice::First, Duration::from_secs(1800));
+    assert_eq!(store.cast(newer).await.unwrap(), Cast::Counted);
+    // The schema before that migration.
+    mysql
+        .execute(&format!(
+            "DELETE FROM tallies WHERE choice = ''; DELETE FROM _sqlx_migrations WHERE version = 3; \
+             CREATE TABLE purged (id TINYINT NOT NULL PRIMARY KEY, up_to BINARY(16) NOT NULL); \
+             INSERT INTO purged VALUES (1, UNHEX(REPLACE('{}', '-', '')))",
+            purged.id
+        ))
+        .await;
+    let store = open_store(&url);
+    assert_eq!(store.cast(purged).await.unwrap(), Cast::Expired);
+    assert_eq!(store.cast(newer).await.unwrap(), Cast::AlreadyCounted);
+    assert_eq!(store.cast(ballot(Choice::First)).await.unwrap(), Cast::Counted);
+    assert_eq!(store.tally().await.unwrap(), Tally::new(2, 0));
+    // The migration was interrupted before it was recorded.
+    mysql.execute("DELETE FROM _sqlx_migrations WHERE version = 3").await;
+    let store = open_store(&url);
+    assert_eq!(store.cast(purged).await.unwrap(), Cast::Expired);
+}
+
+#[tokio::test]
 async fn dropped_tables_are_created_again() {
     let (url, mysql) = empty().await;
     let store = open_store(&url);
@@ -155,7 +184,7 @@ async fn commits_that_hang_do_not_exhaust_the_connections() {
     let mut operator = mysql.connect().await;
     let mut most = 0;
     sqlx::query("SET GLOBAL rpl_semi_sync_master_enabled = ON").execute(&mut operator).await.unwrap();
-    let stop = std::time::Instant::now() + std::time::Duration::from_secs(12);
+    let stop = std::time::Instant::now() + Duration::from_secs(12);
     while std::time::Instant::now() < stop {
         let mut calls = tokio::task::JoinSet::new();
         for _ in 0..20 {

@@ -23,10 +23,14 @@ use voting_core::tally::{Counter, Origin};
 use voting_core::{Ballot, BallotId, Cast, Choice, Choices, Snapshot, StoreKind, Tally};
 
 use self::connect::{Slot, Slots, connect};
-use self::error::{CONTENTION, DUPLICATE, READ_ONLY, answering, connecting, error_number};
+use self::error::{CONTENTION, NOT_NEW, READ_ONLY, answering, connecting, error_number};
 use crate::backend::{self, Found, PurgeTimes, ServerClock};
 use crate::store::{Finding, StoreError};
 use crate::url::StoreAddress;
+
+/// The key of the row of `tallies` that holds, as its votes, the time of the newest purged ballot id: milliseconds since the
+/// Unix epoch. No choice has an empty name.
+const PURGED: &str = "x'',x'00000000000000000000000000000000'";
 
 /// A database, and the poll in it.
 pub(crate) struct Backend {
@@ -124,18 +128,17 @@ impl Session {
         let rows = self.rows(format!("SELECT id FROM ballots WHERE id IN ({ids}){lock}")).await?;
         let known: HashSet<Vec<u8>> =
             rows.iter().map(|row| row.try_get(0).map_err(answering)).collect::<Result<_, _>>()?;
-        let purged = self.rows("SELECT up_to FROM purged WHERE id = 1".to_owned()).await?;
-        let purged: Option<Vec<u8>> =
-            purged.first().map(|row| row.try_get(0)).transpose().map_err(answering)?;
-        let find = |ballot: &Ballot| match ballot.id.as_bytes().as_slice() {
-            id if known.contains(id) => Some(Cast::AlreadyCounted),
-            id if purged.as_deref().is_some_and(|purged| id <= purged) => Some(Cast::Expired),
+        let purged = format!("SELECT votes FROM tallies WHERE (choice, origin) = ({PURGED})");
+        let purged = self.rows(purged).await?.first().map(|row| number(row, 0)).transpose()?;
+        let find = |ballot: &Ballot| match ballot.id.as_bytes() {
+            id if known.contains(id.as_slice()) => Some(Cast::AlreadyCounted),
+            id if purged.is_some_and(|purged| millis_of(id) <= purged) => Some(Cast::Expired),
             _ => None,
         };
         Ok(ballots.iter().map(find).collect())
     }
 
-    /// The statements that count new ballots, which are sorted by id. They fail with [`DUPLICATE`] if one is known or as
+    /// The statements that count new ballots, which are sorted by id. They fail with one of [`NOT_NEW`] if one is known or as
     /// old as purged ones, or if they reach the server after the deadline.
     fn cast_statements(&self, ballots: &[Ballot], deadline: f64) -> String {
         let origin = hex(self.origin.as_bytes());
@@ -143,7 +146,8 @@ impl Session {
         for ballot in ballots {
             votes[ballot.choice.index()] += 1;
         }
-        let oldest = hex(ballots[0].id.as_bytes());
+        // One more than the purged time and this overflow if the oldest ballot is as old.
+        let room = i64::MAX.unsigned_abs() - millis_of(ballots[0].id.as_bytes());
         let ids = list(ballots.iter().map(|ballot| format!("({})", hex(ballot.id.as_bytes()))));
         let counts = list(
             self.names
@@ -152,17 +156,17 @@ impl Session {
                 .filter(|(_, votes)| *votes > 0)
                 .map(|(name, votes)| format!("({name},{origin},{votes},0)")),
         );
-        // The first insert adds no row or fails: the row with the id 1 exists. It locks the row that it reads until the
-        // commit, so nothing is purged in between. The counts come last: all replicas share their rows, which stay locked
-        // until the commit.
+        // The counts come last: all replicas share their rows, which stay locked until the commit. The row of purged ids is
+        // among them and keeps its value, or the addition overflows and the statement fails. It comes after the ids: a purge
+        // writes it before it deletes ids, so an id that was deleted before its insert here is found to be purged.
         format!(
             "START TRANSACTION;\
-             INSERT INTO own_origin (id, origin) SELECT id, up_to FROM purged \
-             WHERE up_to >= {oldest} OR UNIX_TIMESTAMP(NOW(3)) > {deadline};\
              INSERT INTO ballots (id) VALUES {ids};\
-             INSERT INTO tallies (choice, origin, votes, reset_votes) VALUES {counts} \
-             ON DUPLICATE KEY UPDATE votes = votes + VALUES(votes);\
-             COMMIT"
+             INSERT INTO tallies (choice, origin, votes, reset_votes) VALUES ({PURGED},1,0),{counts} \
+             ON DUPLICATE KEY UPDATE votes = votes + IF(choice = x'', \
+             0 * (votes + 1 + IF(UNIX_TIMESTAMP(NOW(3)) > {deadline}, {}, {room})), VALUES(votes));\
+             COMMIT",
+            i64::MAX,
         )
     }
 }
@@ -182,7 +186,7 @@ impl backend::Session for Session {
                 Ok(()) => {
                     return Ok(unchanged.into_iter().map(|cast| cast.unwrap_or(Cast::Counted)).collect());
                 }
-                Err(error) if error_number(&error) == Some(DUPLICATE) => {
+                Err(error) if error_number(&error).is_some_and(|number| NOT_NEW.contains(&number)) => {
                     if Instant::now() > until {
                         break;
                     }
@@ -196,7 +200,9 @@ impl backend::Session for Session {
                 }
             }
         }
-        Err(StoreError::unavailable("too much contention on the same ballots, or the deadline has passed"))
+        Err(StoreError::unavailable(
+            "too much contention on the same ballots, a full counter, or the deadline has passed",
+        ))
     }
 
     async fn find(&mut self, ballots: &[Ballot]) -> Result<Found, StoreError> {
@@ -321,9 +327,13 @@ impl backend::Session for Session {
         };
         // First, because from now on no ballot as old as these is counted. Not by time: after a clock was wrong, newer
         // ballots still count.
-        let last = hex(&last);
-        let purged = format!("UPDATE purged SET up_to = GREATEST(up_to, {last}) WHERE id = 1");
+        let purged = format!(
+            "INSERT INTO tallies (choice, origin, votes, reset_votes) VALUES ({PURGED},{},0) \
+             ON DUPLICATE KEY UPDATE votes = GREATEST(votes, VALUES(votes))",
+            millis_of(&last),
+        );
         self.commit(purged).await.map_err(answering)?;
+        let last = hex(&last);
         let delete = format!("DELETE FROM ballots WHERE id <= {last} LIMIT {LIMIT}");
         let done = self.execute(delete).await.map_err(answering)?;
         Ok(done.rows_affected() == LIMIT)
@@ -354,6 +364,11 @@ impl Session {
 fn number(row: &MySqlRow, column: usize) -> Result<u64, StoreError> {
     let number: i64 = row.try_get(column).map_err(answering)?;
     Ok(u64::try_from(number).unwrap_or_default())
+}
+
+/// The time at which the ballot with this id was created: milliseconds since the Unix epoch.
+fn millis_of(id: &[u8; 16]) -> u64 {
+    u64::try_from(BallotId::time_of(id).as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Bytes as an SQL literal.

@@ -5,8 +5,8 @@ use sqlx::mysql::MySqlDatabaseError;
 use crate::store::StoreError;
 use crate::tls::explain;
 
-/// `ER_DUP_ENTRY`: a ballot of the batch is known.
-pub(super) const DUPLICATE: u16 = 1062;
+/// `ER_DUP_ENTRY`, `ER_DATA_OUT_OF_RANGE`: a ballot of the batch is known, or as old as purged ones.
+pub(super) const NOT_NEW: [u16; 2] = [1062, 1690];
 /// `ER_LOCK_WAIT_TIMEOUT`, `ER_LOCK_DEADLOCK`: the transaction was rolled back in favour of another.
 pub(super) const CONTENTION: [u16; 2] = [1205, 1213];
 /// `ER_OPTION_PREVENTS_STATEMENT`, `ER_READ_ONLY_MODE`: a server that is read-only, as replicas are.

@@ -14,6 +14,7 @@ use crate::store::StoreError;
 const MIGRATIONS: &Migrations = &[
     ("create", include_str!("../../migrations/mysql/0001_create.sql")),
     ("purged", include_str!("../../migrations/mysql/0002_purged.sql")),
+    ("purged row", include_str!("../../migrations/mysql/0003_purged_row.sql")),
 ];
 
 /// How long a replica waits for another one to finish, in seconds.
@@ -56,7 +57,7 @@ pub(super) async fn prepare(options: MySqlConnectOptions) -> Result<Origin, Stor
 pub(super) async fn check_engines(connection: &mut MySqlConnection) -> Result<(), StoreError> {
     let query = sqlx::query(
         "SELECT CONCAT(table_name, ' (', engine, ')') FROM information_schema.tables \
-         WHERE table_schema = DATABASE() AND table_name IN ('ballots', 'tallies', 'own_origin', 'purged') \
+         WHERE table_schema = DATABASE() AND table_name IN ('ballots', 'tallies', 'own_origin') \
          AND engine IN ('MyISAM', 'Aria', 'MEMORY', 'CSV', 'ARCHIVE', 'BLACKHOLE', 'MRG_MyISAM')",
     );
     let tables = query.fetch_all(connection).await.map_err(connecting)?;

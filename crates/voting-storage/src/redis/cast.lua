@@ -65,12 +65,14 @@ if percentage > 0 then
     return redis.error_reply('EVICTION maxmemory-policy lets Redis evict ballot ids, and its memory is almost full; allowed: noeviction or volatile-*')
   end
 end
+local counts = {}
 for choice = 1, 2 do
   local count = redis.call('GET', KEYS[choice]) or '0'
   if not string.match(count, '^-?%d+$') then
     return redis.error_reply('INVALID ' .. KEYS[choice] .. ' does not hold a count')
   end
-  if votes[choice] > 0 and tonumber(count) + votes[choice] > MAX_VOTES then
+  counts[choice] = tonumber(count)
+  if votes[choice] > 0 and counts[choice] + votes[choice] > MAX_VOTES then
     return redis.error_reply('TOOLARGE ' .. KEYS[choice] .. ' holds too large a count')
   end
 end
@@ -78,7 +80,7 @@ end
 for choice = 1, 2 do
   if votes[choice] > 0 then
     -- Another client may have decremented a count below zero, which reads as 0.
-    if string.sub(redis.call('GET', KEYS[choice]) or '0', 1, 1) == '-' then
+    if counts[choice] < 0 then
       redis.call('SET', KEYS[choice], '0')
     end
     redis.call('INCRBY', KEYS[choice], votes[choice])
