@@ -102,13 +102,14 @@ async fn metrics_server(steps: &Steps) -> anyhow::Result<(tokio::process::Child,
     let folder = TempDir::new()?;
     let kubeconfig = std::env::var("KUBECONFIG").context("KUBECONFIG")?;
     let log = std::fs::File::create(folder.path().join("log"))?;
-    let server = Command::new("metrics-server")
+    let mut server = Command::new("metrics-server")
         .args(
             ["kubeconfig", "authentication-kubeconfig", "authorization-kubeconfig"]
                 .map(|flag| format!("--{flag}={kubeconfig}")),
         )
         .arg(format!("--cert-dir={}", folder.path().display()))
-        .args(["--secure-port=4443", "--kubelet-insecure-tls", "--metric-resolution=10s"])
+        .args(["--secure-port=4443", "--kubelet-insecure-tls"])
+        .args(["--metric-resolution=10s", "--kubelet-request-timeout=5s"])
         .arg("--kubelet-preferred-address-types=InternalIP")
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
@@ -121,7 +122,8 @@ async fn metrics_server(steps: &Steps) -> anyhow::Result<(tokio::process::Child,
     while steps.shell.run("kubectl top pods --containers --namespace voting | grep voting-app").await.is_err()
     {
         let log = std::fs::read_to_string(folder.path().join("log"))?;
-        ensure!(start.elapsed() < PATIENCE, "no metrics:\n{log}");
+        let is_running = server.try_wait()?.is_none();
+        ensure!(is_running && start.elapsed() < PATIENCE, "no metrics:\n{log}");
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
     Ok((server, folder))

@@ -79,6 +79,15 @@ impl Steps {
 
     /// Removes everything.
     pub async fn clean_up(&self) -> anyhow::Result<()> {
-        self.shell.run("kubectl delete namespace voting outside --ignore-not-found").await.map(drop)
+        // Before the namespaces: the API server completes no deletion while the server of a registered API is away.
+        self.shell
+            .run(
+                "kubectl delete --ignore-not-found apiservice v1beta1.metrics.k8s.io
+                 kubectl delete --ignore-not-found --namespace kube-system service/metrics-server \
+                     endpointslice/metrics-server
+                 kubectl delete --ignore-not-found namespace voting outside",
+            )
+            .await
+            .map(drop)
     }
 }
