@@ -143,8 +143,7 @@ async fn the_newest_purged_id_moves_into_the_tallies() {
     mysql
         .execute(&format!(
             "DELETE FROM tallies WHERE choice = ''; DELETE FROM _sqlx_migrations WHERE version = 3; \
-             CREATE TABLE purged (id TINYINT NOT NULL PRIMARY KEY, up_to BINARY(16) NOT NULL); \
-             INSERT INTO purged VALUES (1, UNHEX(REPLACE('{}', '-', '')))",
+             REPLACE INTO purged VALUES (1, UNHEX(REPLACE('{}', '-', '')))",
             purged.id
         ))
         .await;
