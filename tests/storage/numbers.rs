@@ -69,11 +69,13 @@ async fn a_reset_of_a_cluster_works_on_any_count() {
 async fn a_vote_on_a_negative_count_of_redis_counts() {
     let redis = Redis::database().await;
     let store = open_store(&redis.url());
-    redis.query::<()>("SET", &["Cats", "-5"]).await;
-    assert_eq!(store.tally().await.unwrap(), Tally::new(0, 0));
-    store.cast(ballot(Choice::First)).await.unwrap();
-    assert_eq!(store.tally().await.unwrap(), Tally::new(1, 0));
-    assert_eq!(store.snapshot().await.unwrap().tally(), Tally::new(1, 0));
+    for count in ["-5", "-0"] {
+        redis.query::<()>("SET", &["Cats", count]).await;
+        assert_eq!(store.tally().await.unwrap(), Tally::new(0, 0), "{count}");
+        store.cast(ballot(Choice::First)).await.unwrap();
+        assert_eq!(store.tally().await.unwrap(), Tally::new(1, 0), "{count}");
+        assert_eq!(store.snapshot().await.unwrap().tally(), Tally::new(1, 0), "{count}");
+    }
 }
 
 const ROWS: [(i64, i64); 4] = [(i64::MAX, 0), (i64::MAX - 1, -5), (-3, 7), (i64::MIN, i64::MAX)];

@@ -5,7 +5,8 @@ use sqlx::mysql::MySqlDatabaseError;
 use crate::store::StoreError;
 use crate::tls::explain;
 
-/// `ER_DUP_ENTRY`, `ER_DATA_OUT_OF_RANGE`: a ballot of the batch is known, or as old as purged ones.
+/// `ER_DUP_ENTRY`, `ER_DATA_OUT_OF_RANGE`: a ballot of the batch is known or as old as purged ones, or the deadline has
+/// passed.
 pub(super) const NOT_NEW: [u16; 2] = [1062, 1690];
 /// `ER_LOCK_WAIT_TIMEOUT`, `ER_LOCK_DEADLOCK`: the transaction was rolled back in favour of another.
 pub(super) const CONTENTION: [u16; 2] = [1205, 1213];

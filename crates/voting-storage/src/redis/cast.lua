@@ -71,8 +71,8 @@ for choice = 1, 2 do
   if not string.match(count, '^-?%d+$') then
     return redis.error_reply('INVALID ' .. KEYS[choice] .. ' does not hold a count')
   end
-  counts[choice] = tonumber(count)
-  if votes[choice] > 0 and counts[choice] + votes[choice] > MAX_VOTES then
+  counts[choice] = count
+  if votes[choice] > 0 and tonumber(count) + votes[choice] > MAX_VOTES then
     return redis.error_reply('TOOLARGE ' .. KEYS[choice] .. ' holds too large a count')
   end
 end
@@ -80,7 +80,7 @@ end
 for choice = 1, 2 do
   if votes[choice] > 0 then
     -- Another client may have decremented a count below zero, which reads as 0.
-    if counts[choice] < 0 then
+    if string.sub(counts[choice], 1, 1) == '-' then
       redis.call('SET', KEYS[choice], '0')
     end
     redis.call('INCRBY', KEYS[choice], votes[choice])
