@@ -9,39 +9,13 @@ use tokio::process::Command;
 use tokio::task::JoinSet;
 use voting_tests::load::Load;
 
+use crate::metrics_api;
 use crate::steps::Steps;
 
 /// Time limit of each change of the number of pods.
 const PATIENCE: Duration = Duration::from_secs(240);
 /// Readers of the page at the height of the load.
 const READERS: usize = 30;
-
-/// The API of a metrics server that runs beside the node's other programs.
-const API: &str = "
-apiVersion: apiregistration.k8s.io/v1
-kind: APIService
-metadata: {name: v1beta1.metrics.k8s.io}
-spec:
-  group: metrics.k8s.io
-  version: v1beta1
-  groupPriorityMinimum: 100
-  versionPriority: 100
-  insecureSkipTLSVerify: true
-  service: {name: metrics-server, namespace: kube-system}
----
-apiVersion: v1
-kind: Service
-metadata: {name: metrics-server, namespace: kube-system}
-spec:
-  ports: [{port: 443, targetPort: 4443}]
----
-apiVersion: discovery.k8s.io/v1
-kind: EndpointSlice
-metadata: {name: metrics-server, namespace: kube-system, labels: {kubernetes.io/service-name: metrics-server}}
-addressType: IPv4
-endpoints: [{addresses: [192.0.2.1]}]
-ports: [{port: 4443}]
-";
 
 /// Runs the test in step 2.
 pub async fn run(steps: &Steps) -> anyhow::Result<()> {
@@ -117,7 +91,7 @@ async fn metrics_server(steps: &Steps) -> anyhow::Result<(tokio::process::Child,
         .kill_on_drop(true)
         .spawn()
         .context("metrics-server")?;
-    steps.shell.run(&format!("kubectl apply --filename - <<'END'\n{API}\nEND")).await?;
+    metrics_api::register(&steps.shell).await?;
     let start = Instant::now();
     while steps.shell.run("kubectl top pods --containers --namespace voting | grep voting-app").await.is_err()
     {

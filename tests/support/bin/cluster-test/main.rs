@@ -5,6 +5,7 @@ mod autoscaler;
 mod faults;
 mod lifecycle;
 mod machine;
+mod metrics_api;
 mod pods;
 mod prometheus;
 mod steps;

@@ -8,6 +8,8 @@ use voting_tests::kubernetes::{Shell, preconditions};
 use voting_tests::load::{Load, Report};
 use voting_tests::tutorial::{Block, blocks};
 
+use crate::metrics_api;
+
 /// The steps on a cluster.
 #[derive(Debug)]
 pub struct Steps {
@@ -79,15 +81,8 @@ impl Steps {
 
     /// Removes everything.
     pub async fn clean_up(&self) -> anyhow::Result<()> {
-        // Before the namespaces: the API server completes no deletion while the server of a registered API is away.
-        self.shell
-            .run(
-                "kubectl delete --ignore-not-found apiservice v1beta1.metrics.k8s.io
-                 kubectl delete --ignore-not-found --namespace kube-system service/metrics-server \
-                     endpointslice/metrics-server
-                 kubectl delete --ignore-not-found namespace voting outside",
-            )
-            .await
-            .map(drop)
+        let api = metrics_api::remove(&self.shell).await;
+        let namespaces = self.shell.run("kubectl delete namespace voting outside --ignore-not-found").await;
+        api.and(namespaces.map(drop))
     }
 }
