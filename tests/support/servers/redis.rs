@@ -142,6 +142,21 @@ impl Redis {
         eventually(state, PATIENCE, reaches).await;
     }
 
+    /// Waits until a replica has every write that this primary has made so far.
+    pub async fn replicated_to(&self, replica: &Self) {
+        let offset = self.replication_number("master_repl_offset").await;
+        eventually("the replica has every earlier write", PATIENCE, async || {
+            replica.replication_number("slave_repl_offset").await >= offset
+        })
+        .await;
+    }
+
+    async fn replication_number(&self, name: &str) -> u64 {
+        let info: String = self.query("INFO", &["replication"]).await;
+        let value = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        value.unwrap_or_else(|| panic!("no {name}: {info}")).trim().parse().unwrap()
+    }
+
     pub fn address(&self) -> SocketAddr {
         self.address
     }
