@@ -66,15 +66,18 @@ async fn a_reset_of_a_cluster_works_on_any_count() {
 }
 
 #[tokio::test]
-async fn a_vote_on_a_negative_count_of_redis_counts() {
+async fn a_vote_counts_on_a_number_that_redis_does_not_increment() {
     let redis = Redis::database().await;
     let store = open_store(&redis.url());
-    for count in ["-5", "-0"] {
-        redis.query::<()>("SET", &["Cats", count]).await;
-        assert_eq!(store.tally().await.unwrap(), Tally::new(0, 0), "{count}");
-        store.cast(ballot(Choice::First)).await.unwrap();
-        assert_eq!(store.tally().await.unwrap(), Tally::new(1, 0), "{count}");
-        assert_eq!(store.snapshot().await.unwrap().tally(), Tally::new(1, 0), "{count}");
+    for (count, votes) in [("-5", 0), ("-0", 0), ("007", 7), ("00", 0)] {
+        redis.query::<()>("SET", &["Dogs", count]).await;
+        redis.query::<()>("SET", &["Cats", "0"]).await;
+        assert_eq!(store.tally().await.unwrap(), Tally::new(0, votes), "{count}");
+        // One batch: an error at the second choice must not leave the votes of the first.
+        let (first, second) = tokio::join!(store.cast(ballot(Choice::First)), store.cast(ballot(Choice::Second)));
+        assert_eq!((first.unwrap(), second.unwrap()), (Cast::Counted, Cast::Counted), "{count}");
+        assert_eq!(store.tally().await.unwrap(), Tally::new(1, votes + 1), "{count}");
+        assert_eq!(store.snapshot().await.unwrap().tally(), Tally::new(1, votes + 1), "{count}");
     }
 }
 

@@ -79,9 +79,10 @@ end
 
 for choice = 1, 2 do
   if votes[choice] > 0 then
-    -- Another client may have decremented a count below zero, which reads as 0.
-    if string.sub(counts[choice], 1, 1) == '-' then
-      redis.call('SET', KEYS[choice], '0')
+    -- Other clients may have left a count below zero, which reads as 0, or leading zeros, which Redis does not increment.
+    local count = string.match(counts[choice], '^0*(%d+)$') or '0'
+    if count ~= counts[choice] then
+      redis.call('SET', KEYS[choice], count)
     end
     redis.call('INCRBY', KEYS[choice], votes[choice])
   end
