@@ -74,7 +74,8 @@ async fn a_vote_counts_on_a_number_that_redis_does_not_increment() {
         redis.query::<()>("SET", &["Cats", "0"]).await;
         assert_eq!(store.tally().await.unwrap(), Tally::new(0, votes), "{count}");
         // One batch: an error at the second choice must not leave the votes of the first.
-        let (first, second) = tokio::join!(store.cast(ballot(Choice::First)), store.cast(ballot(Choice::Second)));
+        let (first, second) =
+            tokio::join!(store.cast(ballot(Choice::First)), store.cast(ballot(Choice::Second)));
         assert_eq!((first.unwrap(), second.unwrap()), (Cast::Counted, Cast::Counted), "{count}");
         assert_eq!(store.tally().await.unwrap(), Tally::new(1, votes + 1), "{count}");
         assert_eq!(store.snapshot().await.unwrap().tally(), Tally::new(1, votes + 1), "{count}");

@@ -1,6 +1,8 @@
 //! The autoscaler adds pods under load and removes them afterwards, and no request fails.
 
 use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
@@ -33,35 +35,29 @@ pub async fn run(steps: &Steps) -> anyhow::Result<()> {
 
     load.go_to("scaling out");
     let mut readers = JoinSet::new();
-    let url = steps.url().await?;
+    let (url, is_over) = (steps.url().await?, Arc::new(AtomicBool::new(false)));
     for _ in 0..READERS {
-        let (client, url) = (reqwest::Client::builder().no_proxy().build()?, url.clone());
+        let (client, url, is_over) =
+            (reqwest::Client::builder().no_proxy().build()?, url.clone(), is_over.clone());
         readers.spawn(async move {
-            let mut failed = 0_u64;
-            for read in 0_u64.. {
-                let is_good = client.get(&url).send().await.is_ok_and(|answer| answer.status().is_success());
-                failed += u64::from(!is_good);
-                if failed > 0 {
-                    return (read, failed);
-                }
+            let mut reads = 0_u64;
+            while !is_over.load(Ordering::Relaxed) {
+                client.get(&url).send().await?.error_for_status()?.bytes().await?;
+                reads += 1;
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
-            (0, failed)
+            anyhow::Ok(reads)
         });
     }
     let out = wait(steps, |pods| pods > 3).await?;
     // The new pods take part.
-    steps
-        .shell
-        .run("kubectl rollout status deployment/voting-app-1-0 --timeout=3m --namespace voting")
-        .await?;
     tokio::time::sleep(Duration::from_secs(10)).await;
-    println!("more pods after {out:.0} s of load");
-    while let Some(ended) = readers.try_join_next() {
-        let (reads, failed) = ended?;
-        ensure!(failed == 0, "a reader's request failed after {reads}");
+    is_over.store(true, Ordering::Relaxed);
+    let mut reads = 0;
+    while let Some(ended) = readers.join_next().await {
+        reads += ended?.context("a reader's request failed")?;
     }
-    readers.shutdown().await;
+    println!("more pods after {out:.0} s of load; {reads} reads, none failed");
 
     load.go_to("scaling back");
     let back = wait(steps, |pods| pods == 3).await?;
@@ -93,7 +89,11 @@ async fn metrics_server(steps: &Steps) -> anyhow::Result<(tokio::process::Child,
         .context("metrics-server")?;
     metrics_api::register(&steps.shell).await?;
     let start = Instant::now();
-    while steps.shell.run("kubectl top pods --containers --namespace voting | grep voting-app").await.is_err()
+    while steps
+        .shell
+        .run("kubectl top pods --containers --namespace voting | grep -E ' voting-app +[0-9]'")
+        .await
+        .is_err()
     {
         let log = std::fs::read_to_string(folder.path().join("log"))?;
         let is_running = server.try_wait()?.is_none();
@@ -103,20 +103,27 @@ async fn metrics_server(steps: &Steps) -> anyhow::Result<(tokio::process::Child,
     Ok((server, folder))
 }
 
-/// Waits until the autoscaler wants such a number of pods, and returns the seconds.
+/// Waits until the autoscaler wants such a number of pods, and all of them are ready and no others left; returns the
+/// seconds.
 async fn wait(steps: &Steps, is: impl Fn(u64) -> bool) -> anyhow::Result<f32> {
     let start = Instant::now();
-    let get = "kubectl get hpa voting-app-1-0 --namespace voting --output 'jsonpath={.status.desiredReplicas} {.status.currentMetrics[0].containerResource.current.averageUtilization}'";
+    let wanted = "kubectl get hpa voting-app-1-0 --namespace voting --output 'jsonpath={.status.desiredReplicas} {.status.currentMetrics[0].containerResource.current.averageUtilization}'";
+    let present = "kubectl get deployment voting-app-1-0 --namespace voting --output 'jsonpath={.status.replicas} {.status.readyReplicas}'";
     loop {
-        let status = steps.shell.run(get).await?;
-        let mut numbers = status.split_whitespace().map(str::parse::<u64>);
-        // Without the second number there is no metric yet.
-        if let (Some(Ok(pods)), Some(Ok(_))) = (numbers.next(), numbers.next())
-            && is(pods)
+        let (wanted, present) = (steps.shell.run(wanted).await?, steps.shell.run(present).await?);
+        let numbers =
+            |text: &str| text.split_whitespace().map(str::parse::<u64>).collect::<Result<Vec<_>, _>>();
+        // Without the second number there is no metric yet, or no pod is ready.
+        if let ([pods, _], [all, ready]) = (&numbers(&wanted)?[..], &numbers(&present)?[..])
+            && (all, ready) == (pods, pods)
+            && is(*pods)
         {
             return Ok(start.elapsed().as_secs_f32());
         }
-        ensure!(start.elapsed() < PATIENCE, "the autoscaler's pods and load: {status}");
+        ensure!(
+            start.elapsed() < PATIENCE,
+            "wanted pods and their load: {wanted}; present and ready pods: {present}"
+        );
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
 }
