@@ -6,12 +6,14 @@
 //! - [`pods`]: security, resources, probes and references of every pod.
 //! - [`images`]: image tags, and builds.
 //! - [`compose`]: the services of `docker compose up`. [`gateway`]: its routes.
+//! - [`diagrams`]: the pictures of the steps.
 //! - [`rollouts`]: the automated canary.
 //! - [`tutorial`]: the commands and file names of `docs/tutorial.md`.
 //!
 //! `tests/mesh` checks the same files with Istio itself.
 
 mod compose;
+mod diagrams;
 mod gateway;
 mod images;
 mod istio;

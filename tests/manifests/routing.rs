@@ -9,11 +9,11 @@ use crate::parse::{Document, documents, labels};
 use crate::steps::{Cluster, applied};
 use crate::{manifests, root};
 
-fn of_kind<'a>(cluster: &'a Cluster, kind: &'a str) -> impl Iterator<Item = &'a Document> {
+pub fn of_kind<'a>(cluster: &'a Cluster, kind: &'a str) -> impl Iterator<Item = &'a Document> {
     cluster.values().filter(move |document| document.key.split('/').next() == Some(kind))
 }
 
-fn virtual_services(cluster: &Cluster) -> Vec<Resource<VirtualService>> {
+pub fn virtual_services(cluster: &Cluster) -> Vec<Resource<VirtualService>> {
     of_kind(cluster, "virtualservice.networking.istio.io").map(Document::typed).collect()
 }
 
@@ -23,20 +23,20 @@ fn destinations(service: &VirtualService) -> Vec<&Destination> {
     http.chain(tcp).map(|target| &target.destination).collect()
 }
 
-fn pods(cluster: &Cluster) -> Vec<(String, Labels)> {
+pub fn pods(cluster: &Cluster) -> Vec<(String, Labels)> {
     of_kind(cluster, "deployment.apps")
         .map(|document| (document.name().to_owned(), labels(document.at("/spec/template/metadata/labels"))))
         .collect()
 }
 
-fn matches(selector: &Labels, labels: &Labels) -> bool {
+pub fn matches(selector: &Labels, labels: &Labels) -> bool {
     selector.iter().all(|(name, value)| labels.get(name) == Some(value))
 }
 
-fn subset_labels(cluster: &Cluster, destination: &Destination, subset: &str) -> Option<Labels> {
-    let rule = cluster.get(&format!("destinationrule.networking.istio.io/{}", destination.host))?;
+pub fn subset_labels(cluster: &Cluster, host: &str, subset: &str) -> Option<Labels> {
+    let rule = cluster.get(&format!("destinationrule.networking.istio.io/{host}"))?;
     let rule: Resource<DestinationRule> = rule.typed();
-    assert_eq!(rule.spec.host, destination.host, "{}", rule.metadata.name);
+    assert_eq!(rule.spec.host, host, "{}", rule.metadata.name);
     rule.spec.subsets.into_iter().find(|one| one.name == subset).map(|one| one.labels)
 }
 
@@ -56,7 +56,7 @@ fn routes_name_services_ports_and_subsets_that_exist() {
                     && destination.port.number == 3306;
                 assert!(has_port || is_early, "{place}: there is no such port");
                 if let Some(subset) = &destination.subset {
-                    let found = subset_labels(&step.cluster, destination, subset);
+                    let found = subset_labels(&step.cluster, &destination.host, subset);
                     assert!(found.is_some(), "{place}: there is no such subset");
                 }
             }
@@ -79,7 +79,7 @@ fn subsets_match_the_pods_of_one_workload() {
                     continue;
                 }
                 let mut selector =
-                    subset_labels(&step.cluster, destination, subset).expect("the subset is there");
+                    subset_labels(&step.cluster, &destination.host, subset).expect("the subset is there");
                 selector.extend(labels(
                     step.cluster[&format!("service/{}", destination.host)].at("/spec/selector"),
                 ));

@@ -5,6 +5,7 @@ mod cluster;
 mod cluster_test;
 mod command;
 mod compose_test;
+mod diagrams;
 mod go;
 mod images;
 mod install;
@@ -51,6 +52,8 @@ enum Command {
     Tutorial(tutorial::TutorialArgs),
     /// Regenerate the documentation screenshots in docs/images.
     Screenshots,
+    /// Rewrite the diagrams in docs/images from the manifests.
+    Diagrams,
     /// Build all container images; needs a Docker engine.
     Images,
     /// Build the images and test `docker compose up`: all steps and restarts, under load.
@@ -72,6 +75,7 @@ fn main() -> ExitCode {
         Command::ClusterTest(arguments) => cluster_test::run(&arguments),
         Command::Tutorial(arguments) => tutorial::run(&arguments),
         Command::Screenshots => screenshots::run(),
+        Command::Diagrams => diagrams::run(),
         Command::Images => images::run(),
         Command::ComposeTest => compose_test::run(),
     };
