@@ -7,6 +7,7 @@
 //! - [`images`]: image tags, and builds.
 //! - [`compose`]: the services of `docker compose up`. [`gateway`]: its routes.
 //! - [`diagrams`]: the pictures of the steps.
+//! - [`doctor`]: the script that checks a cluster, without one.
 //! - [`rollouts`]: the automated canary.
 //! - [`tutorial`]: the commands and file names of `docs/tutorial.md`.
 //!
@@ -14,6 +15,7 @@
 
 mod compose;
 mod diagrams;
+mod doctor;
 mod gateway;
 mod images;
 mod istio;

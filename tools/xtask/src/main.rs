@@ -6,6 +6,7 @@ mod cluster_test;
 mod command;
 mod compose_test;
 mod diagrams;
+mod doctor;
 mod go;
 mod images;
 mod install;
@@ -48,6 +49,8 @@ enum Command {
     Cluster(cluster::ClusterCommand),
     /// Test that cluster, and the voting app on it.
     ClusterTest(cluster_test::ClusterTestArgs),
+    /// Check whether the cluster that kubectl reaches has what the tutorial needs.
+    Doctor(doctor::DoctorArgs),
     /// Run docs/tutorial.md word for word on the cluster that kubectl reaches, with voters beside it.
     Tutorial(tutorial::TutorialArgs),
     /// Regenerate the documentation screenshots in docs/images.
@@ -73,6 +76,7 @@ fn main() -> ExitCode {
         Command::Ledger(arguments) => ledger::run(&arguments),
         Command::Cluster(command) => cluster::run(&command),
         Command::ClusterTest(arguments) => cluster_test::run(&arguments),
+        Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Tutorial(arguments) => tutorial::run(&arguments),
         Command::Screenshots => screenshots::run(),
         Command::Diagrams => diagrams::run(),
