@@ -1,5 +1,6 @@
 //! Faults under load, in short: `cargo xtask ledger --faults` is the long form.
 
+mod disk;
 mod failover;
 mod search;
 

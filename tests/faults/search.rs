@@ -21,10 +21,3 @@ async fn a_broken_guarantee_is_found_and_its_schedule_shrunk_to_the_cause() {
     assert_eq!((verdict.lost, verdict.doubled), (0, 0), "{verdict:?}");
     assert_eq!(verdict.broken, None);
 }
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_sqlite_file_takes_votes_again_after_its_file_system_was_read_only() {
-    let events = vec![Event { fault: Fault::ReadOnlyStore, start: 1605, length: 3404 }];
-    let verdict = Schedule { release: ClusterRelease::Embedded, events }.verdict().await;
-    assert_eq!(verdict.broken, None);
-}

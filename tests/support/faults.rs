@@ -12,6 +12,7 @@ mod verdict;
 use std::time::Duration;
 
 pub use cluster::Cluster;
+pub use preload::{Disk, Preload};
 pub use schedule::{Change, Event, Schedule, shrink};
 pub use verdict::Verdict;
 

@@ -3,6 +3,7 @@
 //! The schema is that of MySQL. Several processes may open the file at once; a commit waits for the disk
 //! (`synchronous=FULL`).
 
+mod connections;
 mod file;
 
 use std::collections::HashSet;
@@ -10,12 +11,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteRow, SqliteSynchronous};
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row, query};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row, Sqlite, Transaction, query};
 use tokio::time::Instant;
 use voting_core::tally::{Counter, Origin};
 use voting_core::{Ballot, BallotId, Cast, Choice, Choices, Snapshot, StoreKind, Tally};
 
-use self::file::{OpenFile, ReadOnly, place};
+use self::connections::TrackedConnection;
+use self::file::{OpenFile, place};
 use crate::backend::{self, Found, PurgeTimes};
 use crate::migrations::{Migrations, migrator, newest};
 use crate::store::{Finding, StoreError, Timeouts};
@@ -30,7 +32,6 @@ const MIGRATIONS: &Migrations = &[
 pub(crate) struct Backend {
     options: SqliteConnectOptions,
     choices: Choices,
-    read_only: ReadOnly,
 }
 
 impl Backend {
@@ -46,7 +47,7 @@ impl Backend {
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(timeouts.connect)
             .disable_statement_logging();
-        Ok(Self { options, choices: choices.clone(), read_only: ReadOnly::default() })
+        Ok(Self { options, choices: choices.clone() })
     }
 }
 
@@ -61,16 +62,19 @@ impl backend::Backend for Backend {
 
     async fn connect(&self) -> Result<Session, StoreError> {
         let path = self.options.get_filename();
-        let mut before = OpenFile::at(path, &self.read_only);
-        let mut connection = self.options.connect().await.map_err(connecting)?;
-        let identity = match own_origin(&mut connection).await {
-            Some(identity) => identity,
-            None => prepare(&mut connection).await?,
+        let mut before = OpenFile::at(path);
+        let connection = connections::open(&self.options).await.map_err(connecting)?;
+        let identity = {
+            let mut connection = connection.get().await?;
+            match own_origin(&mut connection).await {
+                Some(identity) => identity,
+                None => prepare(&mut connection).await?,
+            }
         };
         if before.exists() {
-            before.check_names()?;
+            before.check()?;
         }
-        let file = OpenFile::at(path, &self.read_only);
+        let file = OpenFile::at(path);
         let origin = identity.at(&place(path).map_err(StoreError::unavailable)?);
         Ok(Session { connection, file, identity, origin, choices: self.choices.clone() })
     }
@@ -100,7 +104,7 @@ async fn prepare(connection: &mut SqliteConnection) -> Result<Origin, StoreError
 
 /// One connection to a file whose schema is ready.
 pub(crate) struct Session {
-    connection: SqliteConnection,
+    connection: TrackedConnection,
     file: OpenFile,
     identity: Origin,
     /// The origin of the votes that are cast in this copy of the file.
@@ -112,20 +116,27 @@ impl Session {
     fn name(&self, choice: Choice) -> &str {
         self.choices.name(choice).as_str()
     }
+
+    /// Begins a transaction that writes.
+    async fn begin<'c>(
+        &self,
+        connection: &'c mut SqliteConnection,
+    ) -> Result<Transaction<'c, Sqlite>, StoreError> {
+        connection.begin_with("BEGIN IMMEDIATE").await.map_err(|error| {
+            if is_read_only(&error) {
+                self.connection.set_read_only();
+            }
+            answering(error)
+        })
+    }
 }
 
 #[async_trait]
 impl backend::Session for Session {
     async fn cast(&mut self, ballots: &[Ballot], _until: Instant) -> Result<Vec<Cast>, StoreError> {
         let names = Choice::ALL.map(|choice| self.name(choice).to_owned());
-        let begun = self.connection.begin_with("BEGIN IMMEDIATE").await;
-        let mut transaction = begun.map_err(|error| {
-            if is_read_only(&error) {
-                self.file.report_read_only();
-            }
-            answering(error)
-        })?;
-
+        let mut connection = self.connection.get().await?;
+        let mut transaction = self.begin(&mut connection).await?;
         let unchanged = unchanged(&mut transaction, ballots).await.map_err(answering)?;
         let is_new = ballots.iter().zip(&unchanged).filter(|(_, cast)| cast.is_none());
         let new: Vec<_> = is_new.map(|(ballot, _)| ballot).collect();
@@ -161,22 +172,22 @@ impl backend::Session for Session {
                 }
             }
         }
-        self.file.check_names()?;
+        self.file.check()?;
         transaction.commit().await.map_err(committing)?;
         // Not acknowledged, because it is unknown which file has the ballots.
-        self.file.check_names().map_err(StoreError::unconfirmed)?;
+        self.file.check().map_err(StoreError::unconfirmed)?;
         Ok(unchanged.into_iter().map(|cast| cast.unwrap_or(Cast::Counted)).collect())
     }
 
     async fn find(&mut self, ballots: &[Ballot]) -> Result<Found, StoreError> {
         self.file.check()?;
-        let casts = unchanged(&mut self.connection, ballots).await.map_err(answering)?;
+        let casts = unchanged(&mut *self.connection.get().await?, ballots).await.map_err(answering)?;
         Ok(Found { casts, is_current: true })
     }
 
     async fn inspect(&mut self) -> Result<Vec<Finding>, StoreError> {
         // The file has no clock of its own, but ballots of other processes tell theirs.
-        let newest = newest_id(&mut self.connection).await.map_err(answering)?;
+        let newest = newest_id(&mut *self.connection.get().await?).await.map_err(answering)?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let newest = newest.as_ref().map(BallotId::time_of).filter(|newest| *newest > now);
         let clock =
@@ -186,7 +197,8 @@ impl backend::Session for Session {
 
     async fn is_alive(&mut self) -> bool {
         // Also notices an origin that was renewed meanwhile.
-        self.file.check().is_ok() && own_origin(&mut self.connection).await == Some(self.identity)
+        let Ok(mut connection) = self.connection.get().await else { return false };
+        self.file.check().is_ok() && own_origin(&mut connection).await == Some(self.identity)
     }
 
     async fn tally(&mut self) -> Result<Tally, StoreError> {
@@ -198,28 +210,31 @@ impl backend::Session for Session {
         let row = count
             .bind(self.choices.name(Choice::First).as_str())
             .bind(self.choices.name(Choice::Second).as_str())
-            .fetch_one(&mut self.connection)
+            .fetch_one(&mut *self.connection.get().await?)
             .await
             .map_err(answering)?;
         Ok(Tally::new(number(&row, 0)?, number(&row, 1)?))
     }
 
     async fn reset(&mut self, _until: Instant) -> Result<(), StoreError> {
-        self.file.check()?;
+        let mut connection = self.connection.get().await?;
+        let mut transaction = self.begin(&mut connection).await?;
         query("UPDATE tallies SET votes = CAST(votes AS INTEGER), reset_votes = CAST(votes AS INTEGER) WHERE choice IN (?, ?)")
             .bind(self.choices.name(Choice::First).as_str())
             .bind(self.choices.name(Choice::Second).as_str())
-            .execute(&mut self.connection)
+            .execute(&mut *transaction)
             .await
-            .map_err(committing)?;
+            .map_err(answering)?;
         // Counters keep their votes. One that is full would refuse each further vote, so later votes get another origin.
         query("UPDATE own_origin SET origin = ? WHERE id = 1 AND EXISTS (SELECT 1 FROM tallies WHERE votes > ?)")
             .bind(Origin::new().as_bytes().as_slice())
             .bind(i64::try_from(Counter::MAX_VOTES / 2).unwrap_or(i64::MAX))
-            .execute(&mut self.connection)
+            .execute(&mut *transaction)
             .await
-            .map_err(committing)?;
-        self.file.check_names().map_err(StoreError::unconfirmed)
+            .map_err(answering)?;
+        self.file.check()?;
+        transaction.commit().await.map_err(committing)?;
+        self.file.check().map_err(StoreError::unconfirmed)
     }
 
     async fn identity(&mut self) -> Result<Option<Origin>, StoreError> {
@@ -231,12 +246,16 @@ impl backend::Session for Session {
     }
 
     async fn renew_origin(&mut self) -> Result<(), StoreError> {
+        let mut connection = self.connection.get().await?;
+        let mut transaction = self.begin(&mut connection).await?;
         query("UPDATE own_origin SET origin = ? WHERE id = 1")
             .bind(Origin::new().as_bytes().as_slice())
-            .execute(&mut self.connection)
+            .execute(&mut *transaction)
             .await
-            .map_err(committing)?;
-        self.file.check_names().map_err(StoreError::unconfirmed)
+            .map_err(answering)?;
+        self.file.check()?;
+        transaction.commit().await.map_err(committing)?;
+        self.file.check().map_err(StoreError::unconfirmed)
     }
 
     async fn snapshot(&mut self) -> Result<Snapshot, StoreError> {
@@ -244,7 +263,7 @@ impl backend::Session for Session {
         let rows = query("SELECT choice, origin, votes, reset_votes FROM tallies WHERE choice IN (?, ?)")
             .bind(self.choices.name(Choice::First).as_str())
             .bind(self.choices.name(Choice::Second).as_str())
-            .fetch_all(&mut self.connection)
+            .fetch_all(&mut *self.connection.get().await?)
             .await
             .map_err(answering)?;
         let mut snapshot = Snapshot::default();
@@ -259,7 +278,8 @@ impl backend::Session for Session {
     }
 
     async fn merge(&mut self, snapshot: &Snapshot, _until: Instant) -> Result<(), StoreError> {
-        let mut transaction = self.connection.begin_with("BEGIN IMMEDIATE").await.map_err(answering)?;
+        let mut connection = self.connection.get().await?;
+        let mut transaction = self.begin(&mut connection).await?;
         for choice in Choice::ALL {
             for (origin, counter) in snapshot.counters(choice) {
                 let merge = query(
@@ -277,20 +297,21 @@ impl backend::Session for Session {
                     .map_err(answering)?;
             }
         }
-        self.file.check_names()?;
+        self.file.check()?;
         transaction.commit().await.map_err(committing)?;
-        self.file.check_names().map_err(StoreError::unconfirmed)
+        self.file.check().map_err(StoreError::unconfirmed)
     }
 
     async fn purge_times(&mut self) -> Result<PurgeTimes, StoreError> {
-        let newest = newest_id(&mut self.connection).await.map_err(answering)?;
+        let newest = newest_id(&mut *self.connection.get().await?).await.map_err(answering)?;
         Ok(PurgeTimes { server: None, newest_ballot: newest.as_ref().map(BallotId::time_of) })
     }
 
     async fn purge_expired(&mut self, created_before: Duration) -> Result<bool, StoreError> {
         const LIMIT: u64 = 2000;
         let first_kept = BallotId::min_id_at(created_before);
-        let mut transaction = self.connection.begin_with("BEGIN IMMEDIATE").await.map_err(answering)?;
+        let mut connection = self.connection.get().await?;
+        let mut transaction = self.begin(&mut connection).await?;
         let oldest = format!("WHERE id IN (SELECT id FROM ballots WHERE id < ? ORDER BY id LIMIT {LIMIT})");
         let oldest = query(AssertSqlSafe(format!("DELETE FROM ballots {oldest} RETURNING id")));
         let deleted =

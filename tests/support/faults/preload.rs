@@ -11,7 +11,7 @@ use crate::clock::FakeClock;
 
 /// The state of a disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Disk {
+pub enum Disk {
     Writable,
     Full,
     ReadOnly,
@@ -19,20 +19,20 @@ pub(super) enum Disk {
 
 /// Controls one program, which was started with [`Preload::variables`].
 #[derive(Debug)]
-pub(super) struct Preload {
+pub struct Preload {
     clock: FakeClock,
     folder: TempDir,
 }
 
 impl Preload {
-    pub(super) fn new() -> Self {
+    pub fn new() -> Self {
         let folder = TempDir::new().unwrap();
         std::fs::write(folder.path().join("control"), [0; 8]).unwrap();
         Self { clock: FakeClock::ahead(0), folder }
     }
 
     /// The environment of the program.
-    pub(super) fn variables(&self) -> Vec<(String, String)> {
+    pub fn variables(&self) -> Vec<(String, String)> {
         let text = |path: &Path| path.to_str().unwrap().to_owned();
         let mut variables = self.clock.variables();
         for (name, libraries) in &mut variables {
@@ -45,12 +45,12 @@ impl Preload {
     }
 
     /// Shifts the program's wall clock by this number of seconds.
-    pub(super) fn set_clock_offset(&self, seconds: i64) {
+    pub fn set_clock_offset(&self, seconds: i64) {
         self.clock.set(seconds);
     }
 
     /// Changes the state of the disk.
-    pub(super) fn set_disk(&self, disk: Disk) {
+    pub fn set_disk(&self, disk: Disk) {
         let error = match disk {
             Disk::Writable => 0,
             Disk::Full => libc::ENOSPC,

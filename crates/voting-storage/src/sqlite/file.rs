@@ -4,8 +4,6 @@ use std::fs::Metadata;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::UNIX_EPOCH;
 
 use crate::store::StoreError;
@@ -14,21 +12,14 @@ use crate::store::StoreError;
 #[derive(Debug)]
 pub(super) struct OpenFile {
     files: Vec<(PathBuf, Option<FileId>)>,
-    read_only: ReadOnly,
-    /// Their number when the database was opened.
-    before: u64,
 }
-
-/// The number of writes that failed because their connection was read-only, in all connections of this process.
-#[derive(Clone, Debug, Default)]
-pub(super) struct ReadOnly(Arc<AtomicU64>);
 
 /// Device and number of a file.
 type FileId = (u64, u64);
 
 impl OpenFile {
     /// The files at this path. Those of the write-ahead log exist from the first transaction on.
-    pub(super) fn at(path: &Path, read_only: &ReadOnly) -> Self {
+    pub(super) fn at(path: &Path) -> Self {
         let with = |suffix: &str| {
             let mut path = path.as_os_str().to_owned();
             path.push(suffix);
@@ -36,8 +27,7 @@ impl OpenFile {
             let id = id(&path);
             (path, id)
         };
-        let before = read_only.0.load(Ordering::Relaxed);
-        Self { files: ["", "-wal", "-shm"].map(with).into(), read_only: read_only.clone(), before }
+        Self { files: ["", "-wal", "-shm"].map(with).into() }
     }
 
     /// Whether a database is at the path.
@@ -45,26 +35,12 @@ impl OpenFile {
         self.files[0].1.is_some()
     }
 
-    /// Has all connections of this process open the file again, because this one may not write.
-    pub(super) fn report_read_only(&self) {
-        self.read_only.0.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Checks that the files are still at their path, and that no connection was read-only since they were opened.
+    /// Checks that the files are still at their path.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`]: one was removed or replaced, so the connection reads and writes a file without a
-    /// name. The next connection opens the file at the path. Or a connection was read-only: those of a process share the
-    /// index of the log, which stays read-only as long as any of them is open that began on a read-only file system.
+    /// name. The next connection opens the file at the path.
     pub(super) fn check(&mut self) -> Result<(), StoreError> {
-        if self.read_only.0.load(Ordering::Relaxed) != self.before {
-            return Err(StoreError::unavailable("a connection was read-only, so the file is opened again"));
-        }
-        self.check_names()
-    }
-
-    /// [`OpenFile::check`] of the paths alone.
-    pub(super) fn check_names(&mut self) -> Result<(), StoreError> {
         for (path, open) in &mut self.files {
             let now = id(path);
             match open {
