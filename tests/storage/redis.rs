@@ -7,6 +7,7 @@ use voting_core::{Ballot, Cast, Choice, Tally};
 use voting_storage::StoreError;
 use voting_tests::servers::Redis;
 use voting_tests::store::{ballot, open_store};
+use voting_tests::{PATIENCE, eventually};
 
 use crate::contract::contract;
 
@@ -31,6 +32,43 @@ async fn a_redis_of_the_original_is_adopted_in_place() {
     assert_eq!(store.tally().await.unwrap(), Tally::new(9, 3));
     store.reset().await.unwrap();
     assert_eq!(redis.query::<String>("GET", &["Cats"]).await, "0");
+}
+
+/// The commands that the documented user may run, as `ACL SETUSER` takes them.
+fn documented_commands() -> Vec<String> {
+    let guide = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/operations.md");
+    let guide = std::fs::read_to_string(guide).unwrap();
+    let line = guide.lines().find_map(|line| line.split_once("ACL SETUSER voting on ")).unwrap().1;
+    let commands = line.split_whitespace().filter(|word| word.starts_with('+'));
+    commands.map(|word| word[1..].to_owned()).collect()
+}
+
+#[tokio::test]
+async fn a_missing_permission_leaves_no_half_of_a_write() {
+    let commands = documented_commands();
+    assert!(commands.len() > 15, "{commands:?}");
+    for missing in &commands {
+        let (redis, source) = (Redis::own().await, Redis::database().await);
+        let mut user = vec!["SETUSER", "voting", "on", ">password", "~*", "-@all"];
+        let granted: Vec<String> =
+            commands.iter().filter(|one| *one != missing).map(|one| format!("+{one}")).collect();
+        user.extend(granted.iter().map(String::as_str));
+        redis.query::<()>("ACL", &user).await;
+        let store = open_store(&redis.url().replace("redis://", "redis://voting:password@"));
+        let source = open_store(&source.url());
+        source.cast(ballot(Choice::Second)).await.unwrap();
+        let counters = source.snapshot().await.unwrap();
+
+        let vote = ballot(Choice::First);
+        let cast = store.cast(vote).await;
+        let merged = store.merge(&counters).await;
+        redis.query::<()>("ACL", &["SETUSER", "voting", &format!("+{missing}")]).await;
+        let place = format!("without {missing}: {cast:?}, {merged:?}");
+        eventually("the ballot is counted", PATIENCE, async || store.cast(vote).await.is_ok()).await;
+        assert_eq!(store.cast(vote).await.unwrap(), Cast::AlreadyCounted, "{place}");
+        store.merge(&counters).await.unwrap();
+        assert_eq!(store.tally().await.unwrap(), Tally::new(1, 1), "{place}");
+    }
 }
 
 #[tokio::test]

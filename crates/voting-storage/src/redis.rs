@@ -400,6 +400,10 @@ fn answering(error: RedisError) -> StoreError {
     use ServerErrorKind::{
         Ask, BusyLoading, ClusterDown, CrossSlot, MasterDown, Moved, NoPerm, NoScript, ReadOnly, TryAgain,
     };
+    // The scripts undo what they did before a write that is not permitted.
+    if let Some(error) = forbidden(&error) {
+        return error;
+    }
     match (error.kind(), error.code()) {
         // The slot has moved or is not served: the next connection learns its place.
         (ErrorKind::Server(Ask | Moved) | ErrorKind::ClusterConnectionNotFound, _)
@@ -410,7 +414,9 @@ fn answering(error: RedisError) -> StoreError {
         (ErrorKind::Server(CrossSlot | NoPerm), _)
         | (
             ErrorKind::Extension,
-            Some("EVICTION" | "INVALID" | "NOAUTH" | "NOORIGIN" | "OOM" | "TOOLARGE" | "WRONGTYPE"),
+            Some(
+                "EVICTION" | "INVALID" | "NOAUTH" | "NOORIGIN" | "OOM" | "TOOLARGE" | "UNDONE" | "WRONGTYPE",
+            ),
         ) => StoreError::unusable(error),
         _ => StoreError::unconfirmed(error),
     }
@@ -418,9 +424,6 @@ fn answering(error: RedisError) -> StoreError {
 
 /// An error in answer to a read, which has no effect.
 fn reading(error: RedisError) -> StoreError {
-    if let Some(error) = forbidden(&error) {
-        return error;
-    }
     match error.kind() {
         ErrorKind::UnexpectedReturnType | ErrorKind::Parse => StoreError::unusable(error),
         _ => answering(error),

@@ -77,24 +77,47 @@ for choice = 1, 2 do
   end
 end
 
+-- A write may fail all the same, for want of a permission for instance, and Redis undoes none. So the counts come first (a
+-- full server rejects them, but no later write of the script), and are undone by the command that is permitted by then.
+local counted = {}
+local function write(...)
+  local answer = redis.pcall(...)
+  if type(answer) ~= 'table' or not answer.err then
+    return nil
+  end
+  for choice, number in pairs(counted) do
+    redis.call('INCRBY', KEYS[choice], -number)
+  end
+  return next(counted) and redis.error_reply('UNDONE ' .. answer.err) or answer
+end
+
 for choice = 1, 2 do
   if votes[choice] > 0 then
     -- Other clients may have left a count below zero, which reads as 0, or leading zeros, which Redis does not increment.
     local count = string.match(counts[choice], '^0*(%d+)$') or '0'
-    if count ~= counts[choice] then
-      redis.call('SET', KEYS[choice], count)
+    local failed = count ~= counts[choice] and write('SET', KEYS[choice], count)
+      or write('INCRBY', KEYS[choice], votes[choice])
+    if failed then
+      return failed
     end
-    redis.call('INCRBY', KEYS[choice], votes[choice])
+    counted[choice] = votes[choice]
   end
 end
 arg = 4
 for set = 5, #KEYS do
   if #new[set] > 0 then
-    redis.call('SADD', KEYS[set], unpack(new[set]))
     -- Releases before the index let the sets expire by the server's clock.
-    redis.call('PERSIST', KEYS[set])
-    redis.call('ZADD', KEYS[3], ARGV[arg], ARGV[arg])
+    local failed = write('PERSIST', KEYS[set]) or write('ZADD', KEYS[3], ARGV[arg], ARGV[arg])
+    if failed then
+      return failed
+    end
   end
   arg = arg + 2 + #ARGV[arg + 1]
+end
+for set = 5, #KEYS do
+  local failed = #new[set] > 0 and write('SADD', KEYS[set], unpack(new[set]))
+  if failed then
+    return failed
+  end
 end
 return unchanged

@@ -58,18 +58,44 @@ local function read(count, hash)
   return {counters = counters, own = fields.own}
 end
 
-local function write(count, hash, choice)
+-- A write may fail for want of a permission, and Redis undoes none. So the counts are written first: one that was is
+-- known to be writable, and is written back if a later write fails.
+local written = {}
+local function write(...)
+  local answer = redis.pcall(...)
+  if type(answer) ~= 'table' or not answer.err then
+    return nil
+  end
+  for count, before in pairs(written) do
+    redis.call('SET', count, before)
+  end
+  return next(written) and redis.error_reply('UNDONE ' .. answer.err) or answer
+end
+
+local function write_count(count, choice)
   local total = 0
-  for origin, counter in pairs(choice.counters) do
+  for _, counter in pairs(choice.counters) do
     total = total + counter[1] - counter[2]
+  end
+  local before = redis.call('GET', count) or '0'
+  local failed = write('SET', count, string.format('%.0f', total))
+  written[count] = not failed and before or nil
+  return failed
+end
+
+local function write_counters(hash, choice)
+  for origin, counter in pairs(choice.counters) do
     local votes, reset = string.format('%.0f', counter[1]), string.format('%.0f', counter[2])
+    local failed
     if origin == choice.own then
-      redis.call('HSET', hash, 'own:reset', reset)
+      failed = write('HSET', hash, 'own:reset', reset)
     else
-      redis.call('HSET', hash, origin .. ':votes', votes, origin .. ':reset', reset)
+      failed = write('HSET', hash, origin .. ':votes', votes, origin .. ':reset', reset)
+    end
+    if failed then
+      return failed
     end
   end
-  redis.call('SET', count, string.format('%.0f', total))
 end
 
 local all = {}
@@ -105,8 +131,10 @@ for choice = 1, 2 do
   end
 end
 if action ~= 'read' then
-  for choice = 1, 2 do
-    write(KEYS[choice], KEYS[choice + 2], all[choice])
+  local failed = write_count(KEYS[1], all[1]) or write_count(KEYS[2], all[2])
+    or write_counters(KEYS[3], all[1]) or write_counters(KEYS[4], all[2])
+  if failed then
+    return failed
   end
 end
 return answer
