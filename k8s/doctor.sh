@@ -182,7 +182,7 @@ if answers=$(reviews | k create --validate=false --output "go-template=$template
     list() { printf '%s\n' "$denied" | cut -d ' ' -f "$1" | sort -u | paste -s -d , -; }
     user=$(k auth whoami --output 'jsonpath={.status.userInfo.username}' 2>/dev/null)
     fail "you (${user:-unknown}) may not $(list 1) some of $(list 2)" \
-      "an administrator runs kubectl create clusterrole voting-tutorial --verb=create,get,list,watch,patch,delete --resource=$(list 2) and kubectl create clusterrolebinding voting-tutorial --clusterrole=voting-tutorial --user=${user:-NAME}"
+      "kubectl create clusterrole voting-tutorial --verb=create,get,list,watch,patch,delete --resource=$(list 2) && kubectl create clusterrolebinding voting-tutorial --clusterrole=voting-tutorial --user=${user:-NAME}, as an administrator"
   fi
 else
   skip 'permissions' "$(printf '%s\n' "$answers" | one_line)"
@@ -204,6 +204,7 @@ while read -r place revision image available; do
   [ -n "$place" ] || continue
   tag=${image%@*}
   tag=${tag##*:}
+  tag=${tag#v}
   case $place in
     istio-system) kind='Istio of your own' ;;
     aks-istio-system) kind='the AKS add-on' add_on=$revision ;;
@@ -228,6 +229,7 @@ done <<END
 $planes
 END
 revisions=${revisions# }
+[ -n "$add_on" ] && istio='aks-istio-system' || istio='istio-system'
 
 # ----------------------------------------------------------------------------------------------------------------- gateway
 
@@ -271,7 +273,7 @@ fi
 
 # ----------------------------------------------------------------------------------------------------------------- storage
 
-claimed=$(cat "$here"/step-*.yaml | sed -n 's/^ *storageClassName: *//p' | sort -u)
+claimed=$(cat "$here"/step-*.yaml | sed -n 's/^ *storageClassName: *//p' | head -n 1)
 default='storageclass.kubernetes.io/is-default-class'
 template="{{range .items}}{{.metadata.name}} {{or .volumeBindingMode \"Immediate\"}} {{or .reclaimPolicy \"Delete\"}} {{with .metadata.annotations}}{{or (index . \"$default\") \"false\"}}{{else}}false{{end}}{{\"\\n\"}}{{end}}"
 class='' reclaim=''
@@ -311,7 +313,7 @@ metrics='the autoscalers keep three pods'
 if [ -n "$unavailable" ]; then
   unavailable=$(printf '%s\n' "$unavailable" | one_line)
   fail "an API is registered, but its server does not answer ($unavailable): no namespace can be deleted" \
-    "repair the server, or $kubectl delete apiservice $unavailable"
+    "$kubectl delete apiservice $unavailable, or repair its server"
 elif k get --raw /apis/metrics.k8s.io/v1beta1 >/dev/null 2>&1; then
   ok 'metrics for the autoscalers'
 else
@@ -330,9 +332,11 @@ fi
 
 # Labels of the namespace, as lines of YAML: those of the namespace voting, or else those it is about to get.
 template='{{range $name, $value := .metadata.labels}}{{if ne $name "kubernetes.io/metadata.name"}}{{printf "    %q: %q\n" $name $value}}{{end}}{{end}}'
-labels=$(k get namespace voting --ignore-not-found --output "go-template=$template" 2>/dev/null)
-has_namespace=$labels
-if [ -z "$labels" ] && ! k get namespace voting >/dev/null 2>&1; then
+if k get namespace voting >/dev/null 2>&1; then
+  has_namespace=yes
+  labels=$(k get namespace voting --output "go-template=$template")
+else
+  has_namespace=''
   labels=$(k create --dry-run=client --validate=false --filename "$here/step-0-create-namespace.yaml" --output "go-template=$template")
   if [ -n "$add_on" ]; then
     labels=$(
@@ -349,7 +353,7 @@ clean_up() {
   trap - EXIT
   k delete namespace --selector "voting-doctor=$run" --wait=false >/dev/null 2>&1
   end=$(($(now) + briefly))
-  while k get namespace "$namespace" >/dev/null 2>&1; do
+  while [ -n "$(k get namespace --selector "voting-doctor=$run" --output name 2>/dev/null)" ]; do
     if [ "$(now)" -ge "$end" ]; then
       note "the namespace $namespace is still being deleted" "$kubectl wait --for=delete namespace/$namespace --timeout=5m"
       return
@@ -377,8 +381,7 @@ $labels
 END
 ); then
   skip "$not_checked" "$(printf '%s\n' "$error" | one_line)"
-  trap - EXIT
-  finish
+  exit
 fi
 n() { k --namespace "$namespace" "$@"; }
 
@@ -446,6 +449,7 @@ injected=''
 made=$(pod injection 'app: voting-doctor' "$redis" '[sleep, "900"]' | n create --dry-run=server --output "go-template=$template" --filename - 2>&1)
 cni='istioctl install --set components.cni.enabled=true, or on AKS az aks mesh proxy-redirection-mechanism --resource-group GROUP --name CLUSTER --mechanism CNIChaining'
 label_it="$kubectl label namespace voting"
+[ -n "$has_namespace" ] || label_it="$kubectl apply -f k8s/step-0-create-namespace.yaml && $label_it"
 if [ -n "$add_on" ]; then
   label_it="$label_it istio-injection- istio.io/rev=$add_on --overwrite"
 else
@@ -457,7 +461,7 @@ fi
 case $made in
   *'failed calling webhook'*)
     fail "the webhook that injects sidecars fails ($(printf '%s\n' "$made" | sed 's/.*failed calling webhook/failed calling webhook/' | one_line))" \
-      "$kubectl rollout restart deployment --selector app=istiod --all-namespaces"
+      "$kubectl rollout restart deployment --selector app=istiod --namespace $istio"
     ;;
   *'violates PodSecurity'*)
     fail "Istio's CNI plugin is not in use: the injected init container violates the restricted pod security standard" "$cni"
@@ -489,12 +493,13 @@ address=$(n get service voting-storage --output 'jsonpath={.spec.clusterIP}' 2>/
 
 # A client reports in its termination message. Rules reach the node a moment after the pod, so each attempt is repeated.
 friend="
-          end=\$((SECONDS + $briefly)) name=no address=no egress=open server=
+          end=\$((SECONDS + $briefly)) name=no address=no egress=open blocked=0 server=
           while read -r key value rest; do [ \"\$key\" != nameserver ] || server=\${server:-\$value}; done </etc/resolv.conf
           while [ \$name\$address\$egress != yesyesclosed ] && ((SECONDS < end)); do
             [ \$address = yes ] || [ \"\$(timeout 3 redis-cli -h $address ping)\" != PONG ] || address=yes
             [ \$address = no ] || [ \$name = yes ] || [ \"\$(timeout 6 redis-cli -h voting-storage ping)\" != PONG ] || name=yes
-            [ \$egress = closed ] || timeout 3 bash -c '</dev/tcp/'\$API/443 2>/dev/null || egress=closed
+            if timeout 3 bash -c '</dev/tcp/'\$API/443 2>/dev/null; then blocked=0; else blocked=\$((blocked + 1)); fi
+            ((blocked < 3)) || egress=closed
             sleep 1
           done
           echo \"\$name \$address \$egress \$server\" >/dev/termination-log"
@@ -505,6 +510,7 @@ stranger="
             sleep 1
           done
           echo \"\$blocked\" >/dev/termination-log"
+started=$(now)
 api=$(k get service kubernetes --namespace default --output 'jsonpath={.spec.clusterIP}' 2>/dev/null)
 script() { printf '\n        - bash\n        - -c\n        - |%s' "$1"; }
 error=$({
@@ -544,6 +550,9 @@ within() {
   done
 }
 
+# The rest of the time limit; all pods but one were created together.
+left() { echo $((started + patience - $(now))); }
+
 # Images. A pull that failed once is tried again.
 states() {
   get images '{{range .status.containerStatuses}}{{.name}} {{if .imageID}}pulled{{else}}{{with .state.waiting}}{{or .reason "waiting"}}{{else}}pulled{{end}}{{end}} {{with .state.waiting}}{{with .message}}{{printf "%q" .}}{{end}}{{end}}{{with .state.terminated}}{{with .message}}{{printf "%q" .}}{{end}}{{end}}{{"\n"}}{{end}}'
@@ -552,7 +561,7 @@ all_pulled_or_not() {
   states=$(states)
   [ -n "$states" ] && ! printf '%s\n' "$states" | grep -qE '^[^ ]+ (waiting|ContainerCreating|PodInitializing|ErrImagePull) '
 }
-within "$patience" all_pulled_or_not
+within "$(left)" all_pulled_or_not
 number=0 pulled=0 has_redis=''
 for image in $images; do
   number=$((number + 1))
@@ -591,8 +600,82 @@ if [ -z "$has_redis" ]; then
   exit
 fi
 
+# ended NAME: whether a pod has.
+ended() {
+  case $(get "$1" '{{.status.phase}}') in
+    Succeeded | Failed) ;;
+    *) return 1 ;;
+  esac
+}
+
+# report NAME: a client's termination message.
+report() { get "$1" '{{range .status.containerStatuses}}{{with .state.terminated}}{{.message}}{{end}}{{end}}' | one_line; }
+has_report() { report=$(report "$1") && [ -n "$report" ]; }
+
+dns=''
+engine='az aks update --resource-group GROUP --name CLUSTER --network-policy calico, on minikube minikube start --cni=calico, on EKS turn them on in the VPC CNI'
+network() {
+  if ! within "$(($(left) + briefly))" has_report friend; then
+    skip 'NetworkPolicies and DNS' "the pod for it did not end within $patience s ($(warning friend))"
+    return
+  fi
+  read -r by_name by_address egress server <<END
+$report
+END
+  case $report in
+    yes\ * | no\ *) ;;
+    *)
+      skip 'NetworkPolicies and DNS' "the pod for it ended with $report"
+      return
+      ;;
+  esac
+  if [ "$by_address" != yes ]; then
+    fail 'a pod does not reach another one that the NetworkPolicies admit' "$kubectl get pods --namespace kube-system, which should show the network plugin"
+    return
+  fi
+  if [ "$by_name" = yes ]; then
+    dns=yes
+    ok "DNS under the default deny (name server $server)"
+  else
+    # Which service this is.
+    template="{{range .items}}{{if eq .spec.clusterIP \"$server\"}}{{.metadata.namespace}} {{.metadata.name}}{{end}}{{end}}"
+    read -r place service <<END
+$(k get services --all-namespaces --output "go-template=$template" 2>/dev/null)
+END
+    ready=''
+    if [ "$place" ]; then
+      template='{{range .items}}{{range .endpoints}}{{if .conditions.ready}}ready {{end}}{{end}}{{end}}'
+      ready=$(k get endpointslices --namespace "$place" --selector "kubernetes.io/service-name=$service" --output "go-template=$template" 2>/dev/null)
+    fi
+    if [ "$place" ] && [ -z "$ready" ]; then
+      fail "the cluster's DNS, $service in $place, has no ready pod" "$kubectl get pods --namespace $place, which should show them"
+    elif [ -z "$place" ] && k get customresourcedefinition ciliumnetworkpolicies.cilium.io >/dev/null 2>&1; then
+      fail "the default deny cuts pods off from the name server on the node, $server" \
+        "$kubectl apply -f k8s/cilium/allow-dns-on-the-node.yaml --namespace voting"
+    else
+      fail "the default deny cuts pods off from the name server $server${place:+ ($service in $place)}" \
+        'add it to default-deny-egress in k8s/step-1-create-voting-app.yaml'
+    fi
+  fi
+  pod stranger "app: voting-doctor, $without" "$redis" "$(script "$stranger")" | n create --filename - >/dev/null 2>&1
+  if ! within "$patience" has_report stranger; then
+    skip 'NetworkPolicies' "the pod for it did not end within $patience s ($(warning stranger))"
+  elif [ "$report" != 3 ] && [ "$egress" = open ]; then
+    fail 'nothing enforces NetworkPolicies: every pod reaches every other' "$engine"
+  elif [ "$report" != 3 ]; then
+    fail 'NetworkPolicies are not enforced for ingress' "$engine"
+  elif [ "$egress" = open ]; then
+    fail 'NetworkPolicies are not enforced for egress' "$engine"
+  else
+    ok 'NetworkPolicies are enforced'
+  fi
+}
+network
+
 # A sidecar starts if its traffic is redirected and istiod answers, under the policies of step 1.
-if [ "$injected" ]; then
+if [ "$injected" ] && [ -z "$dns" ]; then
+  skip 'the start of a sidecar' 'it needs DNS'
+elif [ "$injected" ]; then
   starts() {
     case $(get sidecar '{{.status.phase}} {{range .status.initContainerStatuses}}{{if eq .name "istio-validation"}}{{with .state.terminated}}{{.exitCode}}{{end}}{{end}}{{end}}') in
       'Running '*) sidecar=starts ;;
@@ -605,8 +688,8 @@ if [ "$injected" ]; then
   within "$briefly" starts
   case $sidecar in
     starts) ok 'a pod with a sidecar starts under the default deny' ;;
-    unredirected) fail "Istio's CNI plugin does not redirect the traffic of pods on the node $(get sidecar '{{.spec.nodeName}}')" "$kubectl rollout restart daemonset --selector k8s-app=istio-cni-node --all-namespaces, or without it $cni" ;;
-    *) fail "a pod with a sidecar does not start within $briefly s ($(warning sidecar))" "$kubectl rollout restart deployment,daemonset --selector 'k8s-app in (istiod, istio-cni-node)' --all-namespaces" ;;
+    unredirected) fail "Istio's CNI plugin does not redirect the traffic of pods on the node $(get sidecar '{{.spec.nodeName}}')" "$kubectl rollout restart daemonset --namespace $istio, or without one $cni" ;;
+    *) fail "a pod with a sidecar does not start within $briefly s ($(warning sidecar))" "$kubectl rollout restart deployment --selector app=istiod --namespace $istio" ;;
   esac
 fi
 
@@ -615,68 +698,13 @@ if [ -z "$class" ]; then
   skip 'volumes' 'there is no storage class'
 elif [ "$reclaim" != Delete ]; then
   skip 'volumes' "the storage class $class would keep the volume of this check (reclaim policy $reclaim)"
+elif ! within "$(left)" ended volume; then
+  reason=$(warning redis-pv-claim)
+  fail "no volume of the storage class $class within $patience s (${reason:-$(warning volume)})" \
+    "$kubectl get pods --namespace kube-system, which should show the driver of that class, or use another class: the component ../storage-class"
+elif [ "$(get volume '{{.status.phase}}')" = Failed ]; then
+  fail "a pod cannot write to a volume of the storage class $class ($(warning volume))" \
+    'use a class whose driver supports fsGroup: the component ../storage-class of kustomize/cluster/kustomization.yaml'
 else
-  has_volume() { case $(get volume '{{.status.phase}}') in Succeeded | Failed) ;; *) return 1 ;; esac }
-  if ! within "$patience" has_volume; then
-    reason=$(warning redis-pv-claim)
-    fail "no volume of the storage class $class within $patience s (${reason:-$(warning volume)})" \
-      "$kubectl get pods --namespace kube-system, for the driver of that class, or another class: the component ../storage-class"
-  elif [ "$(get volume '{{.status.phase}}')" = Failed ]; then
-    fail "a pod cannot write to a volume of the storage class $class ($(warning volume))" \
-      'use a class whose driver supports fsGroup: the component ../storage-class of kustomize/cluster/kustomization.yaml'
-  else
-    ok "a volume of the storage class $class"
-  fi
-fi
-
-# report NAME: a client's termination message.
-report() { get "$1" '{{range .status.containerStatuses}}{{with .state.terminated}}{{.message}}{{end}}{{end}}' | one_line; }
-has_report() { report=$(report "$1") && [ -n "$report" ]; }
-
-engine='install an engine, see docs/platforms.md#istio-by-platform'
-if ! within "$patience" has_report friend; then
-  skip 'NetworkPolicies and DNS' "the pod for it did not end within $patience s ($(warning friend))"
-  exit
-fi
-read -r by_name by_address egress server <<END
-$report
-END
-if [ "$by_address" != yes ]; then
-  fail 'a pod does not reach another one that the NetworkPolicies admit' "$kubectl get pods --namespace kube-system, for the network plugin"
-  exit
-fi
-if [ "$by_name" = yes ]; then
-  ok "DNS under the default deny (name server $server)"
-else
-  # Which service this is.
-  template="{{range .items}}{{if eq .spec.clusterIP \"$server\"}}{{.metadata.namespace}} {{.metadata.name}}{{end}}{{end}}"
-  read -r place service <<END
-$(k get services --all-namespaces --output "go-template=$template" 2>/dev/null)
-END
-  ready=''
-  if [ "$place" ]; then
-    template='{{range .items}}{{range .endpoints}}{{if .conditions.ready}}ready {{end}}{{end}}{{end}}'
-    ready=$(k get endpointslices --namespace "$place" --selector "kubernetes.io/service-name=$service" --output "go-template=$template" 2>/dev/null)
-  fi
-  if [ "$place" ] && [ -z "$ready" ]; then
-    fail "the cluster's DNS, $service in $place, has no ready pod" "$kubectl get pods --namespace $place, for its deployment"
-  elif [ -z "$place" ] && k get customresourcedefinition ciliumnetworkpolicies.cilium.io >/dev/null 2>&1; then
-    fail "the default deny cuts pods off from the name server on the node, $server" \
-      "$kubectl apply -f k8s/cilium/allow-dns-on-the-node.yaml --namespace voting"
-  else
-    fail "the default deny cuts pods off from the name server $server${place:+ ($service in $place)}" \
-      'add it to default-deny-egress in k8s/step-1-create-voting-app.yaml'
-  fi
-fi
-pod stranger "app: voting-doctor, $without" "$redis" "$(script "$stranger")" | n create --filename - >/dev/null 2>&1
-if ! within "$patience" has_report stranger; then
-  skip 'NetworkPolicies' "the pod for it did not end within $patience s ($(warning stranger))"
-elif [ "$report" != 3 ] && [ "$egress" = open ]; then
-  fail 'nothing enforces NetworkPolicies: every pod reaches every other' "$engine"
-elif [ "$report" != 3 ]; then
-  fail 'NetworkPolicies are not enforced for ingress' "$engine"
-elif [ "$egress" = open ]; then
-  fail 'NetworkPolicies are not enforced for egress' "$engine"
-else
-  ok 'NetworkPolicies are enforced'
+  ok "a volume of the storage class $class"
 fi

@@ -10,7 +10,7 @@ use anyhow::{Context as _, bail};
 use tempfile::TempDir;
 use tokio::process::Command;
 
-pub use preconditions::preconditions;
+pub use preconditions::{no_voting, preconditions};
 
 /// Time limit of a command; the longest of the tutorial is 15 minutes.
 const LIMIT: Duration = Duration::from_secs(16 * 60);

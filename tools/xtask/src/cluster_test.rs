@@ -24,6 +24,8 @@ enum Suite {
     Lifecycle,
     /// Who reaches whom after each step of the tutorial, and the certificates of the pods.
     Access,
+    /// The preflight script finds each fault of a cluster.
+    Doctor,
     /// Pods deleted, evicted and killed under votes.
     Faults,
     /// The autoscaler adds pods under load and removes them.
@@ -42,6 +44,7 @@ pub fn run(arguments: &ClusterTestArgs) -> anyhow::Result<()> {
         match suite {
             Suite::Lifecycle => command::run(Command::new(&program).arg("lifecycle"))?,
             Suite::Access => cluster::run_on_cluster(&program, &["access"])?,
+            Suite::Doctor => cluster::run_on_cluster(&program, &["doctor"])?,
             Suite::Faults => cluster::run_on_cluster(&program, &["faults"])?,
             Suite::Autoscaler => {
                 cluster::install(METRICS_SERVER)?;

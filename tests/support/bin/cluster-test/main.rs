@@ -2,6 +2,7 @@
 
 mod access;
 mod autoscaler;
+mod doctor;
 mod faults;
 mod lifecycle;
 mod machine;
@@ -25,6 +26,8 @@ enum Suite {
     Lifecycle,
     /// Checks who reaches whom after each step of the tutorial, and the certificates of the pods.
     Access,
+    /// Has k8s/doctor.sh find each fault that it looks for.
+    Doctor,
     /// Deletes, evicts and kills pods under votes.
     Faults,
     /// Has the autoscaler add and remove pods.
@@ -40,6 +43,7 @@ async fn main() -> ExitCode {
     let done = match Suite::parse() {
         Suite::Lifecycle => lifecycle::run(),
         Suite::Access => on_the_cluster(access::run).await,
+        Suite::Doctor => on_the_cluster(doctor::run).await,
         Suite::Faults => on_the_cluster(faults::run).await,
         Suite::Autoscaler => on_the_cluster(autoscaler::run).await,
         Suite::Prometheus => on_the_cluster(prometheus::run).await,

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::path::Path;
 
 use anyhow::{Context as _, ensure};
-use voting_tests::kubernetes::{Shell, preconditions};
+use voting_tests::kubernetes::{Shell, no_voting};
 use voting_tests::load::{Load, Report};
 use voting_tests::tutorial::{Block, blocks};
 
@@ -18,12 +18,12 @@ pub struct Steps {
 }
 
 impl Steps {
-    /// Reads the tutorial, and checks the cluster.
+    /// Reads the tutorial, and refuses a cluster on which it was begun.
     pub async fn new() -> anyhow::Result<Self> {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/tutorial.md");
         let blocks = blocks(&std::fs::read_to_string(path)?);
         let shell = Shell::new(None).await?;
-        preconditions(&shell).await?;
+        no_voting(&shell).await?;
         Ok(Self { shell, blocks })
     }
 
