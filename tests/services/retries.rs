@@ -57,4 +57,15 @@ async fn a_form_without_a_ballot_that_a_proxy_repeats_is_not_counted_twice() {
     assert_eq!(post(ballot.clone(), "2").await, (303, "counted".to_owned()));
     assert_eq!(post(ballot, "3").await, (303, "already-counted".to_owned()));
     assert!(visitor.get("/").await.text.contains("Cats: 2/2"));
+
+    // The first attempt of a reset may have been done before these votes.
+    let reset = async |attempt: &str| {
+        let request = visitor.request("POST", "/").header("x-envoy-attempt-count", attempt);
+        send(request.header(CONTENT_TYPE, FORM).body("vote=reset")).await
+    };
+    let repeated = reset("2").await;
+    assert_eq!(repeated.status, 503, "{}", repeated.text);
+    assert!(visitor.get("/").await.text.contains("Cats: 2/2"));
+    assert_eq!(reset("1").await.status, 303);
+    assert!(visitor.get("/").await.text.contains("Cats: 0/0"));
 }

@@ -7,7 +7,7 @@ async fn an_invalid_setting_aborts_start_up_with_one_line() {
     let in_use = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let port = in_use.local_addr().unwrap().port().to_string();
     let busy = format!("port {port} is in use; stop what uses it or choose another port");
-    let cases: [(&[(&str, &str)], &str); 10] = [
+    let cases: [(&[(&str, &str)], &str); 11] = [
         (
             &[("VOTE1VALUE", "Cats"), ("VOTE2VALUE", "Cats")],
             "VOTE2VALUE: \"Cats\" equals VOTE1VALUE; allowed: two different names",
@@ -32,6 +32,7 @@ async fn an_invalid_setting_aborts_start_up_with_one_line() {
             &[("REDIS_HOST", "two words")],
             "REDIS_HOST: \"two words\" is not a host; allowed: a host name or an IP address",
         ),
+        (&[("REDIS_HOST", "u:secret@h")], "REDIS_HOST: (not shown) is not a host; allowed: "),
         (&[("PORT", &port), ("LISTEN_ADDRESS", "127.0.0.1")], &busy),
     ];
     for program in ["voting-app", "voting-analytics"] {
@@ -44,6 +45,23 @@ async fn an_invalid_setting_aborts_start_up_with_one_line() {
             assert!(!ended.stderr.contains("secret"), "{}", ended.stderr);
             assert_eq!(ended.stdout, "");
         }
+    }
+}
+
+#[tokio::test]
+async fn an_argument_that_may_hold_a_password_is_not_repeated() {
+    let url = "redis://u:secret@h";
+    let analytics = [("ANALYTICS_URL", "http://u:secret@localhost:1")];
+    for (program, arguments, settings) in [
+        ("voting-app", &[url][..], &[][..]),
+        ("voting-app", &["--no-such", url], &[]),
+        ("voting-app", &[], &analytics),
+        ("voting-storage", &["check", url], &[]),
+        ("voting-storage", &[url], &[]),
+    ] {
+        let ended = run(program, arguments, settings).await;
+        assert!(!ended.success && ended.stderr.contains("allowed: "), "{arguments:?}: {}", ended.stderr);
+        assert!(!ended.stderr.contains("secret"), "{}", ended.stderr);
     }
 }
 

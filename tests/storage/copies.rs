@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use voting_core::{Choice, Tally};
-use voting_storage::VoteStore;
 use voting_storage::transfer::{TransferError, import, preview, transfer};
+use voting_storage::{StoreError, VoteStore};
 use voting_tests::proxy::{Mode, Proxy};
 use voting_tests::servers::{MySql, Redis};
 use voting_tests::store::{ballot, open_store};
@@ -48,6 +48,25 @@ fn remove(file: &Path) {
     for suffix in PARTS.into_iter().filter(|suffix| part(file, suffix).exists()) {
         std::fs::remove_file(part(file, suffix)).unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_file_with_two_names_is_refused_and_one_with_a_symbolic_link_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let names = ["votes.db", "hard.db", "symbolic.db"].map(|name| folder.path().join(name));
+    let original = open_store(&url(&names[0]));
+    vote(&original, 1).await;
+    std::os::unix::fs::symlink(&names[0], &names[2]).unwrap();
+    let symbolic = open_store(&url(&names[2]));
+    vote(&symbolic, 1).await;
+    assert_eq!(original.tally().await.unwrap(), Tally::new(2, 0));
+    std::fs::hard_link(&names[0], &names[1]).unwrap();
+    for name in &names {
+        let error = open_store(&url(name)).cast_new(ballot(Choice::First)).await.unwrap_err();
+        assert!(matches!(&error, StoreError::Unusable(cause) if cause.contains("2 names")), "{error}");
+    }
+    std::fs::remove_file(&names[1]).unwrap();
+    assert_eq!(open_store(&url(&names[0])).tally().await.unwrap(), Tally::new(2, 0));
 }
 
 #[tokio::test]

@@ -45,7 +45,9 @@ impl FromStr for AnalyticsUrl {
 
     fn from_str(text: &str) -> Result<Self, InvalidAnalyticsUrl> {
         let url = Url::parse(text).map_err(|_| InvalidAnalyticsUrl)?;
-        if url.scheme() != "http" || !url.has_host() || url.path() != "/" {
+        // A user and password would appear in logs.
+        let has_user = !url.username().is_empty() || url.password().is_some();
+        if url.scheme() != "http" || !url.has_host() || url.path() != "/" || has_user {
             return Err(InvalidAnalyticsUrl);
         }
         let url = url.join("analytics").map_err(|_| InvalidAnalyticsUrl)?;

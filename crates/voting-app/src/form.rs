@@ -67,17 +67,17 @@ impl Form {
             }
         };
         let vote = field("vote").ok().flatten().ok_or(InvalidForm::Vote)?;
-        if vote == "reset" {
-            return Ok(Self::Reset);
-        }
-        let choice = choices.find(vote).ok_or(InvalidForm::Vote)?;
-        let Some(text) = field("ballot").map_err(|()| InvalidForm::Ballot)? else {
-            return Ok(Self::NewVote(Ballot { id: BallotId::new(), choice }));
-        };
-        match BallotId::parse_at(text, now) {
-            Ok(id) => Ok(Self::Vote(Ballot { id, choice })),
-            Err(InvalidBallotId::Malformed) => Err(InvalidForm::Ballot),
-            Err(InvalidBallotId::Expired | InvalidBallotId::Future) => Err(InvalidForm::Stale),
+        let choice = if vote == "reset" { None } else { Some(choices.find(vote).ok_or(InvalidForm::Vote)?) };
+        let id = field("ballot").map_err(|()| InvalidForm::Ballot)?;
+        match (choice, id.map(|text| BallotId::parse_at(text, now))) {
+            (_, Some(Err(InvalidBallotId::Malformed))) => Err(InvalidForm::Ballot),
+            // A reset deletes the votes of any page, however old.
+            (None, _) => Ok(Self::Reset),
+            (Some(choice), None) => Ok(Self::NewVote(Ballot { id: BallotId::new(), choice })),
+            (Some(choice), Some(Ok(id))) => Ok(Self::Vote(Ballot { id, choice })),
+            (Some(_), Some(Err(InvalidBallotId::Expired | InvalidBallotId::Future))) => {
+                Err(InvalidForm::Stale)
+            }
         }
     }
 }
@@ -135,6 +135,9 @@ mod tests {
         let form = parse(format!("vote=Dogs&ballot={id}").as_bytes());
         assert_eq!(form, Ok(Form::Vote(Ballot { id, choice: Choice::Second })));
         assert_eq!(parse(b"vote=reset"), Ok(Form::Reset));
+        assert_eq!(parse(format!("vote=reset&ballot={id}").as_bytes()), Ok(Form::Reset));
+        assert_eq!(parse(format!("vote=reset&ballot={id}x").as_bytes()), Err(InvalidForm::Ballot));
+        assert_eq!(parse(b"vote=reset&ballot=&ballot="), Err(InvalidForm::Ballot));
         assert!(parse_as("Application/X-WWW-Form-URLencoded; charset=utf-8", b"vote=Cats").is_ok());
     }
 

@@ -19,7 +19,7 @@ pub struct InvalidSetting(String);
 impl InvalidSetting {
     /// The value of a variable is invalid for this reason, which ends with the allowed values.
     pub fn of(variable: &str, value: &str, reason: impl fmt::Display) -> Self {
-        Self(format!("{variable}: {value:?} {reason}"))
+        Self(format!("{variable}: {} {reason}", shown(None, value)))
     }
 }
 
@@ -85,7 +85,7 @@ fn one_line(command: &clap::Command, arguments: &[OsString], error: &clap::Error
         (ErrorKind::InvalidUtf8, _) => return not_unicode(command, arguments),
         (ErrorKind::MissingRequiredArgument, _) => format!("{name}: is missing; allowed: {help}"),
         (ErrorKind::TooManyValues, Some(value)) => {
-            format!("{name}: {value:?} is too much; allowed: no value")
+            format!("{name}: {} is too much; allowed: no value", shown(argument, value))
         }
         (ErrorKind::TooFewValues | ErrorKind::WrongNumberOfValues, _) => {
             let number = error.get(ContextKind::ExpectedNumValues).or(error.get(ContextKind::MinValues));
@@ -104,11 +104,11 @@ fn one_line(command: &clap::Command, arguments: &[OsString], error: &clap::Error
         (ErrorKind::InvalidSubcommand, _) => {
             let names: Vec<_> = command.get_subcommands().map(clap::Command::get_name).collect();
             let unknown = text(error, ContextKind::InvalidSubcommand).unwrap_or_default();
-            format!("{unknown:?} is not a command; allowed: {}", names.join(", "))
+            format!("{} is not a command; allowed: {}", shown(None, unknown), names.join(", "))
         }
         (ErrorKind::UnknownArgument, _) => {
             let unknown = flag.join(" ");
-            format!("unexpected argument {unknown:?}; allowed: the arguments that --help lists")
+            format!("unexpected argument {}; allowed: the arguments that --help lists", shown(None, &unknown))
         }
         (_, Some("")) if std::error::Error::source(error).is_none() => {
             format!("{name}: has no value; allowed: {help}")
@@ -169,9 +169,9 @@ fn not_unicode(command: &clap::Command, arguments: &[OsString]) -> InvalidSettin
     }
 }
 
-/// A value as errors show it: not at all if it may be a secret.
+/// A value as errors show it: not at all if it may be a secret, such as a URL with a password.
 fn shown(argument: Option<&clap::Arg>, value: &str) -> String {
-    if argument.is_some_and(clap::Arg::is_hide_env_values_set) {
+    if argument.is_some_and(clap::Arg::is_hide_env_values_set) || value.contains('@') {
         "(not shown)".to_owned()
     } else {
         format!("{value:?}")

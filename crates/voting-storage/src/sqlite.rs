@@ -17,7 +17,7 @@ use voting_core::tally::{Counter, Origin};
 use voting_core::{Ballot, BallotId, Cast, Choice, Choices, Snapshot, StoreKind, Tally};
 
 use self::connections::TrackedConnection;
-use self::file::{OpenFile, place};
+use self::file::{OpenFile, check_single_name, place};
 use crate::backend::{self, Found, PurgeTimes};
 use crate::migrations::{Migrations, migrator, newest};
 use crate::store::{Finding, StoreError, Timeouts};
@@ -63,6 +63,9 @@ impl backend::Backend for Backend {
     async fn connect(&self) -> Result<Session, StoreError> {
         let path = self.options.get_filename();
         let mut before = OpenFile::at(path);
+        if before.exists() {
+            check_single_name(path)?;
+        }
         let connection = connections::open(&self.options).await.map_err(connecting)?;
         let identity = {
             let mut connection = connection.get().await?;

@@ -36,7 +36,7 @@ pub struct StoreAddress {
 /// A text is not the URL of a store. The text is not repeated: it may hold a password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "is not the URL of a store; allowed: redis://HOST:PORT or redis://HOST:PORT/NUMBER, rediss://HOST:PORT, redis+cluster://HOST:PORT?parts=N (1 to 64), mysql://USER:PASSWORD@HOST:PORT/DATABASE (with ?ssl-mode=DISABLED, PREFERRED, REQUIRED, VERIFY_CA or VERIFY_IDENTITY), sqlite:FILE (not in memory; with ?mode=ro, rw or rwc); several different ones of one kind, separated by spaces (not sqlite); a user or password with reserved characters must be percent-encoded"
+    "is not the URL of a store; allowed: redis://HOST:PORT or redis://HOST:PORT/NUMBER (with ?protocol=2 or 3), rediss://HOST:PORT, redis+cluster://HOST:PORT?parts=N (1 to 64), mysql://USER:PASSWORD@HOST:PORT/DATABASE (with ?ssl-mode=DISABLED, PREFERRED, REQUIRED, VERIFY_CA or VERIFY_IDENTITY, ssl-ca, ssl-cert or ssl-key=FILE), sqlite:FILE (not in memory; with ?mode=ro, rw or rwc); several different ones of one kind, separated by spaces (not sqlite); a user or password with reserved characters must be percent-encoded"
 )]
 pub struct InvalidStoreUrl;
 
@@ -247,11 +247,8 @@ impl FromStr for StoreAddress {
             if url.fragment().is_some() || rest.into_iter().flatten().any(|part| part.contains('@')) {
                 return Err(InvalidStoreUrl);
             }
-            let is_known = match kind {
-                StoreKind::Redis => is_database_number(url.path().trim_matches('/')),
-                _ => url.query_pairs().all(|(name, value)| is_known_by_mysql(&name, &value)),
-            };
-            if !is_known {
+            let is_database = kind != StoreKind::Redis || is_database_number(url.path().trim_matches('/'));
+            if !is_database || !are_known(kind, &url) {
                 return Err(InvalidStoreUrl);
             }
             let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
@@ -275,10 +272,23 @@ fn is_database_number(path: &str) -> bool {
     path.is_empty() || path.parse::<u32>().is_ok()
 }
 
-/// Whether the driver of MySQL accepts this value of a parameter. It ignores parameters that it does not know.
-fn is_known_by_mysql(name: &str, value: &str) -> bool {
+/// Whether the driver knows the parameters and their values. It ignores those that it does not know, so that a misspelt one
+/// might switch TLS off, and takes the last of those that occur twice.
+fn are_known(kind: StoreKind, url: &url::Url) -> bool {
     const SSL_MODES: [&str; 5] = ["DISABLED", "PREFERRED", "REQUIRED", "VERIFY_CA", "VERIFY_IDENTITY"];
-    !matches!(name, "sslmode" | "ssl-mode") || SSL_MODES.contains(&value.to_ascii_uppercase().as_str())
+    let mut names = std::collections::HashSet::new();
+    url.query_pairs().all(|(name, value)| {
+        let name = if kind == StoreKind::MySql { name.replacen("ssl-", "ssl", 1) } else { name.into_owned() };
+        let is_known = match (kind, name.as_str()) {
+            (StoreKind::Redis, "protocol") => ["2", "3", "resp2", "resp3"].contains(&&*value),
+            (StoreKind::MySql, "sslmode") => SSL_MODES.contains(&value.to_ascii_uppercase().as_str()),
+            (StoreKind::MySql, "sslca" | "sslcert" | "sslkey" | "socket") => !value.is_empty(),
+            (StoreKind::MySql, "charset" | "collation" | "timezone" | "time-zone") => !value.is_empty(),
+            (StoreKind::MySql, "statement-cache-capacity") => value.parse::<usize>().is_ok(),
+            _ => false,
+        };
+        is_known && names.insert(name)
+    })
 }
 
 /// The file of an SQLite URL; none if its votes would be in memory alone.
@@ -357,6 +367,14 @@ mod tests {
             "tcp://10.0.0.1:6379",
             "redis://a/votes",
             "mysql://u@h/d?ssl-mode=ON",
+            "mysql://u@h/d?ssl-mod=REQUIRED",
+            "mysql://u@h/d?SSL-MODE=REQUIRED",
+            "mysql://u@h/d?ssl-mode=REQUIRED&ssl-mode=DISABLED",
+            "mysql://u@h/d?ssl-mode=REQUIRED&sslmode=DISABLED",
+            "mysql://u@h/d?useSSL=true",
+            "mysql://u@h/d?ssl-ca=",
+            "redis://h?tls=true",
+            "redis://h?protocol=4",
             "sqlite:votes.db?mode=fast",
             "sqlite:votes.db?speed=fast",
             "redis://a redis://a",

@@ -45,8 +45,12 @@ pub(super) async fn cast(State(app): State<App>, request: Request) -> Result<Res
             vote(&app, &base, ballot, std::future::ready(Err(error))).await?
         }
         Form::NewVote(ballot) => vote(&app, &base, ballot, app.store.cast_new(ballot)).await?,
-        Form::Reset if app.page.allow_reset => reset(&app, &base).await?,
-        Form::Reset => return Err(AppError::ResetForbidden),
+        Form::Reset if !app.page.allow_reset => return Err(AppError::ResetForbidden),
+        // The first attempt may have been done, and votes may have been counted since.
+        Form::Reset if is_repetition(&headers) => {
+            return Err(AppError::Reset(StoreError::Unconfirmed("a proxy repeated a reset".into())));
+        }
+        Form::Reset => reset(&app, &base).await?,
     };
     notice.set(&mut response, &base);
     Ok(response)

@@ -58,6 +58,29 @@ impl OpenFile {
     }
 }
 
+/// Rejects a file that has several names: the write-ahead log is found by the name, so processes that use different names
+/// would not see each other's votes.
+///
+/// # Errors
+/// [`StoreError::Unusable`]: a hard link, or a file that is mounted by itself, as into a container.
+pub(super) fn check_single_name(path: &Path) -> Result<(), StoreError> {
+    let path = path.canonicalize().map_err(StoreError::unavailable)?;
+    let links = std::fs::metadata(&path).map_err(StoreError::unavailable)?.nlink();
+    let shown = path.display();
+    if links > 1 {
+        return Err(StoreError::unusable(format!("{shown} has {links} names (hard links); allowed: one")));
+    }
+    // Absent on other systems than Linux.
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    if mounts.lines().any(|mount| mount.split(' ').nth(4) == path.to_str()) {
+        return Err(StoreError::unusable(format!(
+            "{shown} is a mounted file; allowed: a mounted directory that contains it, because SQLite keeps its write-ahead \
+             log beside the file"
+        )));
+    }
+    Ok(())
+}
+
 fn id(path: &Path) -> Option<FileId> {
     std::fs::metadata(path).ok().map(|file| (file.dev(), file.ino()))
 }
