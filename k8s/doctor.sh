@@ -190,8 +190,8 @@ fi
 
 # ------------------------------------------------------------------------------------------------------------------- Istio
 
-# All control planes, a line each: namespace, revision, image, number of available pods.
-template='{{range .items}}{{.metadata.namespace}} {{or (index .metadata.labels "istio.io/rev") "default"}} {{(index .spec.template.spec.containers 0).image}} {{or .status.availableReplicas 0}}{{"\n"}}{{end}}'
+# All control planes, a line each: namespace, name, revision, image, number of pods, of available pods.
+template='{{range .items}}{{.metadata.namespace}} {{.metadata.name}} {{or (index .metadata.labels "istio.io/rev") "default"}} {{(index .spec.template.spec.containers 0).image}} {{.spec.replicas}} {{or .status.availableReplicas 0}}{{"\n"}}{{end}}'
 add_on='' revisions=''
 if ! planes=$(k get deployments --all-namespaces --selector app=istiod --output "go-template=$template" 2>&1); then
   skip 'Istio' "$(printf '%s\n' "$planes" | one_line)"
@@ -200,7 +200,7 @@ elif [ -z "$planes" ]; then
   fail 'the cluster has no Istio' \
     'istioctl install --set components.cni.enabled=true, or on AKS az aks mesh enable --resource-group GROUP --name CLUSTER'
 fi
-while read -r place revision image available; do
+while read -r place name revision image replicas available; do
   [ -n "$place" ] || continue
   tag=${image%@*}
   tag=${tag##*:}
@@ -223,8 +223,12 @@ while read -r place revision image available; do
   else
     ok "Istio $tag, $kind, revision $revision"
   fi
-  [ "$available" != 0 ] || fail "no pod of istiod is available ($kind, revision $revision)" \
-    "$kubectl rollout restart deployment --selector app=istiod --namespace $place"
+  if [ "$replicas" = 0 ]; then
+    fail "istiod is scaled to zero ($kind, revision $revision)" "$kubectl scale deployment $name --replicas=1 --namespace $place"
+  elif [ "$available" = 0 ]; then
+    fail "no pod of istiod is available ($kind, revision $revision)" \
+      "$kubectl rollout restart deployment $name --namespace $place, or see $kubectl describe pods --selector app=istiod --namespace $place"
+  fi
 done <<END
 $planes
 END
@@ -266,7 +270,7 @@ if ! address=$(k get service "$service" --namespace "$place" --output "go-templa
   esac
 elif [ -z "$address" ]; then
   fail "the service $service in $place has no address" \
-    "wait a minute, or without a load balancer $kubectl port-forward service/$service 8080:80 --namespace $place & INGRESS_IP=localhost:8080"
+    "$kubectl wait '--for=jsonpath={.status.loadBalancer.ingress}' service/$service --namespace $place --timeout=5m, or without a load balancer $kubectl port-forward service/$service 8080:80 --namespace $place & INGRESS_IP=localhost:8080"
 else
   ok "address of the gateway: ${address% }"
 fi
@@ -388,10 +392,16 @@ n() { k --namespace "$namespace" "$@"; }
 # get NAME TEMPLATE: a part of a pod.
 get() { n get pod "$1" --ignore-not-found --output "go-template=$2" 2>/dev/null; }
 
-# The latest warning about an object.
-warning() {
-  n get events --field-selector "type=Warning,involvedObject.name=$1" --sort-by=.metadata.creationTimestamp \
-    --output 'go-template={{range .items}}{{printf "%.300q\n" .message}}{{end}}' 2>/dev/null | tail -n 1 | one_line
+# because NAME...: the latest event of the first of these objects that has one, in parentheses.
+because() {
+  for name; do
+    reason=$(n get events --field-selector "involvedObject.name=$name" --sort-by=.metadata.creationTimestamp \
+      --output 'go-template={{range .items}}{{printf "%.300q\n" .message}}{{end}}' 2>/dev/null | tail -n 1 | tr -d '"\\' | one_line)
+    if [ -n "$reason" ]; then
+      printf ' (%s)' "$reason"
+      return
+    fi
+  done
 }
 
 # pod NAME LABELS IMAGE COMMAND: a pod like those of the manifests, which ends by itself.
@@ -576,10 +586,10 @@ END
   esac
   case $state in
     ImagePullBackOff | ErrImagePull | InvalidImageName | ErrImageNeverPull | ImageInspectError | RegistryUnavailable | SignatureValidationFailed)
-      fail "the image $image cannot be pulled ($(printf '%s\n' "$message" | tr -d '"\\' | one_line))" "$remedy"
+      fail "the image $image cannot be pulled ($(printf '%s\n' "$message" | tr -d '"\\' | sed 's/.*failed to /failed to /' | one_line))" "$remedy"
       ;;
     '' | waiting | ContainerCreating | PodInitializing)
-      fail "the image $image was not pulled within $patience s ($(warning images))" "$kubectl get events --all-namespaces --field-selector type=Warning"
+      fail "the image $image was not pulled within $patience s$(because images)" "$kubectl get events --all-namespaces --field-selector type=Warning"
       ;;
     *)
       case $message in
@@ -616,7 +626,7 @@ dns=''
 engine='az aks update --resource-group GROUP --name CLUSTER --network-policy calico, on minikube minikube start --cni=calico, on EKS turn them on in the VPC CNI'
 network() {
   if ! within "$(($(left) + briefly))" has_report friend; then
-    skip 'NetworkPolicies and DNS' "the pod for it did not end within $patience s ($(warning friend))"
+    skip 'NetworkPolicies and DNS' "the pod for it did not end within $patience s$(because friend)"
     return
   fi
   read -r by_name by_address egress server <<END
@@ -648,7 +658,7 @@ END
       ready=$(k get endpointslices --namespace "$place" --selector "kubernetes.io/service-name=$service" --output "go-template=$template" 2>/dev/null)
     fi
     if [ "$place" ] && [ -z "$ready" ]; then
-      fail "the cluster's DNS, $service in $place, has no ready pod" "$kubectl get pods --namespace $place, which should show them"
+      fail "the cluster's DNS, $service in $place, has no ready pod" "$kubectl scale deployment --selector k8s-app=kube-dns --replicas=2 --namespace $place, or see $kubectl describe pods --selector k8s-app=kube-dns --namespace $place"
     elif [ -z "$place" ] && k get customresourcedefinition ciliumnetworkpolicies.cilium.io >/dev/null 2>&1; then
       fail "the default deny cuts pods off from the name server on the node, $server" \
         "$kubectl apply -f k8s/cilium/allow-dns-on-the-node.yaml --namespace voting"
@@ -659,7 +669,7 @@ END
   fi
   pod stranger "app: voting-doctor, $without" "$redis" "$(script "$stranger")" | n create --filename - >/dev/null 2>&1
   if ! within "$patience" has_report stranger; then
-    skip 'NetworkPolicies' "the pod for it did not end within $patience s ($(warning stranger))"
+    skip 'NetworkPolicies' "the pod for it did not end within $patience s$(because stranger)"
   elif [ "$report" != 3 ] && [ "$egress" = open ]; then
     fail 'nothing enforces NetworkPolicies: every pod reaches every other' "$engine"
   elif [ "$report" != 3 ]; then
@@ -689,7 +699,7 @@ elif [ "$injected" ]; then
   case $sidecar in
     starts) ok 'a pod with a sidecar starts under the default deny' ;;
     unredirected) fail "Istio's CNI plugin does not redirect the traffic of pods on the node $(get sidecar '{{.spec.nodeName}}')" "$kubectl rollout restart daemonset --namespace $istio, or without one $cni" ;;
-    *) fail "a pod with a sidecar does not start within $briefly s ($(warning sidecar))" "$kubectl rollout restart deployment --selector app=istiod --namespace $istio" ;;
+    *) fail "a pod with a sidecar does not start within $briefly s$(because sidecar)" "$kubectl rollout restart deployment --selector app=istiod --namespace $istio" ;;
   esac
 fi
 
@@ -699,11 +709,10 @@ if [ -z "$class" ]; then
 elif [ "$reclaim" != Delete ]; then
   skip 'volumes' "the storage class $class would keep the volume of this check (reclaim policy $reclaim)"
 elif ! within "$(left)" ended volume; then
-  reason=$(warning redis-pv-claim)
-  fail "no volume of the storage class $class within $patience s (${reason:-$(warning volume)})" \
+  fail "no volume of the storage class $class within $patience s$(because redis-pv-claim volume)" \
     "$kubectl get pods --namespace kube-system, which should show the driver of that class, or use another class: the component ../storage-class"
 elif [ "$(get volume '{{.status.phase}}')" = Failed ]; then
-  fail "a pod cannot write to a volume of the storage class $class ($(warning volume))" \
+  fail "a pod cannot write to a volume of the storage class $class$(because volume)" \
     'use a class whose driver supports fsGroup: the component ../storage-class of kustomize/cluster/kustomization.yaml'
 else
   ok "a volume of the storage class $class"
