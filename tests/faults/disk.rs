@@ -16,7 +16,7 @@ async fn cast(visitor: &Visitor, id: BallotId) -> String {
 async fn a_sqlite_file_takes_votes_again_after_its_file_system_was_read_only() {
     let folder = tempfile::tempdir().unwrap();
     let url = format!("sqlite:{}/votes.db", folder.path().display());
-    let preload = Preload::new();
+    let preload = Preload::start();
     let variables = preload.variables();
     let preloaded = variables.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     let settings = [("RELEASE", "2.0"), ("STORAGE_URL", &url), ("ANALYTICS_URL", "http://127.0.0.1:9")];

@@ -69,7 +69,7 @@ async fn a_certificate_that_mysql_is_rejected_for_is_named_with_the_setting() {
         let cause = cause(&format!("{}{mode}", mysql.url())).await;
         assert!(cause.contains(part) && cause.contains("ssl-mode=DISABLED"), "{cause}");
         let off = format!("{}?ssl-mode=DISABLED", mysql.url());
-        let ended = run("voting-storage", &["check"], &[("STORAGE_URL", &off)]).await;
+        let ended = run("voting-storage", &["migrate"], &[("STORAGE_URL", &off)]).await;
         assert!(ended.success, "{}", ended.stderr);
     }
 }

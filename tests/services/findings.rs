@@ -29,6 +29,7 @@ async fn a_clock_that_differs_is_reported_and_ballots_are_taken() {
     let (of_store, of_process) = (two_hours(-1), two_hours(1));
     let (redis, other) = (Redis::with_clock(&of_store).await, Redis::database().await);
     let mysql = MySql::database().await;
+    open_store(&mysql.url()).tally().await.unwrap();
     for (url, variables) in [
         (redis.url(), Vec::new()),
         (other.url(), of_process.variables()),
@@ -85,6 +86,7 @@ async fn a_full_or_read_only_redis_is_exported_and_previewed() {
             open_store(&redis.url()).cast(ballot(choice)).await.unwrap();
         }
     }
+    open_store(&mysql.url()).tally().await.unwrap();
     full.query::<()>("CONFIG", &["SET", "maxmemory", "1"]).await;
     for replica in [&read_only, &empty] {
         replica.query::<()>("REPLICAOF", &["127.0.0.1", "1"]).await;

@@ -121,8 +121,10 @@ async fn an_empty_variable_counts_as_unset() {
     ];
     let mut settings: Vec<_> = names.iter().map(|name| (*name, "")).collect();
     settings.push(("STORAGE_URL", &url));
-    let ended = run("voting-storage", &["tally"], &settings).await;
-    assert!(ended.success && ended.stdout.contains("Cats"), "{}", ended.stderr);
+    for (command, printed) in [("migrate", "is ready"), ("tally", "Cats")] {
+        let ended = run("voting-storage", &[command], &settings).await;
+        assert!(ended.success && ended.stdout.contains(printed), "{}", ended.stderr);
+    }
     for program in ["voting-app", "voting-analytics"] {
         settings.extend(
             ["RELEASE", "LOG_FORMAT", "LISTEN_ADDRESS", "SHUTDOWN_WAIT", "ANALYTICS_PORT"]

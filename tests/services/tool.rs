@@ -41,6 +41,42 @@ async fn the_tool_migrates_checks_counts_and_resets() {
     assert_eq!(row(&tool(&["tally"], &url).await, "Cats"), [0]);
 }
 
+/// The calls that change nothing, on the store at this URL.
+async fn calls_that_only_read(url: &str) -> Vec<Ended> {
+    let other = Redis::database().await.url();
+    let dry_run = |from, to| ["transfer", "--from", from, "--to", to, "--dry-run"];
+    let mut calls = Vec::new();
+    for arguments in [&["check"][..], &["tally"], &["export"], &dry_run(url, &other), &dry_run(&other, url)] {
+        calls.push(tool(arguments, url).await);
+    }
+    calls.push(tool(&["transfer", "--from", url, "--to", &other], "redis://unused").await);
+    calls
+}
+
+#[tokio::test]
+async fn only_a_migration_or_a_target_creates_or_takes_over_anything() {
+    let mysql = MySql::database().await;
+    mysql
+        .execute(
+            "CREATE TABLE azurevote (voteid INT AUTO_INCREMENT PRIMARY KEY, votevalue VARCHAR(45)); \
+             INSERT INTO azurevote (votevalue) VALUES ('Cats'), ('Cats'), ('Dogs')",
+        )
+        .await;
+    for ended in calls_that_only_read(&mysql.url()).await {
+        assert!(!ended.success && ended.stderr.contains("`voting-storage migrate`"), "{}", ended.stderr);
+    }
+    mysql.execute("INSERT INTO azurevote (votevalue) VALUES ('Dogs')").await;
+    assert!(tool(&["migrate"], &mysql.url()).await.success);
+    assert_eq!(row(&tool(&["tally"], &mysql.url()).await, "Dogs"), [2]);
+
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite:{}/typo.db", folder.path().display());
+    for ended in calls_that_only_read(&url).await {
+        assert!(!ended.success && ended.stderr.contains("there is no such file"), "{}", ended.stderr);
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
 #[tokio::test]
 async fn a_transfer_can_be_repeated() {
     let (redis, mysql) = (Redis::database().await, MySql::database().await);
@@ -151,11 +187,12 @@ async fn a_backup_that_was_cut_off_is_rejected_as_a_whole() {
         let refused = tool(&["import", file.to_str().unwrap()], &url("b")).await;
         assert!(!refused.success && refused.stderr.lines().count() == 1, "{lines}: {}", refused.stderr);
     }
-    assert_eq!(row(&tool(&["tally"], &url("b")).await, "Cats"), [0]);
+    assert!(!folder.path().join("b.db").exists());
     // With a byte order mark.
     std::fs::write(&file, format!("\u{feff}{backup}")).unwrap();
     assert_eq!(row(&tool(&["import", file.to_str().unwrap()], &url("b")).await, "Cats"), [2, 0, 2]);
     // A backup of an empty store is a backup.
+    assert!(tool(&["migrate"], &url("c")).await.success);
     let empty = tool(&["export"], &url("c")).await.stdout;
     std::fs::write(&file, empty).unwrap();
     assert_eq!(row(&tool(&["import", file.to_str().unwrap()], &url("b")).await, "Cats"), [0, 2, 2]);

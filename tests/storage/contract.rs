@@ -30,6 +30,7 @@ macro_rules! contract {
             many_tasks_and_two_handles_add_up_exactly,
             one_ballot_from_many_tasks_counts_once,
             a_voter_sees_their_own_vote,
+            a_probe_leaves_no_trace,
             every_valid_name_is_a_separate_choice,
             eight_handles_create_the_schema_concurrently,
             votes_survive_the_handle,
@@ -57,6 +58,16 @@ pub async fn an_empty_store_has_no_votes(url: &StoreUrl) {
     store.reset().await.unwrap();
     assert_eq!(store.tally().await.unwrap(), Tally::new(0, 0));
     assert_eq!(store.kind(), url.kind());
+}
+
+pub async fn a_probe_leaves_no_trace(url: &StoreUrl) {
+    let store = store(url);
+    store.probe().await.unwrap();
+    assert_eq!(store.tally().await.unwrap(), Tally::new(0, 0));
+    cast_new(store.as_ref(), Choice::First, 2).await;
+    let before = store.snapshot().await.unwrap();
+    store.probe().await.unwrap();
+    assert_eq!(store.snapshot().await.unwrap(), before);
 }
 
 pub async fn each_ballot_counts_once(url: &StoreUrl) {

@@ -202,3 +202,22 @@ async fn commits_that_hang_do_not_exhaust_the_connections() {
     sqlx::query("SET GLOBAL rpl_semi_sync_master_enabled = OFF").execute(&mut operator).await.unwrap();
     assert_eq!(cast_until_confirmed(store.as_ref(), ballot(Choice::First)).await, Cast::Counted);
 }
+
+#[tokio::test]
+async fn a_probe_fails_without_a_permission_or_a_table_that_votes_need() {
+    let mysql = MySql::database().await;
+    open_store(&mysql.url()).tally().await.unwrap();
+    for (number, rights) in ["SELECT", "SELECT, INSERT", "SELECT, UPDATE"].into_iter().enumerate() {
+        let user = format!("probe_{}_{number}", std::process::id());
+        let grant = format!("CREATE USER '{user}'@'%'; GRANT {rights} ON {}.* TO '{user}'@'%'", mysql.name());
+        mysql.execute(&grant).await;
+        let url = format!("mysql://{user}@{}/{}", mysql.address(), mysql.name());
+        let error = open_store(&url).probe().await.unwrap_err();
+        assert!(matches!(error, StoreError::Unusable(_)), "{rights}: {error}");
+        mysql.execute(&format!("DROP USER '{user}'@'%'")).await;
+    }
+    let store = open_store(&mysql.url());
+    store.probe().await.unwrap();
+    mysql.execute("DROP TABLE ballots").await;
+    store.probe().await.unwrap_err();
+}

@@ -60,7 +60,9 @@ async fn a_missing_permission_leaves_no_half_of_a_write() {
         let counters = source.snapshot().await.unwrap();
 
         let vote = ballot(Choice::First);
+        let probe = store.probe().await;
         let cast = store.cast(vote).await;
+        assert!(cast.is_ok() || probe.is_err(), "without {missing}: {cast:?}, though {probe:?}");
         let merged = store.merge(&counters).await;
         redis.query::<()>("ACL", &["SETUSER", "voting", &format!("+{missing}")]).await;
         let place = format!("without {missing}: {cast:?}, {merged:?}");

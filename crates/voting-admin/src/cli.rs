@@ -113,6 +113,11 @@ impl Tool {
         self.open(self.store.selected_url()?)
     }
 
+    /// The store that the settings select, for a command that creates nothing.
+    fn existing(&self) -> anyhow::Result<Target> {
+        self.open(self.store.selected_url()?.existing())
+    }
+
     fn open(&self, url: StoreUrl) -> anyhow::Result<Target> {
         let store = open(&url, &self.choices).with_context(|| url.to_string())?;
         Ok(Target { url, store })
@@ -125,13 +130,13 @@ impl Tool {
     }
 
     async fn tally(&self) -> anyhow::Result<()> {
-        let target = self.selected()?;
+        let target = self.existing()?;
         let tally = target.named(target.store.tally().await)?;
         Ok(print(&table(&self.choices, &["votes"], &[tally]))?)
     }
 
     async fn reset(&self, yes: bool) -> anyhow::Result<()> {
-        let target = self.selected()?;
+        let target = self.existing()?;
         if !yes {
             bail!("this deletes all votes of {}; allowed with --yes", target.url);
         }
@@ -140,8 +145,9 @@ impl Tool {
     }
 
     async fn check(&self) -> anyhow::Result<()> {
-        let target = self.selected()?;
+        let target = self.existing()?;
         target.named(target.store.ping().await)?;
+        target.named(target.store.probe().await)?;
         let findings = target.store.findings();
         let lines: String = findings.iter().map(|finding| format!("{finding}\n")).collect();
         print(&format!("{} answers.\n{lines}", target.url))?;
@@ -152,8 +158,8 @@ impl Tool {
     }
 
     async fn transfer(&self, from: &StoreChoice, to: &StoreChoice, dry_run: bool) -> anyhow::Result<()> {
-        let [from, to] = [from, to].map(|store| self.open(self.store.chosen_url(store)?));
-        let (from, to) = (from?, to?);
+        let (from, to) = (self.store.chosen_url(from)?.existing(), self.store.chosen_url(to)?);
+        let (from, to) = (self.open(from)?, self.open(if dry_run { to.existing() } else { to })?);
         let work = if dry_run {
             transfer::preview(from.store.as_ref(), to.store.as_ref()).await
         } else {
@@ -166,13 +172,13 @@ impl Tool {
     }
 
     async fn new_origin(&self) -> anyhow::Result<()> {
-        let target = self.selected()?;
+        let target = self.existing()?;
         target.named(target.store.renew_origin().await)?;
         Ok(print(&format!("{} has a new origin. Restart the services that use it.\n", target.url))?)
     }
 
     async fn export(&self) -> anyhow::Result<()> {
-        let target = self.selected()?;
+        let target = self.existing()?;
         let snapshot = target.named(target.store.snapshot().await)?;
         Ok(print(&backup::write(&snapshot, &self.choices)?)?)
     }

@@ -33,6 +33,9 @@ pub(crate) trait Session: Send + 'static {
     /// two ids are equal. The caller gives up at `until`; a store that can tell the time must not count them later.
     async fn cast(&mut self, ballots: &[Ballot], until: Instant) -> Result<Vec<Cast>, StoreError>;
 
+    /// Does everything that casting these ballots does, and leaves no trace of it.
+    async fn probe(&mut self, ballots: &[Ballot], until: Instant) -> Result<(), StoreError>;
+
     /// Probes a connection that was idle.
     async fn is_alive(&mut self) -> bool;
 

@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tracing::Span;
 use voting_batch::{BatchHandler, Batcher, SubmitError};
 use voting_core::tally::Origin;
-use voting_core::{Ballot, Cast, Snapshot, StoreKind, Tally};
+use voting_core::{Ballot, BallotId, Cast, Choice, Snapshot, StoreKind, Tally};
 
 use crate::backend::{Backend, Session as _};
 use crate::connection::{Connection, Findings, LastError, call_span};
@@ -135,6 +135,16 @@ impl<B: Backend> VoteStore for BatchedStore<B> {
     async fn reset(&self) -> Result<(), StoreError> {
         retry(self.timeouts.deadline, |deadline| async move {
             self.run_rare("reset", deadline, async |session, until| session.reset(until).await).await
+        })
+        .await
+    }
+
+    async fn probe(&self) -> Result<(), StoreError> {
+        let mut ballots = Choice::ALL.map(|choice| Ballot { id: BallotId::new(), choice });
+        ballots.sort_by_key(|ballot| ballot.id);
+        retry(self.timeouts.deadline, |deadline| async move {
+            self.run_rare("probe", deadline, async |session, until| session.probe(&ballots, until).await)
+                .await
         })
         .await
     }

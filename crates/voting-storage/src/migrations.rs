@@ -6,6 +6,8 @@
 use sqlx::SqlStr;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 
+use crate::store::StoreError;
+
 /// The migrations of a store, oldest first: the description and the SQL of each. Versions count from 1.
 pub(crate) type Migrations = [(&'static str, &'static str)];
 
@@ -22,4 +24,11 @@ pub(crate) fn migrator(migrations: &Migrations) -> Migrator {
 /// The version of the newest migration.
 pub(crate) fn newest(migrations: &Migrations) -> i64 {
     i64::try_from(migrations.len()).unwrap_or(i64::MAX)
+}
+
+/// The error of a store that must exist and has no schema of this version.
+pub(crate) fn not_ready(cause: &str) -> StoreError {
+    StoreError::unusable(format!(
+        "{cause}; allowed: a store that `voting-storage migrate` or a service has made ready"
+    ))
 }

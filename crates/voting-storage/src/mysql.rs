@@ -25,6 +25,7 @@ use voting_core::{Ballot, BallotId, Cast, Choice, Choices, Snapshot, StoreKind, 
 use self::connect::{Slot, Slots, connect};
 use self::error::{CONTENTION, NOT_NEW, READ_ONLY, answering, connecting, error_number};
 use crate::backend::{self, Found, PurgeTimes, ServerClock};
+use crate::migrations::not_ready;
 use crate::store::{Finding, StoreError};
 use crate::url::StoreAddress;
 
@@ -37,6 +38,7 @@ pub(crate) struct Backend {
     options: MySqlConnectOptions,
     choices: Choices,
     slots: Arc<Slots>,
+    must_exist: bool,
 }
 
 impl Backend {
@@ -52,6 +54,7 @@ impl Backend {
             options: options.host(&host).disable_statement_logging(),
             choices: choices.clone(),
             slots: Slots::new(),
+            must_exist: address.must_exist(),
         })
     }
 }
@@ -71,6 +74,7 @@ impl backend::Backend for Backend {
         let slot = self.slots.take(&mut connection).await?;
         let identity = match schema::own_origin(&mut connection).await.map_err(connecting)? {
             Some(identity) => identity,
+            None if self.must_exist => return Err(not_ready("the database has no tables of this version")),
             None => schema::prepare(self.options.clone()).await?,
         };
         let origin = identity.at(&session::place(&mut connection).await.map_err(connecting)?);
@@ -203,6 +207,12 @@ impl backend::Session for Session {
         Err(StoreError::unavailable(
             "too much contention on the same ballots, a full counter, or the deadline has passed",
         ))
+    }
+
+    async fn probe(&mut self, ballots: &[Ballot], until: Instant) -> Result<(), StoreError> {
+        let statements = self.cast_statements(ballots, self.clock.at(until).as_secs_f64());
+        let statements = statements.strip_suffix("COMMIT").unwrap_or_default();
+        self.commit(format!("{statements}ROLLBACK")).await.map_err(answering)
     }
 
     async fn find(&mut self, ballots: &[Ballot]) -> Result<Found, StoreError> {

@@ -254,6 +254,17 @@ impl backend::Session for Session {
         Ok(unchanged.into_iter().map(|cast| cast.unwrap_or(Cast::Counted)).collect())
     }
 
+    async fn probe(&mut self, ballots: &[Ballot], until: Instant) -> Result<(), StoreError> {
+        self.adopt().await;
+        self.ballots("find", ballots, until).await?;
+        let script = Script::new(include_str!("redis/probe.lua"));
+        let mut call = script.key(&self.keys.counts);
+        call.key(format!("{}probe", self.keys.ballots))
+            .invoke_async(&mut self.connection)
+            .await
+            .map_err(answering)
+    }
+
     async fn find(&mut self, ballots: &[Ballot]) -> Result<Found, StoreError> {
         let casts = self.ballots("find", ballots, Instant::now()).await?;
         Ok(Found { casts, is_current: !self.is_replica })

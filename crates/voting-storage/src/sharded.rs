@@ -138,6 +138,10 @@ impl VoteStore for ShardedStore {
         self.each_read(|_, shard| async move { shard.ping().await }).await.map(drop)
     }
 
+    async fn probe(&self) -> Result<(), StoreError> {
+        self.each_read(|_, shard| async move { shard.probe().await }).await.map(drop)
+    }
+
     fn findings(&self) -> Vec<Finding> {
         let mut all: Vec<Finding> = Vec::new();
         for finding in self.shards.iter().flat_map(|shard| shard.findings()) {

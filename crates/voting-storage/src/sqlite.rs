@@ -19,7 +19,7 @@ use voting_core::{Ballot, BallotId, Cast, Choice, Choices, Snapshot, StoreKind, 
 use self::connections::TrackedConnection;
 use self::file::{OpenFile, check_single_name, place};
 use crate::backend::{self, Found, PurgeTimes};
-use crate::migrations::{Migrations, migrator, newest};
+use crate::migrations::{Migrations, migrator, newest, not_ready};
 use crate::store::{Finding, StoreError, Timeouts};
 use crate::url::StoreAddress;
 
@@ -32,6 +32,7 @@ const MIGRATIONS: &Migrations = &[
 pub(crate) struct Backend {
     options: SqliteConnectOptions,
     choices: Choices,
+    must_exist: bool,
 }
 
 impl Backend {
@@ -42,12 +43,12 @@ impl Backend {
     ) -> Result<Self, StoreError> {
         let options: SqliteConnectOptions = address.expose().parse().map_err(StoreError::unusable)?;
         let options = options
-            .create_if_missing(true)
+            .create_if_missing(!address.must_exist())
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(timeouts.connect)
             .disable_statement_logging();
-        Ok(Self { options, choices: choices.clone() })
+        Ok(Self { options, choices: choices.clone(), must_exist: address.must_exist() })
     }
 }
 
@@ -65,12 +66,15 @@ impl backend::Backend for Backend {
         let mut before = OpenFile::at(path);
         if before.exists() {
             check_single_name(path)?;
+        } else if self.must_exist {
+            return Err(not_ready("there is no such file"));
         }
         let connection = connections::open(&self.options).await.map_err(connecting)?;
         let identity = {
             let mut connection = connection.get().await?;
             match own_origin(&mut connection).await {
                 Some(identity) => identity,
+                None if self.must_exist => return Err(not_ready("the file has no votes of this version")),
                 None => prepare(&mut connection).await?,
             }
         };
@@ -120,23 +124,8 @@ impl Session {
         self.choices.name(choice).as_str()
     }
 
-    /// Begins a transaction that writes.
-    async fn begin<'c>(
-        &self,
-        connection: &'c mut SqliteConnection,
-    ) -> Result<Transaction<'c, Sqlite>, StoreError> {
-        connection.begin_with("BEGIN IMMEDIATE").await.map_err(|error| {
-            if is_read_only(&error) {
-                self.connection.set_read_only();
-            }
-            answering(error)
-        })
-    }
-}
-
-#[async_trait]
-impl backend::Session for Session {
-    async fn cast(&mut self, ballots: &[Ballot], _until: Instant) -> Result<Vec<Cast>, StoreError> {
+    /// Counts ballots, and rolls it back unless it is final.
+    async fn count(&mut self, ballots: &[Ballot], is_final: bool) -> Result<Vec<Cast>, StoreError> {
         let names = Choice::ALL.map(|choice| self.name(choice).to_owned());
         let mut connection = self.connection.get().await?;
         let mut transaction = self.begin(&mut connection).await?;
@@ -176,10 +165,38 @@ impl backend::Session for Session {
             }
         }
         self.file.check()?;
+        if !is_final {
+            transaction.rollback().await.map_err(answering)?;
+            return Ok(Vec::new());
+        }
         transaction.commit().await.map_err(committing)?;
         // Not acknowledged, because it is unknown which file has the ballots.
         self.file.check().map_err(StoreError::unconfirmed)?;
         Ok(unchanged.into_iter().map(|cast| cast.unwrap_or(Cast::Counted)).collect())
+    }
+
+    /// Begins a transaction that writes.
+    async fn begin<'c>(
+        &self,
+        connection: &'c mut SqliteConnection,
+    ) -> Result<Transaction<'c, Sqlite>, StoreError> {
+        connection.begin_with("BEGIN IMMEDIATE").await.map_err(|error| {
+            if is_read_only(&error) {
+                self.connection.set_read_only();
+            }
+            answering(error)
+        })
+    }
+}
+
+#[async_trait]
+impl backend::Session for Session {
+    async fn cast(&mut self, ballots: &[Ballot], _until: Instant) -> Result<Vec<Cast>, StoreError> {
+        self.count(ballots, true).await
+    }
+
+    async fn probe(&mut self, ballots: &[Ballot], _until: Instant) -> Result<(), StoreError> {
+        self.count(ballots, false).await.map(drop)
     }
 
     async fn find(&mut self, ballots: &[Ballot]) -> Result<Found, StoreError> {

@@ -34,6 +34,9 @@ pub trait VoteStore: Send + Sync + 'static {
         self.tally().await.map(drop)
     }
 
+    /// Checks that the store takes ballots: one for each choice is cast and taken back at once, so no read shows them.
+    async fn probe(&self) -> Result<(), StoreError>;
+
     /// The properties of the store that endanger its promises, as of the last look at it: on each new connection, and
     /// every few seconds while it is used.
     fn findings(&self) -> Vec<Finding>;

@@ -31,6 +31,7 @@ pub struct StoreAddress {
     /// Host, port and database, or the file.
     location: String,
     allows_eviction: bool,
+    must_exist: bool,
 }
 
 /// A text is not the URL of a store. The text is not repeated: it may hold a password.
@@ -99,19 +100,25 @@ impl StoreUrl {
         }
     }
 
+    /// The same store, which is used only if it has been made ready before: neither a file nor tables are created, and no
+    /// table of azure-vote is taken over.
+    #[must_use]
+    pub fn existing(mut self) -> Self {
+        self.addresses_mut(&|address| address.must_exist = true);
+        self
+    }
+
+    fn addresses_mut(&mut self, change: &dyn Fn(&mut StoreAddress)) {
+        match self {
+            Self::Single(address) | Self::Cluster { seed: address, .. } => change(address),
+            Self::Sharded(shards) => shards.iter_mut().for_each(|shard| shard.addresses_mut(change)),
+        }
+    }
+
     /// The same store, which takes ballots even where Redis may evict ballot ids and counts, if this is true.
     #[must_use]
     pub fn allowing_eviction(mut self, is_allowed: bool) -> Self {
-        match &mut self {
-            Self::Single(address) | Self::Cluster { seed: address, .. } => {
-                address.allows_eviction = is_allowed
-            }
-            Self::Sharded(shards) => {
-                for shard in shards {
-                    *shard = shard.clone().allowing_eviction(is_allowed);
-                }
-            }
-        }
+        self.addresses_mut(&|address| address.allows_eviction = is_allowed);
         self
     }
 
@@ -198,6 +205,11 @@ impl StoreAddress {
         self.allows_eviction
     }
 
+    /// Whether the store is used only if it has been made ready before.
+    pub(crate) fn must_exist(&self) -> bool {
+        self.must_exist
+    }
+
     /// The whole URL, password included, for the driver alone.
     pub(crate) fn expose(&self) -> &str {
         self.url.expose_secret()
@@ -257,7 +269,7 @@ impl FromStr for StoreAddress {
         if location.is_empty() {
             return Err(InvalidStoreUrl);
         }
-        Ok(Self { kind, url: text.into(), location, allows_eviction: false })
+        Ok(Self { kind, url: text.into(), location, allows_eviction: false, must_exist: false })
     }
 }
 

@@ -12,7 +12,7 @@ use crate::balancer::Balancer;
 use crate::ledger::{Plan, Progress, Report};
 use crate::process::{Service, Signal};
 use crate::proxy::Mode;
-use crate::{PATIENCE, Stopwatch};
+use crate::{PATIENCE, Stopwatch, eventually};
 
 /// The apps of a cluster for a schedule.
 pub(super) const REPLICAS: usize = 2;
@@ -26,7 +26,7 @@ struct Program {
 
 impl Program {
     async fn start(name: &str, settings: &[(&str, &str)]) -> Self {
-        let (preload, log) = (Preload::new(), Log::start());
+        let (preload, log) = (Preload::start(), Log::start());
         let variables = preload.variables();
         let preloaded = variables.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         let settings: Vec<_> = settings.iter().copied().chain(preloaded).collect();
@@ -93,6 +93,9 @@ impl Cluster {
     async fn play_on(store: Store, schedule: &Schedule, say: impl Fn(&str)) -> anyhow::Result<Report> {
         let mut cluster = Self::start_on(store, schedule.release, REPLICAS).await;
         let (progress, load) = cluster.load(8, Duration::from_millis(20), true);
+        // A fault before the first votes would have nothing to lose.
+        let has_votes = || async { progress.cast() >= 20 || load.is_finished() };
+        eventually("votes before the first fault", PATIENCE, has_votes).await;
         tokio::time::sleep(AFTER).await;
         let start = Instant::now();
         for (at, change) in schedule.changes() {

@@ -25,7 +25,7 @@ pub struct Preload {
 }
 
 impl Preload {
-    pub fn new() -> Self {
+    pub fn start() -> Self {
         let folder = TempDir::new().unwrap();
         std::fs::write(folder.path().join("control"), [0; 8]).unwrap();
         Self { clock: FakeClock::ahead(0), folder }

@@ -45,7 +45,7 @@ enum Lock {
 
 impl Store {
     pub(super) async fn start(release: ClusterRelease) -> Self {
-        let preload = Preload::new();
+        let preload = Preload::start();
         let (kind, proxy, url) = match release {
             ClusterRelease::One | ClusterRelease::Volatile => {
                 let settings: &[&str] =
@@ -72,7 +72,7 @@ impl Store {
 
     /// MariaDB with a semi-synchronous replica: a commit is acknowledged once the replica has it on disk.
     pub(super) async fn replicated_mysql() -> Self {
-        let [preload, of_replica] = [Preload::new(), Preload::new()];
+        let [preload, of_replica] = [Preload::start(), Preload::start()];
         let (primary, replica) = MySql::replicated(preload.variables(), of_replica.variables()).await;
         let proxy = Proxy::start(primary.address(), Mode::Open).await;
         let url = primary.url_of_user_at(proxy.address()).await;
@@ -236,7 +236,7 @@ impl Store {
             Kind::Redis(primary) => {
                 // Coordinated: the replica has every write before it takes over. Open connections stay with the former
                 // primary.
-                let preload = Preload::new();
+                let preload = Preload::start();
                 let replica = primary.replica(&[], preload.variables()).await;
                 primary.hand_over_to(&replica).await;
                 let address = replica.address();
