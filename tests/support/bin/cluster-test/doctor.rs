@@ -23,6 +23,22 @@ const DOCTOR: &str = "sh k8s/doctor.sh";
 
 const FAULTS: &[Faults] = &[
     Faults {
+        name: "the AKS add-on, by its names, without a pod",
+        cause: "kubectl create namespace aks-istio-system
+            kubectl create deployment istiod-asm-1-29 --image=pilot:v1.29.2-distroless --replicas=0 --namespace aks-istio-system
+            kubectl label deployment istiod-asm-1-29 app=istiod istio.io/rev=asm-1-29 --overwrite --namespace aks-istio-system
+            sed -i 's/istio: ingressgateway/istio: aks-istio-ingressgateway-external/' istio/step-1-create-voting-app-gateway.yaml",
+        doctor: DOCTOR,
+        findings: &[
+            "istiod is scaled to zero (the AKS add-on, revision asm-1-29)",
+            "az aks mesh enable-ingress-gateway",
+            "there is no service aks-istio-ingressgateway-external in aks-istio-ingress",
+            // The label that the tutorial sets on AKS.
+            "no sidecar is injected into a pod of a namespace with istio.io/rev:asm-1-29; revisions of the cluster: asm-1-29 default",
+        ],
+        repair: "kubectl delete namespace aks-istio-system",
+    },
+    Faults {
         name: "another revision, no default storage class, no pod of the gateway",
         cause: "kubectl create namespace voting
             kubectl label namespace voting istio.io/rev=asm-1-0
