@@ -203,7 +203,7 @@ type Identity = Option<Result<Vec<Origin>, StoreError>>;
 struct DistinctShards {
     names: Vec<String>,
     identities: watch::Receiver<Vec<Identity>>,
-    /// Until then, a call waits for all shards; later a shard that is down holds up no other.
+    /// Until then, a ballot waits for all shards; later a shard that is down holds up no ballot of another one.
     grace: Instant,
     deadline: Duration,
     /// Ends the tasks with the store.
@@ -239,9 +239,15 @@ impl DistinctShards {
     async fn passed(&self, shard: Option<usize>) -> Result<(), StoreError> {
         let mut identities = self.identities.clone();
         let is_known = |identity: &Identity| matches!(identity, Some(Ok(_)));
-        let _ = timeout_at(self.grace, identities.wait_for(|all| all.iter().all(is_known))).await;
-        if let Some(shard) = shard {
-            let _ = timeout(self.deadline, identities.wait_for(|all| is_known(&all[shard]))).await;
+        match shard {
+            // A read needs all shards.
+            None => {
+                let _ = timeout(self.deadline, identities.wait_for(|all| all.iter().all(is_known))).await;
+            }
+            Some(shard) => {
+                let _ = timeout_at(self.grace, identities.wait_for(|all| all.iter().all(is_known))).await;
+                let _ = timeout(self.deadline, identities.wait_for(|all| is_known(&all[shard]))).await;
+            }
         }
         let all = identities.borrow();
         if let Some((a, b)) = self.equal(&all) {
