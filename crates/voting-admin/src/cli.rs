@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
 use clap::{Parser, Subcommand};
@@ -12,7 +12,7 @@ use clap::{Parser, Subcommand};
 use voting_config::{PollArgs, StoreArgs, StoreChoice, number, print};
 use voting_core::{Choice, Choices, Tally};
 use voting_storage::transfer::{self, Transferred};
-use voting_storage::{Severity, StoreError, StoreUrl, VoteStore, backup, open};
+use voting_storage::{Severity, StoreError, StoreUrl, VoteStore, backup, open, wait_until_ready};
 
 /// Manage stores of votes: schema, results, reset, transfer, backup.
 ///
@@ -125,7 +125,11 @@ impl Tool {
 
     async fn migrate(&self, wait: Duration) -> anyhow::Result<()> {
         let target = self.selected()?;
-        target.named(wait_until_ready(target.store.as_ref(), wait).await)?;
+        // Not worth an error.
+        let progress = |waited: Duration, cause: &str| {
+            let _ = writeln!(std::io::stderr(), "{:>4} s: {cause}; waiting", waited.as_secs());
+        };
+        target.named(wait_until_ready(target.store.as_ref(), wait, progress).await)?;
         Ok(print(&format!("{} is ready.\n", target.url))?)
     }
 
@@ -204,23 +208,6 @@ impl Tool {
     /// The effect of a transfer or an import, as a table.
     fn effect(&self, tallies: [Tally; 3]) -> String {
         table(&self.choices, &["from", "to before", "to after"], &tallies)
-    }
-}
-
-/// Waits until the store is ready: connecting creates the schema, which may take longer than one call.
-async fn wait_until_ready(store: &dyn VoteStore, wait: Duration) -> Result<(), StoreError> {
-    let start = Instant::now();
-    loop {
-        match store.ping().await {
-            Err(StoreError::Unavailable(cause) | StoreError::Unconfirmed(cause))
-                if start.elapsed() < wait =>
-            {
-                // Progress, which is not worth an error.
-                let _ = writeln!(std::io::stderr(), "{:>4} s: {cause}; waiting", start.elapsed().as_secs());
-                tokio::time::sleep(Duration::from_secs(1)).await;
-            }
-            done => return done,
-        }
     }
 }
 

@@ -17,7 +17,7 @@ use voting_http::host::LocalHosts;
 use voting_http::lifecycle::{Lifecycle, ShutdownTimeouts};
 use voting_http::server::{ClientLimits, ConnectionMetrics, Server};
 use voting_storage::transfer::transfer;
-use voting_storage::{StoreUrl, open};
+use voting_storage::{StoreUrl, open, wait_until_ready};
 
 use crate::gateway::{Routing, gateway};
 use crate::step::Step;
@@ -25,6 +25,9 @@ use crate::step::Step;
 /// Without a wait: no load balancer has to notice the shutdown first.
 pub const SHUTDOWN: ShutdownTimeouts =
     ShutdownTimeouts { wait: Duration::ZERO, deadline: Duration::from_secs(5) };
+
+/// How long a store may take to be ready.
+const STORE_PATIENCE: Duration = Duration::from_secs(15);
 
 /// The server of a port.
 pub fn server() -> Server {
@@ -99,8 +102,11 @@ impl Environment {
             max_viewers: server().limits.viewers(),
         };
         let (app, _) = App::open(config, self.lifecycle.clone())?;
-        // Fail here rather than at the first vote.
-        app.store.ping().await.with_context(|| url.to_string())?;
+        // Fail here rather than at the first vote. On a slow disk, creating the file takes longer than one call.
+        let progress = |_, cause: &str| tracing::warn!(cause, "the store is not ready yet");
+        wait_until_ready(app.store.as_ref(), STORE_PATIENCE, progress)
+            .await
+            .with_context(|| url.to_string())?;
         Ok(voting_app::routes::routes(app))
     }
 

@@ -33,6 +33,6 @@ pub mod transfer;
 mod url;
 
 pub use metrics::{CALL_SECONDS, StoreMetrics};
-pub use open::{open, open_with};
+pub use open::{open, open_with, wait_until_ready};
 pub use store::{Finding, Severity, StoreError, Timeouts, VoteStore};
 pub use url::{InvalidStoreUrl, StoreUrl};

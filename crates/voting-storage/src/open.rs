@@ -1,7 +1,9 @@
 //! Opens a store: picks the backend by URL.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use tokio::time::Instant;
 use voting_core::{Choices, StoreKind};
 
 use crate::metrics::StoreMetrics;
@@ -32,6 +34,30 @@ pub fn open_with(
 ) -> Result<Arc<dyn VoteStore>, StoreError> {
     let opener = Opener { choices, timeouts, metrics };
     opener.open(url)
+}
+
+/// Waits until a store is ready: connecting creates the schema, which may take longer than one call. `progress` gets the
+/// time waited and the cause before each further attempt.
+///
+/// # Errors
+/// The last error after `limit`, or one that a retry won't help.
+pub async fn wait_until_ready(
+    store: &dyn VoteStore,
+    limit: Duration,
+    progress: impl Fn(Duration, &str),
+) -> Result<(), StoreError> {
+    let start = Instant::now();
+    loop {
+        match store.ping().await {
+            Err(StoreError::Unavailable(cause) | StoreError::Unconfirmed(cause))
+                if start.elapsed() < limit =>
+            {
+                progress(start.elapsed(), &cause);
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            done => return done,
+        }
+    }
 }
 
 struct Opener<'a> {
