@@ -71,6 +71,7 @@ const INVALID: &[(&str, &[u8], &str)] = &[
 /// Variables that no program lists with a flag: those of the log and of the traces.
 const INVALID_VARIABLES: &[(&str, &[u8], &str)] = &[
     ("RUST_LOG", b"voting_app=loud", "allowed: a level (off, error, warn, info, debug, trace)"),
+    ("RUST_LOG", b"warning", "allowed: a level (off, error, warn, info, debug, trace)"),
     ("RUST_LOG", BYTES, "allowed: a level"),
     ("OTEL_EXPORTER_OTLP_ENDPOINT", b"https://secret@collector", "allowed: http://HOST:PORT"),
     ("OTEL_EXPORTER_OTLP_ENDPOINT", b"http://collector:port", "allowed: http://HOST:PORT"),

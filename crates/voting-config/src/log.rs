@@ -2,7 +2,7 @@
 
 use std::env::{self, VarError};
 
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use crate::setting::InvalidSetting;
 
@@ -20,5 +20,10 @@ pub fn log_filter(default: &str) -> Result<Targets, InvalidSetting> {
         Err(VarError::NotUnicode(filter)) => return Err(invalid(&filter.to_string_lossy())),
         _ => default.to_owned(),
     };
+    // The library takes any other word for a target, and switches everything else off.
+    let is_level = |part: &str| part.trim().parse::<LevelFilter>().is_ok();
+    if !filter.split(',').all(|part| part.contains('=') || is_level(part)) {
+        return Err(invalid(&filter));
+    }
     filter.parse().map_err(|_| invalid(&filter))
 }

@@ -4,6 +4,7 @@
 //! the store may have taken votes since. Each counter says how many there are (`of`), so that a file that was cut off is
 //! noticed. (Not the header, in which older versions reject an unknown field.) Files of older versions have no such number.
 
+use std::collections::HashSet;
 use std::num::NonZeroUsize;
 
 use serde::{Deserialize, Serialize};
@@ -46,6 +47,9 @@ pub enum InvalidBackup {
     /// A counter has more votes than any store can count exactly.
     #[error("line {0}: too many \"votes\"; allowed: up to {max}", max = Counter::MAX_VOTES)]
     TooLarge(usize),
+    /// A counter of this choice and origin stands in an earlier line.
+    #[error("line {0}: repeats a counter: the file is damaged; allowed: a whole backup")]
+    Repeated(usize),
     /// Counters are missing, or there are too many.
     #[error("{0} counters instead of {1}: the file is cut off or damaged; allowed: a whole backup")]
     Count(usize, usize),
@@ -95,7 +99,7 @@ pub fn read(text: &str, choices: &Choices) -> Result<Snapshot, InvalidBackup> {
         return Err(InvalidBackup::Format);
     }
     let mut snapshot = Snapshot::default();
-    let (mut count, mut expected) = (0, None);
+    let (mut counters, mut expected) = (HashSet::new(), None);
     for (number, line) in lines.filter(|(_, line)| !line.trim().is_empty()) {
         let line: Line = serde_json::from_str(line).map_err(|error| InvalidBackup::Counter(number, error))?;
         if line.counter.votes > Counter::MAX_VOTES {
@@ -108,12 +112,15 @@ pub fn read(text: &str, choices: &Choices) -> Result<Snapshot, InvalidBackup> {
             let [first, second] = Choice::ALL.map(|choice| choices.name(choice).to_string());
             return Err(InvalidBackup::Choice(number, line.choice, first, second));
         };
-        count += 1;
+        if !counters.insert((choice, line.origin)) {
+            return Err(InvalidBackup::Repeated(number));
+        }
         expected = line.of.or(expected);
         if line.counter != Counter::default() {
             snapshot.merge_counter(choice, line.origin, line.counter);
         }
     }
+    let count = counters.len();
     match expected {
         Some(expected) if expected.get() != count => Err(InvalidBackup::Count(count, expected.get())),
         None if count == 0 => Err(InvalidBackup::NoCounter),
@@ -185,6 +192,8 @@ mod tests {
             error(&format!("{header}{}", line("Birds", 1, 0))).starts_with("line 2: the choice \"Birds\"")
         );
         assert!(error(&format!("{header}{}", line("Cats", 1, 2))).starts_with("line 2: \"reset\""));
+        let twice = [line("Cats", 2, 0), line("Cats", 1, 0)].concat();
+        assert!(error(&format!("{header}{twice}")).starts_with("line 3: repeats a counter"));
         let too_large = error(&format!("{header}{}", line("Cats", Counter::MAX_VOTES + 1, 0)));
         assert_eq!(too_large, "line 2: too many \"votes\"; allowed: up to 9007199254740991");
     }
