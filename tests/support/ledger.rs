@@ -248,6 +248,11 @@ struct Audited {
     was_counted: bool,
 }
 
+/// The audit's own attempt got no answer, so its ballot may have been counted before or by it: the account has a gap.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("a ballot was counted before the audit or by it, which can't be told")]
+pub struct Undecided;
+
 /// Casts a ballot once more, whose answer says whether it was counted before. On a busy machine that may need several
 /// attempts.
 async fn was_counted(client: &Client, id: BallotId, choice: Choice) -> anyhow::Result<bool> {
@@ -256,7 +261,7 @@ async fn was_counted(client: &Client, id: BallotId, choice: Choice) -> anyhow::R
         let why = match client.cast(id, choice).await {
             CastOutcome::Counted => return Ok(false),
             CastOutcome::AlreadyCounted if may_be_counted => {
-                anyhow::bail!("a ballot was counted before the audit or by it, which can't be told")
+                return Err(Undecided.into());
             }
             CastOutcome::AlreadyCounted => return Ok(true),
             CastOutcome::Refused(why) => why,

@@ -1,7 +1,9 @@
 //! The verdict on a schedule, and the shortest part of one that fails.
 
+use tokio::task::JoinError;
+
 use super::{Cluster, Schedule, shrink};
-use crate::ledger::GAVE_UP;
+use crate::ledger::{GAVE_UP, Report, Undecided};
 
 /// How a schedule ended.
 #[derive(Debug, Default)]
@@ -18,9 +20,7 @@ pub struct Verdict {
 impl Schedule {
     /// Runs the schedule once. A panic, of a program that does not start again for instance, breaks a guarantee too.
     pub async fn verdict(&self) -> Verdict {
-        let owned = self.clone();
-        let played = tokio::spawn(async move { Cluster::play(&owned, |_| ()).await });
-        match played.await {
+        match self.play_until_decided().await {
             Ok(Ok(report)) => {
                 let is_broken = !report.is_clean() || report.errors.contains_key(GAVE_UP);
                 let broken = is_broken.then(|| format!("\n{report}"));
@@ -28,6 +28,20 @@ impl Schedule {
             }
             Ok(Err(error)) => Verdict { broken: Some(format!("{error:#}")), ..Verdict::default() },
             Err(panic) => Verdict { broken: Some(panic.to_string()), ..Verdict::default() },
+        }
+    }
+
+    /// Plays the schedule again if the account has a gap, as on a busy machine.
+    async fn play_until_decided(&self) -> Result<anyhow::Result<Report>, JoinError> {
+        const ATTEMPTS: u32 = 4;
+        let mut attempt = 1;
+        loop {
+            let owned = self.clone();
+            let played = tokio::spawn(async move { Cluster::play(&owned, |_| ()).await }).await?;
+            match played {
+                Err(error) if error.is::<Undecided>() && attempt < ATTEMPTS => attempt += 1,
+                played => return Ok(played),
+            }
         }
     }
 
