@@ -7,7 +7,7 @@ async fn an_invalid_setting_aborts_start_up_with_one_line() {
     let in_use = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let port = in_use.local_addr().unwrap().port().to_string();
     let busy = format!("port {port} is in use; stop what uses it or choose another port");
-    let cases: [(&[(&str, &str)], &str); 11] = [
+    let cases: [(&[(&str, &str)], &str); 12] = [
         (
             &[("VOTE1VALUE", "Cats"), ("VOTE2VALUE", "Cats")],
             "VOTE2VALUE: \"Cats\" equals VOTE1VALUE; allowed: two different names",
@@ -22,6 +22,10 @@ async fn an_invalid_setting_aborts_start_up_with_one_line() {
             "REDIS_PORT: \"tcp://10.0.0.1:6379\" is not a port; allowed: a number from 1 to 65535",
         ),
         (&[("PORT", "80800")], "PORT: \"80800\" is not a port; allowed: a number from 0 to 65535"),
+        (
+            &[("PORT", &port), ("ADMIN_PORT", &port)],
+            &format!("ADMIN_PORT: \"{port}\" equals PORT; allowed: another port"),
+        ),
         (&[("RELEASE", "9.9")], "is not a release of "),
         (&[("LOG_FORMAT", "xml")], "LOG_FORMAT: \"xml\" is not allowed; allowed: auto, text, json"),
         (

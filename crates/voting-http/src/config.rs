@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use voting_config::{address, listen_port, number};
+use voting_config::{InvalidSetting, address, listen_port, number};
 
 use crate::lifecycle::ShutdownTimeouts;
 use crate::server::ClientLimits;
@@ -61,6 +61,15 @@ pub enum LogFormat {
 }
 
 impl ServeArgs {
+    /// Checks that the two ports differ.
+    pub(crate) fn check_ports(&self) -> Result<(), InvalidSetting> {
+        if self.port != 0 && self.port == self.admin_port {
+            let port = self.admin_port.to_string();
+            return Err(InvalidSetting::of("ADMIN_PORT", &port, "equals PORT; allowed: another port"));
+        }
+        Ok(())
+    }
+
     pub(crate) fn address(&self) -> SocketAddr {
         SocketAddr::new(self.listen_address, self.port)
     }

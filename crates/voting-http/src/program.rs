@@ -51,9 +51,10 @@ impl Program {
     /// Serves both ports until the shutdown is complete.
     ///
     /// # Errors
-    /// One line for the operator: a port can't be listened on.
+    /// One line for the operator: a port can't be listened on, or both are the same.
     pub async fn run(self, settings: &ServeArgs) -> anyhow::Result<()> {
         let Self { name: component, release, routes, mut admin, lifecycle } = self;
+        settings.check_ports()?;
         let shutdown = settings.shutdown();
         lifecycle.close_on_signals(shutdown).context("signal handlers can't be installed")?;
         let listener = listen(settings.address()).await?;
