@@ -1,8 +1,8 @@
 //! Redis Cluster: the contract, and the distribution of the votes.
 
-use voting_core::{Cast, Choice, Tally};
+use voting_core::{Cast, Choice, Choices, Tally};
 use voting_tests::servers::RedisCluster;
-use voting_tests::store::{ballot, open_store};
+use voting_tests::store::{ballot, open_patient, open_store};
 
 use crate::contract::contract;
 
@@ -30,7 +30,7 @@ async fn all_servers_share_the_votes() {
 #[tokio::test]
 async fn a_migrated_slot_keeps_its_votes() {
     let cluster = RedisCluster::start().await;
-    let store = open_store(&cluster.url(1));
+    let store = open_patient(&cluster.url(1).parse().unwrap(), &Choices::default());
     let votes = [ballot(Choice::First), ballot(Choice::Second)];
     assert_eq!(store.cast(votes[0]).await.unwrap(), Cast::Counted);
 

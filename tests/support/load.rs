@@ -149,6 +149,14 @@ impl Load {
         done
     }
 
+    /// Number of ballots without a known outcome: each may be counted, so that the tallies may be higher than the accepted
+    /// votes.
+    pub fn open_outcomes(&self) -> usize {
+        let records = self.records.lock().unwrap();
+        let ballots = records.iter().filter_map(|record| record.ballot);
+        ballots.filter(|ballot| !ballot.is_accepted && !ballot.is_refused).count()
+    }
+
     fn accepted(&self) -> [VoteCounts; 2] {
         let mut accepted = [[0; 2]; 2];
         for ballot in self.records.lock().unwrap().iter().filter_map(|record| record.ballot) {

@@ -200,7 +200,12 @@ impl Tour {
                 Err(error) => format!("the command failed: {error:#}"),
             };
             if !only_reads || start.elapsed() > ROUTES {
-                bail!("another output than the tutorial's of:\n{}{difference}", block.commands);
+                let open = self.load.as_ref().map_or(0, Load::open_outcomes);
+                bail!(
+                    "another output than the tutorial's of:\n{}{difference}\n\
+                     ballots of the voters without a known outcome, which the tallies may include: {open}",
+                    block.commands
+                );
             }
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
