@@ -119,8 +119,11 @@ impl backend::Backend for Backend {
             max_memory_percent: None,
             is_replica: false,
             is_adopted: false,
-            cast: Script::new(include_str!("redis/cast.lua")),
-            counters: Script::new(include_str!("redis/counters.lua")),
+            cast: Script::new(concat!(include_str!("redis/write.lua"), include_str!("redis/cast.lua"))),
+            counters: Script::new(concat!(
+                include_str!("redis/write.lua"),
+                include_str!("redis/counters.lua")
+            )),
         })
     }
 }

@@ -54,7 +54,7 @@ if action == 'find' or votes[1] + votes[2] == 0 then
   return unchanged
 end
 
--- Everything that can fail is checked before the first write: an id without its vote would never count.
+-- What can be checked is checked before the first write: an id without its vote would never count.
 local function info(section, field)
   return tonumber(string.match(redis.call('INFO', section), field .. ':(%d+)') or 0)
 end
@@ -77,20 +77,7 @@ for choice = 1, 2 do
   end
 end
 
--- A write may fail all the same, for want of a permission for instance, and Redis undoes none. So the counts come first (a
--- full server rejects them, but no later write of the script), and are undone by the command that is permitted by then.
-local counted = {}
-local function write(...)
-  local answer = redis.pcall(...)
-  if type(answer) ~= 'table' or not answer.err then
-    return nil
-  end
-  for choice, number in pairs(counted) do
-    redis.call('INCRBY', KEYS[choice], -number)
-  end
-  return next(counted) and redis.error_reply('UNDONE ' .. answer.err) or answer
-end
-
+-- The counts come first: a full server rejects them, but no later write of the script.
 for choice = 1, 2 do
   if votes[choice] > 0 then
     -- Other clients may have left a count below zero, which reads as 0, or leading zeros, which Redis does not increment.
@@ -100,7 +87,7 @@ for choice = 1, 2 do
     if failed then
       return failed
     end
-    counted[choice] = votes[choice]
+    undo[#undo + 1] = {'INCRBY', KEYS[choice], -votes[choice]}
   end
 end
 arg = 4

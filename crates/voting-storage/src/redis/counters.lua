@@ -58,20 +58,7 @@ local function read(count, hash)
   return {counters = counters, own = fields.own}
 end
 
--- A write may fail for want of a permission, and Redis undoes none. So the counts are written first: one that was is
--- known to be writable, and is written back if a later write fails.
-local written = {}
-local function write(...)
-  local answer = redis.pcall(...)
-  if type(answer) ~= 'table' or not answer.err then
-    return nil
-  end
-  for count, before in pairs(written) do
-    redis.call('SET', count, before)
-  end
-  return next(written) and redis.error_reply('UNDONE ' .. answer.err) or answer
-end
-
+-- The counts are written first: one that was is known to be writable, so it can be written back.
 local function write_count(count, choice)
   local total = 0
   for _, counter in pairs(choice.counters) do
@@ -79,7 +66,9 @@ local function write_count(count, choice)
   end
   local before = redis.call('GET', count) or '0'
   local failed = write('SET', count, string.format('%.0f', total))
-  written[count] = not failed and before or nil
+  if not failed then
+    undo[#undo + 1] = {'SET', count, before}
+  end
   return failed
 end
 
