@@ -7,12 +7,13 @@ use super::Shell;
 /// Refuses a cluster on which the tutorial cannot succeed, before anything is changed.
 ///
 /// # Errors
-/// The findings of `k8s/doctor.sh`, or there is a namespace `voting` already.
+/// There is a namespace `voting` already, or a finding of `k8s/doctor.sh`.
 pub async fn preconditions(shell: &Shell) -> anyhow::Result<()> {
+    no_voting(shell).await?;
     let printed = shell.run("sh k8s/doctor.sh || [ $? = 1 ]").await?;
     let findings: Vec<_> = printed.lines().filter(|line| line.starts_with("FAIL")).collect();
     ensure!(findings.is_empty(), "the cluster lacks what the tutorial needs:\n{}", findings.join("\n"));
-    no_voting(shell).await
+    Ok(())
 }
 
 /// Refuses a cluster that has the namespace `voting`.
