@@ -111,3 +111,31 @@ async fn a_full_or_read_only_redis_is_exported_and_previewed() {
         assert!(!run("voting-storage", &transfer, &[]).await.success, "the store takes writes");
     }
 }
+
+#[tokio::test]
+async fn settings_by_which_a_crash_loses_acknowledged_votes_are_reported() {
+    let check = async |url: &str| {
+        let ended = run("voting-storage", &["check"], &[("STORAGE_URL", url)]).await;
+        assert!(ended.success, "{}", ended.stderr);
+        ended.stdout + &ended.stderr
+    };
+    let redis = Redis::own().await;
+    let report = check(&redis.url()).await;
+    assert!(!report.contains("note: "), "{report}");
+    redis.query::<()>("CONFIG", &["SET", "appendfsync", "everysec"]).await;
+    let report = check(&redis.url()).await;
+    assert!(report.contains("note: appendfsync is everysec, so a crash of the machine may lose"), "{report}");
+    redis.query::<()>("CONFIG", &["SET", "appendonly", "no"]).await;
+    let report = check(&redis.url()).await;
+    assert!(report.contains("note: the append-only file of Redis is off"), "{report}");
+
+    let mysql = MySql::own_with(&["--log-bin=binlog", "--server-id=1", "--sync-binlog=1"]).await;
+    open_store(&mysql.url()).tally().await.unwrap();
+    let report = check(&mysql.url()).await;
+    assert!(!report.contains("note: "), "{report}");
+    mysql.execute("SET GLOBAL innodb_flush_log_at_trx_commit = 2, GLOBAL sync_binlog = 0").await;
+    let report = check(&mysql.url()).await;
+    let expected = "note: innodb_flush_log_at_trx_commit is 2 and sync_binlog is 0, so a crash of the machine may lose the \
+                    newest acknowledged votes; allowed: innodb_flush_log_at_trx_commit and sync_binlog = 1";
+    assert!(report.contains(expected), "{report}");
+}

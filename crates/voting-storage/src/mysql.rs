@@ -225,7 +225,8 @@ impl backend::Session for Session {
         let start = Instant::now();
         let time = session::server_time(&mut self.connection).await.map_err(connecting)?;
         self.clock = ServerClock::measured(start, time);
-        Ok(Finding::of_clock("the clock of the MySQL server", time).into_iter().collect())
+        let clock = Finding::of_clock("the clock of the MySQL server", time);
+        Ok(clock.into_iter().chain(session::durability(&mut self.connection).await).collect())
     }
 
     async fn is_alive(&mut self) -> bool {

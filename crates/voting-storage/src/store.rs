@@ -92,6 +92,12 @@ impl fmt::Display for Finding {
 }
 
 impl Finding {
+    /// Reports settings by which acknowledged votes may be lost, and the ones that prevent it.
+    pub(crate) fn of_durability(weakness: &str, allowed: &str) -> Self {
+        let text = format!("{weakness}; allowed: {allowed}");
+        Self { subject: "durability", severity: Severity::Note, text }
+    }
+
     /// Reports a clock (since the Unix epoch) that differs from this machine's by more than is allowed.
     pub(crate) fn of_clock(whose: &str, time: Duration) -> Option<Self> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

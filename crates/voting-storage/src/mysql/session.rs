@@ -1,10 +1,13 @@
 //! The settings of a connection. Every session value that the backend relies on is set before the first statement: a
 //! server's defaults may be any.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use sqlx::mysql::MySqlConnection;
 use sqlx::{Executor, Row};
+
+use crate::store::Finding;
 
 /// Longest wait for a row or table lock, in seconds. Shorter than an attempt, so that an abandoned statement ends on the
 /// server too and holds no connection.
@@ -31,6 +34,33 @@ pub(super) async fn server_time(connection: &mut MySqlConnection) -> Result<Dura
     let row =
         sqlx::query("SELECT CAST(UNIX_TIMESTAMP(NOW(3)) * 1000 AS UNSIGNED)").fetch_one(connection).await?;
     Ok(Duration::from_millis(row.try_get::<u64, _>(0)?))
+}
+
+/// Reports settings by which a crash of the server's machine may lose commits. With a binary log, recovery rolls back the
+/// commits that the log lacks. A compatible database without these settings is not judged.
+pub(super) async fn durability(connection: &mut MySqlConnection) -> Option<Finding> {
+    let names = "SHOW GLOBAL VARIABLES \
+                 WHERE Variable_name IN ('innodb_flush_log_at_trx_commit', 'log_bin', 'sync_binlog')";
+    let rows = connection.fetch_all(sqlx::raw_sql(names)).await.ok()?;
+    let settings: HashMap<String, String> =
+        rows.iter().filter_map(|row| Some((row.try_get(0).ok()?, row.try_get(1).ok()?))).collect();
+    let mut needed = vec!["innodb_flush_log_at_trx_commit"];
+    if settings.get("log_bin").is_some_and(|value| value == "ON") {
+        needed.push("sync_binlog");
+    }
+    let weak: Vec<_> = needed
+        .iter()
+        .filter_map(|name| {
+            settings.get(*name).filter(|value| *value != "1").map(|value| format!("{name} is {value}"))
+        })
+        .collect();
+    (!weak.is_empty()).then(|| {
+        let weakness = format!(
+            "{}, so a crash of the machine may lose the newest acknowledged votes",
+            weak.join(" and ")
+        );
+        Finding::of_durability(&weakness, &format!("{} = 1", needed.join(" and ")))
+    })
 }
 
 /// A text that differs between a database and its copies: those on other servers, and under another name on this one.

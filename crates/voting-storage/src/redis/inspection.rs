@@ -1,5 +1,6 @@
 //! Inspects a Redis server: its clock, and the settings by which it may forget votes or ballot ids.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use redis::{RedisError, Script};
@@ -20,6 +21,8 @@ pub(super) struct Inspection {
     memory: String,
     stats: String,
     persistence: String,
+    /// Unknown where `CONFIG GET` is forbidden, as in most managed services.
+    appendfsync: Option<String>,
 }
 
 impl Inspection {
@@ -31,7 +34,11 @@ impl Inspection {
         let ((seconds, micros), memory, stats, persistence): Answer =
             script.key(key).invoke_async(connection).await?;
         let time = Duration::from_secs(seconds) + Duration::from_micros(micros);
-        Ok(Self { clock: ServerClock::measured(start, time), time, memory, stats, persistence })
+        let clock = ServerClock::measured(start, time);
+        // A script may not use this command.
+        let setting = redis::cmd("CONFIG").arg("GET").arg("appendfsync").query_async(connection).await;
+        let appendfsync = setting.ok().and_then(|mut all: HashMap<String, String>| all.remove("appendfsync"));
+        Ok(Self { clock, time, memory, stats, persistence, appendfsync })
     }
 
     /// The percentage of `maxmemory` above which no ballot may be counted, because the server would evict ids or counts
@@ -78,11 +85,15 @@ impl Inspection {
     }
 
     fn durability(&self) -> Option<Finding> {
-        (field(&self.persistence, "aof_enabled")? == "0").then(|| {
-            let text = "the append-only file of Redis is off, so its restart may lose acknowledged votes; \
-                        allowed: appendonly yes, appendfsync always";
-            Finding { subject: "durability", severity: Severity::Note, text: text.to_owned() }
-        })
+        let weakness = if field(&self.persistence, "aof_enabled")? == "0" {
+            "the append-only file of Redis is off, so its restart may lose acknowledged votes".to_owned()
+        } else {
+            let appendfsync = self.appendfsync.as_deref().filter(|setting| *setting != "always")?;
+            format!(
+                "appendfsync is {appendfsync}, so a crash of the machine may lose the newest acknowledged votes"
+            )
+        };
+        Some(Finding::of_durability(&weakness, "appendonly yes, appendfsync always"))
     }
 
     fn policy(&self) -> Option<&str> {
