@@ -93,6 +93,7 @@ impl fmt::Display for Finding {
 
 impl Finding {
     /// Reports settings by which acknowledged votes may be lost, and the ones that prevent it.
+    #[cfg(any(feature = "redis", feature = "mysql"))]
     pub(crate) fn of_durability(weakness: &str, allowed: &str) -> Self {
         let text = format!("{weakness}; allowed: {allowed}");
         Self { subject: "durability", severity: Severity::Note, text }
