@@ -70,7 +70,7 @@ impl From<Cast> for Outcome {
 impl From<&StoreError> for Outcome {
     fn from(error: &StoreError) -> Self {
         match error {
-            StoreError::Unavailable(_) | StoreError::Unusable(_) => Self::Refused,
+            StoreError::Unavailable(_) | StoreError::Overloaded(_) | StoreError::Unusable(_) => Self::Refused,
             StoreError::Unconfirmed(_) => Self::Unconfirmed,
         }
     }

@@ -8,8 +8,9 @@
 //!
 //! A request whose deadline passes while it queues is removed and never handled. So is one with too little time left for
 //! a call of the present length, unless the whole batch is: a slow backend then serves the requests that it can serve in
-//! time, and the others are told early. A request whose deadline passes while its batch is in flight ends with
-//! [`SubmitError::OutcomeUnknown`]; the call goes on for the others.
+//! time, and the others are told early. A request that even calls as short as the last few can't serve in time, because
+//! a whole batch or more waits before it, is rejected on arrival. A request whose deadline passes while its batch is in flight ends
+//! with [`SubmitError::OutcomeUnknown`]; the call goes on for the others.
 
 #[cfg(test)]
 #[cfg(feature = "shuttle")]
@@ -18,8 +19,8 @@ mod metrics;
 mod runtime;
 
 use std::future::Future;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -74,19 +75,22 @@ pub trait BatchHandler: Send + 'static {
 /// A handle to the queue of some handlers; clones share it.
 pub struct Batcher<H: BatchHandler> {
     queue: mpsc::Sender<Pending<H>>,
+    pace: Pace,
     metrics: BatchMetrics,
 }
 
 impl<H: BatchHandler> Clone for Batcher<H> {
     fn clone(&self) -> Self {
-        Self { queue: self.queue.clone(), metrics: self.metrics.clone() }
+        Self { queue: self.queue.clone(), pace: self.pace.clone(), metrics: self.metrics.clone() }
     }
 }
 
 /// Why a request has no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SubmitError {
-    /// The request was not started and never will be: the queue was full, or the deadline passed first.
+    /// More requests wait than can be handled before the deadline: the request was rejected on arrival.
+    Overloaded,
+    /// The request was not started and never will be: the deadline passed first, or would have passed in the call.
     NotStarted,
     /// Its batch was in flight at the deadline: it may have taken effect, or may still do so.
     OutcomeUnknown,
@@ -110,8 +114,20 @@ impl<H: BatchHandler> Batcher<H> {
     /// Starts a task for the handlers, of which there must be at least one. It ends when the last handle is dropped.
     pub fn start(handlers: impl IntoIterator<Item = H>, metrics: BatchMetrics) -> Self {
         let (queue, pending) = mpsc::channel(Self::MAX_WAITING);
-        spawn(dispatch(handlers.into_iter().collect(), pending, metrics.clone()));
-        Self { queue, metrics }
+        let pace = Pace::default();
+        spawn(dispatch(handlers.into_iter().collect(), pending, pace.clone(), metrics.clone()));
+        Self { queue, pace, metrics }
+    }
+
+    /// Whether a request that arrives now may be handled in time. The next batch takes every request that it has room
+    /// for: only when it starts is it known how long a call takes by then.
+    fn has_time(&self, deadline: Instant) -> bool {
+        let waiting = self.queue.max_capacity() - self.queue.capacity();
+        waiting < H::MAX_BATCH
+            || self
+                .pace
+                .earliest_deadline_behind(waiting / H::MAX_BATCH)
+                .is_none_or(|earliest| earliest <= deadline)
     }
 
     /// Returns the handler's answer, if it arrives before the deadline.
@@ -119,12 +135,15 @@ impl<H: BatchHandler> Batcher<H> {
     /// # Errors
     /// [`SubmitError`] says whether the request may have taken effect.
     pub async fn submit(&self, request: H::Request, deadline: Instant) -> Result<H::Answer, SubmitError> {
+        if !self.has_time(deadline) {
+            return Err(SubmitError::Overloaded);
+        }
         let (reply, answer) = oneshot::channel();
         let decided = Arc::new(AtomicBool::new(false));
         let waiting = GaugeGuard::new(&self.metrics.waiting);
         let span = Span::current();
         let pending = Pending { request, deadline, reply, decided: decided.clone(), span, _waiting: waiting };
-        self.queue.try_send(pending).map_err(|_| SubmitError::NotStarted)?;
+        self.queue.try_send(pending).map_err(|_| SubmitError::Overloaded)?;
         match time::timeout_at(deadline, answer).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(_)) | Err(_) if decided.swap(true, Ordering::AcqRel) => Err(SubmitError::OutcomeUnknown),
@@ -133,23 +152,58 @@ impl<H: BatchHandler> Batcher<H> {
     }
 }
 
-/// The present length of a call, shared by the handlers of a batcher. It rises at once and falls slowly, so that a single
-/// fast call among slow ones does not mislead.
+/// The present length of a call, shared by the handlers of a batcher and its requesters.
 #[derive(Clone, Default)]
-struct Pace(Arc<AtomicU64>);
+struct Pace(Arc<Mutex<Calls>>);
+
+#[derive(Default)]
+struct Calls {
+    /// Rises at once and falls slowly, so that a single fast call among slow ones does not mislead.
+    present: Duration,
+    /// The last ones, of which one slow call among fast ones does not raise the shortest.
+    last: [Duration; 3],
+    /// The start of the call that the next batch waits for; `None`: a handler is free.
+    busy_since: Option<Instant>,
+}
 
 impl Pace {
     fn record(&self, length: Duration) {
-        let latest = u64::try_from(length.as_micros()).unwrap_or(u64::MAX);
-        let present = self.0.load(Ordering::Relaxed);
-        self.0.store(latest.max((present / 4).saturating_mul(3)), Ordering::Relaxed);
+        let mut calls = self.calls();
+        calls.present = length.max(calls.present * 3 / 4);
+        calls.last.rotate_right(1);
+        calls.last[0] = length;
     }
 
-    /// The earliest deadline that a call which starts now meets, with a little to spare.
-    fn earliest_deadline(&self) -> Instant {
-        let present = Duration::from_micros(self.0.load(Ordering::Relaxed));
-        Instant::now() + present + present / 32
+    fn set_busy(&self, is_busy: bool) {
+        let mut calls = self.calls();
+        calls.busy_since = is_busy.then(|| calls.busy_since.unwrap_or_else(Instant::now));
     }
+
+    /// The earliest deadline that a call which starts now meets.
+    fn earliest_deadline(&self) -> Instant {
+        Instant::now() + with_margin(self.calls().present)
+    }
+
+    /// The earliest deadline that a call meets behind the one in flight and this number of waiting ones; `None`: a
+    /// handler is free.
+    fn earliest_deadline_behind(&self, waiting: usize) -> Option<Instant> {
+        let now = Instant::now();
+        let (since, length) = {
+            let calls = self.calls();
+            (calls.busy_since?, calls.last.into_iter().min().unwrap_or_default())
+        };
+        let waiting = u32::try_from(waiting).unwrap_or(u32::MAX);
+        Some(now.max(since + length) + length * waiting + with_margin(length))
+    }
+
+    fn calls(&self) -> MutexGuard<'_, Calls> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The length of a call with a little to spare.
+fn with_margin(length: Duration) -> Duration {
+    length + length / 32
 }
 
 /// Gives batches to idle handlers. The one that was busy last comes first, so that no more connections than needed are
@@ -157,13 +211,15 @@ impl Pace {
 async fn dispatch<H: BatchHandler>(
     mut idle: Vec<H>,
     mut queue: mpsc::Receiver<Pending<H>>,
+    pace: Pace,
     metrics: BatchMetrics,
 ) {
     let mut batches = FuturesUnordered::new();
-    let pace = Pace::default();
     let mut in_flight = 0;
     loop {
         let mut batch = Vec::new();
+        let is_free = !idle.is_empty() && in_flight < H::PARALLEL_BELOW;
+        pace.set_busy(!is_free);
         select! {
             biased;
             Some((handler, handled)) = batches.next() => {
@@ -172,7 +228,7 @@ async fn dispatch<H: BatchHandler>(
                 let place = if handler.is_ready() { idle.len() } else { 0 };
                 idle.insert(place, handler);
             }
-            received = queue.recv_many(&mut batch, H::MAX_BATCH), if !idle.is_empty() && in_flight < H::PARALLEL_BELOW => {
+            received = queue.recv_many(&mut batch, H::MAX_BATCH), if is_free => {
                 let Some(handler) = idle.pop().filter(|_| received > 0) else { break };
                 in_flight += received;
                 let (metrics, pace) = (metrics.clone(), pace.clone());
@@ -227,7 +283,6 @@ async fn run<H: BatchHandler>(
 #[cfg(test)]
 #[cfg(not(feature = "shuttle"))]
 mod tests {
-    use std::sync::Mutex;
     use std::time::Duration;
 
     use super::*;
@@ -418,6 +473,80 @@ mod tests {
         for (millis, share) in [(1700, 0.5), (2000, 0.25), (2300, 0.03)] {
             let (answered, _) = crowd(Duration::from_millis(millis)).await;
             assert!(answered >= share, "{millis}: {answered}");
+        }
+    }
+
+    /// Takes this long for each batch of at most ten.
+    struct Few(Duration);
+
+    impl BatchHandler for Few {
+        type Request = ();
+        type Answer = ();
+        const MAX_BATCH: usize = 10;
+
+        async fn handle(&mut self, batch: &[()], _until: Instant) -> Vec<()> {
+            time::sleep(self.0).await;
+            vec![(); batch.len()]
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn requests_beyond_the_capacity_are_rejected_on_arrival_and_no_others() {
+        let batcher = Batcher::start([Few(Duration::from_millis(500))], BatchMetrics::default());
+        // Without calls in the past, nothing is known to be too late.
+        let submit = || {
+            let batcher = batcher.clone();
+            spawn(async move {
+                let start = Instant::now();
+                (batcher.submit((), after(3000)).await, start.elapsed())
+            })
+        };
+        for _ in 0..3 {
+            assert!(submit().await.unwrap().0.is_ok());
+        }
+        // 20 a second are answered, 100 a second arrive.
+        let mut requests = Vec::new();
+        for _ in 0..2000 {
+            requests.push(submit());
+            time::sleep(Duration::from_millis(10)).await;
+        }
+        let mut answered = 0;
+        for request in requests {
+            match request.await.unwrap() {
+                (Ok(()), time) => {
+                    answered += 1;
+                    assert!(time <= Duration::from_secs(3), "{time:?}");
+                }
+                (Err(error), time) => assert!(
+                    error == SubmitError::Overloaded && time < Duration::from_millis(10),
+                    "{error:?} after {time:?}"
+                ),
+            }
+        }
+        // 20 s and the 3 s that requests may wait.
+        assert!(answered >= 430, "{answered}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_slow_call_rejects_no_request() {
+        let (batcher, permit, _) = held();
+        let submit = || {
+            let batcher = batcher.clone();
+            spawn(async move { batcher.submit(0, after(3000)).await })
+        };
+        for millis in [1, 1, 1, 2500] {
+            let request = submit();
+            time::sleep(Duration::from_millis(millis)).await;
+            permit.send(()).await.unwrap();
+            assert!(request.await.unwrap().is_ok());
+        }
+        let running = submit();
+        settle().await;
+        let waiting = submit();
+        settle().await;
+        for request in [running, waiting] {
+            permit.send(()).await.unwrap();
+            assert!(request.await.unwrap().is_ok());
         }
     }
 

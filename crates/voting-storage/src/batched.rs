@@ -84,8 +84,9 @@ impl<B: Backend> BatchedStore<B> {
         batcher.submit(request, deadline).await.unwrap_or_else(|error| {
             let error = match (error, self.last_error.get()) {
                 (SubmitError::OutcomeUnknown, _) => StoreError::unconfirmed("no answer in time"),
-                (SubmitError::NotStarted, None) => StoreError::unavailable("overloaded: the queue is full"),
-                (SubmitError::NotStarted, Some(cause)) => {
+                (SubmitError::Overloaded, None) => StoreError::overloaded("too many requests wait for it"),
+                (SubmitError::NotStarted, None) => StoreError::unavailable("no answer is possible in time"),
+                (SubmitError::Overloaded | SubmitError::NotStarted, Some(cause)) => {
                     StoreError::unavailable(format!("no connection in time; last error: {cause}"))
                 }
             };
@@ -104,9 +105,9 @@ impl<B: Backend> BatchedStore<B> {
             })
         });
         match cast.await {
-            Err(StoreError::Unavailable(cause) | StoreError::Unusable(cause))
-                if !is_absent.load(Ordering::Relaxed) =>
-            {
+            Err(
+                StoreError::Unavailable(cause) | StoreError::Overloaded(cause) | StoreError::Unusable(cause),
+            ) if !is_absent.load(Ordering::Relaxed) => {
                 Err(StoreError::unconfirmed(format!("an earlier attempt could not be looked up: {cause}")))
             }
             cast => cast,

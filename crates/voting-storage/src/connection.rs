@@ -95,19 +95,19 @@ impl<B: Backend> Connection<B> {
         const INSPECT_AFTER: Duration = Duration::from_secs(10);
         // A store may take this long for an answer and still serve two calls within a deadline.
         let limit = self.attempt * 3 / 4;
+        let is_due = self.last_inspected.elapsed() > INSPECT_AFTER;
         let was_idle = self.last_used.elapsed() > IDLE;
         self.last_used = Instant::now();
-        if was_idle
+        // An inspection is a probe as well.
+        if (is_due || was_idle)
             && let Some(mut tracked) = self.session.take()
-            && timeout(limit, tracked.session.is_alive()).await.unwrap_or(false)
         {
-            self.session = Some(tracked);
-        }
-        if self.last_inspected.elapsed() > INSPECT_AFTER
-            && let Some(mut tracked) = self.session.take()
-            && timeout(limit, self.inspect(&mut tracked.session)).await.is_ok_and(|done| done.is_ok())
-        {
-            self.session = Some(tracked);
+            let session = &mut tracked.session;
+            let probe =
+                async { if is_due { self.inspect(session).await.is_ok() } else { session.is_alive().await } };
+            if timeout(limit, probe).await.unwrap_or(false) {
+                self.session = Some(tracked);
+            }
         }
         if self.session.is_none() {
             let connected = self.connect(Instant::now() + self.attempt).await;

@@ -49,9 +49,11 @@ pub async fn wait_until_ready(
     let start = Instant::now();
     loop {
         match store.ping().await {
-            Err(StoreError::Unavailable(cause) | StoreError::Unconfirmed(cause))
-                if start.elapsed() < limit =>
-            {
+            Err(
+                StoreError::Unavailable(cause)
+                | StoreError::Overloaded(cause)
+                | StoreError::Unconfirmed(cause),
+            ) if start.elapsed() < limit => {
                 progress(start.elapsed(), &cause);
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }

@@ -19,6 +19,7 @@ mod inspection;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::future::join;
 use redis::{ErrorKind, RedisError, Script, ServerErrorKind};
 use tokio::time::Instant;
 use voting_core::tally::{Counter, Origin};
@@ -192,15 +193,8 @@ impl Session {
     async fn adopt(&mut self) {
         if !self.is_adopted {
             // A failure shows in the write that follows.
-            self.is_adopted = self.run_adopt("if-missing").await.is_ok();
+            self.is_adopted = adopt(&mut self.connection, &self.keys, "if-missing").await.is_ok();
         }
-    }
-
-    async fn run_adopt(&mut self, action: &str) -> Result<(), RedisError> {
-        let script = Script::new(include_str!("redis/adopt.lua"));
-        let mut call = script.key(&self.keys.counts);
-        call.key(&self.keys.counters).arg(Origin::new().to_string()).arg(action);
-        call.invoke_async(&mut self.connection).await
     }
 
     /// The origin in the store, if it belongs to this server.
@@ -249,11 +243,27 @@ impl Session {
     }
 }
 
+/// Gives the store an origin: another one (`renew`), or one if it has none (`if-missing`).
+async fn adopt(connection: &mut Connection, keys: &Keys, action: &str) -> Result<(), RedisError> {
+    let script = Script::new(include_str!("redis/adopt.lua"));
+    let mut call = script.key(&keys.counts);
+    call.key(&keys.counters).arg(Origin::new().to_string()).arg(action);
+    call.invoke_async(connection).await
+}
+
 #[async_trait]
 impl backend::Session for Session {
     async fn cast(&mut self, ballots: &[Ballot], until: Instant) -> Result<Vec<Cast>, StoreError> {
-        self.adopt().await;
-        let unchanged = self.ballots("cast", ballots, until).await?;
+        let unchanged = if self.is_adopted {
+            self.ballots("cast", ballots, until).await?
+        } else {
+            // Both are sent at once: with a slow server there is no time for one after the other.
+            let (mut connection, keys) = (self.connection.clone(), self.keys.clone());
+            let adopt = adopt(&mut connection, &keys, "if-missing");
+            let (adopted, unchanged) = join(adopt, self.ballots("cast", ballots, until)).await;
+            self.is_adopted = adopted.is_ok();
+            unchanged?
+        };
         Ok(unchanged.into_iter().map(|cast| cast.unwrap_or(Cast::Counted)).collect())
     }
 
@@ -303,7 +313,7 @@ impl backend::Session for Session {
         // Counters keep their votes. One that is full would refuse each further vote, so later votes get another origin.
         let is_full = |counter: &Counter| counter.votes > Counter::MAX_VOTES / 2;
         if Choice::ALL.into_iter().any(|choice| snapshot.counters(choice).values().any(is_full)) {
-            self.run_adopt("renew").await.map_err(answering)?;
+            adopt(&mut self.connection, &self.keys, "renew").await.map_err(answering)?;
         }
         Ok(())
     }
@@ -336,7 +346,7 @@ impl backend::Session for Session {
     }
 
     async fn renew_origin(&mut self) -> Result<(), StoreError> {
-        self.run_adopt("renew").await.map_err(answering)
+        adopt(&mut self.connection, &self.keys, "renew").await.map_err(answering)
     }
 
     async fn purge_times(&mut self) -> Result<PurgeTimes, StoreError> {

@@ -33,7 +33,9 @@ pub(crate) async fn retry<T, F: Future<Output = Result<T, StoreError>>>(
             unconfirmed = Some(error.clone());
         }
         let delay = delays.next().unwrap_or(MAX_DELAY);
-        if matches!(error, StoreError::Unusable(_)) || Instant::now() + delay >= deadline {
+        if matches!(error, StoreError::Overloaded(_) | StoreError::Unusable(_))
+            || Instant::now() + delay >= deadline
+        {
             return Err(unconfirmed.unwrap_or(error));
         }
         sleep(delay).await;
@@ -72,8 +74,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_error_that_no_retry_helps_ends_at_once() {
-        let (result, tried) = run(&[Err(StoreError::unusable("no permission"))]).await;
-        assert!(matches!((result, tried), (Err(StoreError::Unusable(_)), 1)));
+        for error in [StoreError::unusable("no permission"), StoreError::overloaded("too slow")] {
+            let (result, tried) = run(&[Err(error)]).await;
+            assert!(matches!((result, tried), (Err(StoreError::Unusable(_) | StoreError::Overloaded(_)), 1)));
+        }
     }
 
     #[tokio::test(start_paused = true)]

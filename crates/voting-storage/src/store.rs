@@ -124,6 +124,9 @@ pub enum StoreError {
     /// The store is unreachable or rejected the request: it had no effect and never will.
     #[error("store unavailable: {0}")]
     Unavailable(Arc<str>),
+    /// More requests arrive than the store can serve in time: a retry at once won't help. The request had no effect.
+    #[error("store overloaded: {0}")]
+    Overloaded(Arc<str>),
     /// The request was sent, but no answer arrived: a write may have taken effect. Casting the same ballot again
     /// settles it.
     #[error("store did not confirm: {0}")]
@@ -139,6 +142,10 @@ impl StoreError {
         Self::Unavailable(cause.to_string().into())
     }
 
+    pub(crate) fn overloaded(cause: impl fmt::Display) -> Self {
+        Self::Overloaded(cause.to_string().into())
+    }
+
     pub(crate) fn unconfirmed(cause: impl fmt::Display) -> Self {
         Self::Unconfirmed(cause.to_string().into())
     }
@@ -151,6 +158,7 @@ impl StoreError {
     pub(crate) fn label(&self) -> &'static str {
         match self {
             Self::Unavailable(_) => "unavailable",
+            Self::Overloaded(_) => "overloaded",
             Self::Unconfirmed(_) => "unconfirmed",
             Self::Unusable(_) => "unusable",
         }

@@ -84,7 +84,8 @@ fn unusable(error: RedisError) -> StoreError {
     StoreError::unusable(error.category())
 }
 
-/// A connection.
+/// A connection; clones share it.
+#[derive(Clone)]
 pub(super) enum Connection {
     Single(MultiplexedConnection),
     Cluster(ClusterConnection),

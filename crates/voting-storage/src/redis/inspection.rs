@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use futures_util::future::join;
 use redis::{RedisError, Script};
 use tokio::time::Instant;
 
@@ -31,12 +32,15 @@ impl Inspection {
         type Answer = ((u64, u64), String, String, String);
         let start = Instant::now();
         let script = Script::new(include_str!("inspect.lua"));
-        let ((seconds, micros), memory, stats, persistence): Answer =
-            script.key(key).invoke_async(connection).await?;
+        let script = script.key(key);
+        // A script may not use this command. Both are sent at once: a connection to a slow server has no time for two.
+        let mut config = redis::cmd("CONFIG");
+        config.arg("GET").arg("appendfsync");
+        let other = &mut connection.clone();
+        let (answer, setting) = join(script.invoke_async(connection), config.query_async(other)).await;
+        let ((seconds, micros), memory, stats, persistence): Answer = answer?;
         let time = Duration::from_secs(seconds) + Duration::from_micros(micros);
         let clock = ServerClock::measured(start, time);
-        // A script may not use this command.
-        let setting = redis::cmd("CONFIG").arg("GET").arg("appendfsync").query_async(connection).await;
         let appendfsync = setting.ok().and_then(|mut all: HashMap<String, String>| all.remove("appendfsync"));
         Ok(Self { clock, time, memory, stats, persistence, appendfsync })
     }
