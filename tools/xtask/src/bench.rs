@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: the services against minimal baseline servers.
 
+use std::path::PathBuf;
 use std::process::Command;
 
 use clap::Args;
@@ -21,14 +22,7 @@ pub struct BenchArgs {
 /// Builds the programs and runs the benchmark.
 pub fn run(arguments: &BenchArgs) -> anyhow::Result<()> {
     install::servers()?;
-    // Separate builds: the benchmark would add features to the dependencies of the services.
-    for packages in [&["voting-app", "voting-analytics", "voting-admin"][..], &["voting-bench"]] {
-        let mut build = workspace::cargo();
-        build.args(["build", "--locked"]).args((!arguments.unoptimized).then_some("--release"));
-        command::run(build.args(packages.iter().flat_map(|package| ["--package", package])))?;
-    }
-    let profile = if arguments.unoptimized { "debug" } else { "release" };
-    let programs = workspace::target()?.join(profile);
+    let programs = if arguments.unoptimized { workspace::programs()? } else { optimized()? };
     command::run(
         Command::new(programs.join("voting-bench"))
             .arg("run")
@@ -36,4 +30,14 @@ pub fn run(arguments: &BenchArgs) -> anyhow::Result<()> {
             .env("VOTING_BINARIES", &programs)
             .current_dir(workspace::root()),
     )
+}
+
+/// Separate builds: the benchmark would add features to the dependencies of the services.
+fn optimized() -> anyhow::Result<PathBuf> {
+    for packages in [&["voting-app", "voting-analytics", "voting-admin"][..], &["voting-bench"]] {
+        let mut build = workspace::cargo();
+        build.args(["build", "--locked", "--release"]);
+        command::run(build.args(packages.iter().flat_map(|package| ["--package", package])))?;
+    }
+    Ok(workspace::target()?.join("release"))
 }
