@@ -18,9 +18,6 @@ import (
 	"istio.io/istio/pkg/config/mesh"
 )
 
-// istioVersion is the version of the proxies, which determines their configuration.
-const istioVersion = "1.31.0"
-
 // meshUnderTest is Istio's control plane for a cluster, queried as by its proxies.
 type meshUnderTest struct {
 	t       *testing.T

@@ -70,14 +70,23 @@ func newStage(t *testing.T) *stage {
 	return s
 }
 
+// givenPorts are the results of freePort. The gateway listens on its port later than the pods on theirs, and on all addresses.
+var givenPorts = map[int32]bool{}
+
 func freePort(t *testing.T) int32 {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		port := int32(listener.Addr().(*net.TCPAddr).Port)
+		_ = listener.Close()
+		if !givenPorts[port] {
+			givenPorts[port] = true
+			return port
+		}
 	}
-	defer listener.Close()
-	return int32(listener.Addr().(*net.TCPAddr).Port)
 }
 
 func (s *stage) address(pod *corev1.Pod) string {

@@ -11,17 +11,27 @@ use crate::command::{self, say};
 /// The Go version of the `go.mod` files.
 const GO: &str = "1.26";
 
-/// Compiles the check in this folder.
-pub fn compile(directory: &Path) -> anyhow::Result<()> {
-    run(directory, &["test", "-c", "-o", "/dev/null", "."])
+/// Compiles the check in this folder, with these build flags.
+pub fn compile(directory: &Path, flags: &[&str]) -> anyhow::Result<()> {
+    let module: Vec<_> = flags.iter().copied().filter(|flag| flag.starts_with("-modfile=")).collect();
+    download(directory, &module)?;
+    build(directory, &[&["test", "-c", "-o", "/dev/null"], flags, &["."]].concat())
 }
 
 /// Runs the go command in the module in this folder, and reports progress: the dependencies take minutes.
 pub fn run(directory: &Path, arguments: &[&str]) -> anyhow::Result<()> {
+    download(directory, &[])?;
+    build(directory, arguments)
+}
+
+fn download(directory: &Path, flags: &[&str]) -> anyhow::Result<()> {
     let version = Command::new("go").arg("version").output();
     let version = version.with_context(|| format!("Go {GO} or later is required"))?;
     print!("{}", String::from_utf8_lossy(&version.stdout));
-    command::run(Command::new("go").args(["mod", "download"]).current_dir(directory))?;
+    command::run(Command::new("go").args(["mod", "download"]).args(flags).current_dir(directory))
+}
+
+fn build(directory: &Path, arguments: &[&str]) -> anyhow::Result<()> {
     let mut go = Command::new("go");
     go.args(arguments).current_dir(directory);
     say(format_args!("+ go {}", arguments[0]));

@@ -37,7 +37,7 @@ enum Command {
     /// Install missing servers and browsers, then run the tests.
     Test(test::TestArgs),
     /// Check the manifests with Istio's own code and run the tutorial on a real Envoy.
-    Mesh,
+    Mesh(mesh::MeshArgs),
     /// Measure the services against minimal baseline servers (release build; about 20 minutes).
     Bench(bench::BenchArgs),
     /// Check the files in rollouts/ with Argo Rollouts' own code.
@@ -70,7 +70,7 @@ fn main() -> ExitCode {
     };
     let done = match cli.command {
         Command::Test(arguments) => test::run(&arguments),
-        Command::Mesh => mesh::run(),
+        Command::Mesh(arguments) => mesh::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Rollouts => rollouts::run(),
         Command::Ledger(arguments) => ledger::run(&arguments),

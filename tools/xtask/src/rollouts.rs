@@ -8,7 +8,7 @@ use crate::{command, go, workspace};
 /// Builds the check and runs it.
 pub fn run() -> anyhow::Result<()> {
     let directory = workspace::root().join("tests/rollouts");
-    step("Argo Rollouts (takes minutes the first time)", || go::compile(&directory))?;
+    step("Argo Rollouts (takes minutes the first time)", || go::compile(&directory, &[]))?;
     step("the check", || {
         command::run(
             Command::new("go")
