@@ -107,7 +107,7 @@ func stores(programs string) []image {
 	mysql["/usr/sbin/mariadbd"] = mysql["/usr/bin/mariadbd"]
 	mysql["/bin/bash"], mysql["/bin/sh"] = mysql["/usr/bin/bash"], mysql["/usr/bin/sh"]
 	return []image{
-		{"redis:8", installed("redis-server", "redis-cli", "bash", "sleep", "timeout", "cat"), v1.Config{Cmd: []string{"redis-server"}, User: "999:999"}},
+		{"redis:8", installed("redis-server", "redis-cli", "flock", "bash", "sleep", "timeout", "cat"), v1.Config{Cmd: []string{"redis-server"}, User: "999:999"}},
 		{"mysql:8.4", mysql, v1.Config{Entrypoint: []string{"docker-entrypoint.sh"}, User: "999:999"}},
 	}
 }

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
+use voting_tests::kubernetes::repository;
 use voting_tests::load::Load;
+use voting_tests::tutorial::blocks;
 
 use crate::pods;
 use crate::steps::Steps;
@@ -49,6 +51,15 @@ const FAULTS: &[(&str, Fault, bool)] = &[
     ("kill gateway", Kill("istio-system", &["istio=ingressgateway"], "istio-proxy"), true),
     ("kill Redis", Kill("voting", STORES.split_at(1).0, "redis"), true),
     ("kill MySQL", Kill("voting", STORES.split_at(1).1, "mysql"), true),
+    // A second pod gets the same volume, and must wait for it.
+    ("scale out stores", Command("for store in 1-0 2-0; do
+        kubectl scale deployment/voting-storage-$store --namespace voting --replicas=2
+      done
+      for store in 1-0 2-0; do
+        kubectl wait deployment/voting-storage-$store --namespace voting '--for=jsonpath={.status.readyReplicas}=2' --timeout=20s && exit 1
+        kubectl scale deployment/voting-storage-$store --namespace voting --replicas=1
+      done"), false),
+    ("force delete stores", Command("kubectl delete pods --namespace voting --selector app=voting-storage --force"), true),
     ("delete stores", Command("kubectl delete pods --namespace voting --selector app=voting-storage --wait=false"), true),
 ];
 
@@ -84,5 +95,39 @@ pub async fn run(steps: &Steps) -> anyhow::Result<()> {
         let failed = report.failed(name);
         ensure!(*may_fail || failed == 0, "{name}: {failed} requests failed");
     }
-    Ok(())
+    another_password(steps).await
+}
+
+/// Replaces the secret of MySQL, which has its passwords from the first start, and repairs that as docs/operations.md describes.
+async fn another_password(steps: &Steps) -> anyhow::Result<()> {
+    println!("another password");
+    let text = std::fs::read_to_string(repository().join("docs/operations.md"))?;
+    let (_, chapter) =
+        text.split_once("## The passwords of MySQL\n").context("the chapter of the passwords")?;
+    let commands = blocks(chapter.split("\n## ").next().unwrap_or_default());
+    let [restart, repair] = &commands[..] else { bail!("{} blocks of commands", commands.len()) };
+    let replace = "kubectl get secret voting-storage-secret --namespace voting --output json |
+        sed 's/\"MYSQL_PASSWORD\": \".*\"/\"MYSQL_PASSWORD\": \"YW5vdGhlcg==\"/' >$HOME/secret.json &&
+        kubectl replace --force --filename $HOME/secret.json";
+    steps.shell.run(&format!("HOME=$(mktemp -d); {replace}; status=$?; rm -r $HOME; (exit $status)")).await?;
+    let run = async |script: &str| {
+        steps.shell.run(&format!("set -e\n{script}")).await.with_context(|| script.to_owned())
+    };
+    run(&restart.commands).await?;
+    let vote = "curl --silent --cookie featureflag=on --data vote=Cats --output /dev/null --write-out '%{http_code}' $INGRESS_IP";
+    let wait = |code: &str| {
+        format!("for i in {{1..60}}; do [ $({vote}) = {code} ] && exit 0; sleep 1; done; exit 1")
+    };
+    steps
+        .shell
+        .run(&format!("({})", wait("503")))
+        .await
+        .context("votes are taken with the wrong password")?;
+    run(&repair.commands).await?;
+    steps
+        .shell
+        .run(&format!("({})", wait("303")))
+        .await
+        .context("votes are not taken with the new password")
+        .map(drop)
 }
