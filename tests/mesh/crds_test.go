@@ -20,6 +20,7 @@ import (
 // resourceSchemas are where the modules of other projects keep the schemas of their resources. Only these files are needed, so
 // the modules are no dependencies of this one.
 var resourceSchemas = map[string]struct{ module, file string }{
+	"Certificate":         {"github.com/cert-manager/cert-manager@v1.21.2", "deploy/crds/cert-manager.io_certificates.yaml"},
 	"CiliumNetworkPolicy": {"github.com/cilium/cilium@v1.20.2", "pkg/k8s/apis/cilium.io/client/crds/v2/ciliumnetworkpolicies.yaml"},
 }
 
@@ -83,7 +84,10 @@ func definitionOf(t *testing.T, kind string) []byte {
 // TestTheSchemasOfOthersKnowEveryField: documents for software that this package can't run are valid by its own schema, and with
 // a misspelt field they are not.
 func TestTheSchemasOfOthersKnowEveryField(t *testing.T) {
-	for path, kind := range map[string]string{"k8s/cilium/allow-dns-on-the-node.yaml": "CiliumNetworkPolicy"} {
+	for path, kind := range map[string]string{
+		"k8s/cilium/allow-dns-on-the-node.yaml":      "CiliumNetworkPolicy",
+		"k8s/https/certificate-by-cert-manager.yaml": "Certificate",
+	} {
 		definition := definitionOf(t, kind)
 		read := func() map[string]any {
 			var content map[string]any

@@ -153,6 +153,21 @@ func isWorkload(key string) bool {
 	return strings.HasPrefix(key, "deployment.") || strings.HasPrefix(key, "job.")
 }
 
+// secureCookies makes the cookies that routes set Secure.
+func secureCookies(routes []any) bool {
+	changed := false
+	for _, route := range routes {
+		for _, destination := range route.(map[string]any)["route"].([]any) {
+			if destination.(map[string]any)["headers"] != nil {
+				set := at(destination.(map[string]any), "headers", "response", "add")
+				set["set-cookie"] = set["set-cookie"].(string) + "; Secure"
+				changed = true
+			}
+		}
+	}
+	return changed
+}
+
 // components hold, for each component of kustomize/, its intended difference from the plain files.
 var components = map[string]func(key string, content map[string]any) bool{
 	"aks-add-on": func(key string, content map[string]any) bool {
@@ -167,6 +182,15 @@ var components = map[string]func(key string, content map[string]any) bool{
 		return true
 	},
 	"https": func(key string, content map[string]any) bool {
+		if strings.HasPrefix(key, "deployment.apps/voting-app-") {
+			one := container(content)
+			one["env"] = append(one["env"].([]any), map[string]any{"name": "HSTS_MAX_AGE", "value": "86400"})
+			return true
+		}
+		if strings.HasPrefix(key, "virtualservice.") {
+			routes, _ := at(content, "spec")["http"].([]any)
+			return secureCookies(routes)
+		}
 		if !strings.HasPrefix(key, "gateway.") {
 			return false
 		}

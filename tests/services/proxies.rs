@@ -104,6 +104,32 @@ async fn a_trusted_origin_may_vote_behind_a_proxy_that_replaces_the_host() {
     }
 }
 
+#[tokio::test]
+async fn browsers_are_told_to_use_tls_again_if_they_used_it() {
+    let (plain, _redis) = deployment(&[]).await;
+    let (strict, _redis) = deployment(&[("HSTS_MAX_AGE", "86400")]).await;
+    let (forgetting, _redis) = deployment(&[("HSTS_MAX_AGE", "0")]).await;
+    for (deployment, proto, expected) in [
+        (&plain, "https", ""),
+        (&strict, "http", ""),
+        (&strict, "https", "max-age=86400"),
+        (&forgetting, "https", "max-age=0"),
+    ] {
+        let visitor = deployment.visitor();
+        for (method, path, status) in
+            [("GET", "/", 200), ("POST", "/featureflag/set", 303), ("GET", "/missing", 404)]
+        {
+            let answer = send(visitor.request(method, path).header("x-forwarded-proto", proto)).await;
+            assert_eq!(answer.status, status, "{path}");
+            assert_eq!(answer.header("strict-transport-security"), expected, "{proto} {path}");
+        }
+        // Requests that no route sees.
+        let foreign = visitor.request("POST", "/").header("x-forwarded-proto", proto);
+        let answer = send(foreign.header("origin", "https://evil.example")).await;
+        assert_eq!((answer.status, answer.header("strict-transport-security")), (403, expected), "{proto}");
+    }
+}
+
 /// Starts an app with a log, which is complete after [`end`].
 async fn logged(folder: &Path, store: &str) -> Service {
     let settings = [("STORAGE_URL", store), ("SHUTDOWN_WAIT", "0"), ("LOG_FORMAT", "json")];

@@ -35,6 +35,7 @@ const INVALID: &[(&str, &[u8], &str)] = &[
     ("FEATUREFLAG", b"maybe", BOOLEAN),
     ("FROM_URL", b"postgres://voting:secret@db", STORE),
     ("HOSTNAME", BYTES, TEXT),
+    ("HSTS_MAX_AGE", b"1d", "allowed: a whole number from 0 to 4294967295"),
     ("LISTEN_ADDRESS", b"localhost", "allowed: one of IPv4 or IPv6"),
     ("LOG_FORMAT", b"xml", "allowed: auto, text, json"),
     ("MAX_CONNECTIONS", b"-1", "allowed: a whole number from 1 to 65535"),

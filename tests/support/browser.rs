@@ -72,7 +72,12 @@ pub struct Browser(Client);
 impl Browser {
     /// A browser with a viewport of 1280 by 800 pixels.
     pub async fn start() -> Self {
-        let capabilities = json!({
+        Self::start_with(&[]).await
+    }
+
+    /// The same, with more arguments of Chromium. A repeated argument takes the place of the first one.
+    pub async fn start_with(arguments: &[String]) -> Self {
+        let mut capabilities = json!({
             "browserName": "chrome",
             "goog:loggingPrefs": { "browser": "ALL" },
             "goog:chromeOptions": {
@@ -87,6 +92,9 @@ impl Browser {
                 ],
             },
         });
+        if let Some(defaults) = capabilities["goog:chromeOptions"]["args"].as_array_mut() {
+            defaults.extend(arguments.iter().map(|argument| json!(argument)));
+        }
         let Value::Object(capabilities) = capabilities else { unreachable!() };
         let mut builder = ClientBuilder::new(HttpConnector::new());
         builder.capabilities(capabilities);
@@ -107,6 +115,11 @@ impl Browser {
 
     pub async fn open(&self, url: &str) {
         self.0.goto(url).await.unwrap();
+    }
+
+    /// The address of the page.
+    pub async fn address(&self) -> String {
+        self.0.current_url().await.unwrap().to_string()
     }
 
     pub async fn reload(&self) {

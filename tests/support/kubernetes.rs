@@ -4,6 +4,7 @@ mod preconditions;
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -15,19 +16,27 @@ pub use preconditions::{no_voting, preconditions};
 /// Time limit of a command; the longest of the tutorial is 15 minutes.
 const LIMIT: Duration = Duration::from_secs(16 * 60);
 
+/// The folder of the repository.
+pub fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
 /// Runs commands in bash, as the tutorial's reader does.
 #[derive(Debug)]
 pub struct Shell {
     /// Keeps the kubeconfig file and the variables of the commands.
     folder: TempDir,
     kubeconfig: Option<PathBuf>,
+    /// Where the commands run.
+    directory: Mutex<PathBuf>,
 }
 
 impl Shell {
     /// # Errors
     /// The context is unknown.
     pub async fn new(context: Option<&str>) -> anyhow::Result<Self> {
-        let mut shell = Self { folder: TempDir::new()?, kubeconfig: None };
+        let directory = Mutex::new(repository());
+        let mut shell = Self { folder: TempDir::new()?, kubeconfig: None, directory };
         if let Some(context) = context {
             let config = format!("kubectl config view --raw --minify --flatten --context '{context}'");
             let config = shell.run(&config).await?;
@@ -39,22 +48,27 @@ impl Shell {
         Ok(shell)
     }
 
-    fn ingress(&self) -> PathBuf {
-        self.folder.path().join("ingress")
+    /// Runs the following commands in this folder instead of the repository.
+    pub fn go_to(&self, folder: &Path) {
+        folder.clone_into(&mut self.directory.lock().unwrap());
     }
 
-    /// Runs a script and returns its output. Variables that it sets are known to the next one.
+    fn variables(&self) -> PathBuf {
+        self.folder.path().join("variables")
+    }
+
+    /// Runs a script and returns its output. The next one knows the values of `INGRESS_IP` and `CURL_CA_BUNDLE`.
     ///
     /// # Errors
     /// The script failed, with its output.
     pub async fn run(&self, script: &str) -> anyhow::Result<String> {
-        let file = self.ingress();
+        let file = self.variables();
         let file = file.display();
         let script = format!(
-            "[ ! -e {file} ] || . {file}\n{script}\nstatus=$?\n[ -z ${{INGRESS_IP+x}} ] || declare -p INGRESS_IP >{file}\nexit $status"
+            "[ ! -e {file} ] || . {file}\n{script}\nstatus=$?\ndeclare -p INGRESS_IP CURL_CA_BUNDLE >{file} 2>/dev/null || :\nexit $status"
         );
         let mut command = Command::new("bash");
-        command.args(["-c", &script]).current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
+        command.args(["-c", &script]).current_dir(self.directory.lock().unwrap().as_path());
         if let Some(kubeconfig) = &self.kubeconfig {
             command.env("KUBECONFIG", kubeconfig);
         }

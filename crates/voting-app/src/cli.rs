@@ -1,7 +1,7 @@
 //! Settings.
 
 use clap::{Args, Parser};
-use voting_config::{InvalidSetting, PollArgs, StoreArgs, host, port, switch, url_host};
+use voting_config::{InvalidSetting, PollArgs, StoreArgs, host, number, port, switch, url_host};
 use voting_core::release::{AppRelease, Release};
 use voting_http::check::Command;
 use voting_http::config::ServeArgs;
@@ -115,6 +115,11 @@ pub struct ProxyArgs {
     /// front sets them: true or false.
     #[arg(long, env = "TRUST_FORWARDED_HOST", value_name = "BOOL", default_value_t = false, num_args = 0..=1, default_missing_value = "true", value_parser = switch())]
     pub trust_forwarded_host: bool,
+
+    /// Seconds for which browsers that used TLS must use it again: the max-age of the header Strict-Transport-Security.
+    /// 0 makes browsers forget it; without a value the header is not sent. A proxy must set X-Forwarded-Proto or Forwarded.
+    #[arg(long, env = "HSTS_MAX_AGE", value_name = "SECONDS", value_parser = number(0..=u32::MAX))]
+    pub hsts_max_age: Option<u32>,
 }
 
 impl Cli {
@@ -209,7 +214,7 @@ mod tests {
         fn every_value_is_accepted_or_rejected_in_one_line(
             flag in prop::sample::select(vec![
                 "release", "port", "admin-port", "listen-address", "shutdown-wait", "log-format", "client-timeout",
-                "trusted-origins", "trust-forwarded-host", "vote1value", "vote2value", "title", "showdetails", "featureflag", "allow-reset", "analytics-url",
+                "trusted-origins", "trust-forwarded-host", "hsts-max-age", "vote1value", "vote2value", "title", "showdetails", "featureflag", "allow-reset", "analytics-url",
                 "analytics-host", "analytics-port", "storage-url", "redis-host", "redis-port", "mysql-host",
                 "mysql-port", "mysql-user", "mysql-password", "mysql-database",
             ]),

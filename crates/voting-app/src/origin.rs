@@ -88,7 +88,7 @@ mod tests {
     }
 
     fn trusting(origins: &str, trust_forwarded_host: bool) -> ProxyArgs {
-        ProxyArgs { trusted_origins: origins.parse().unwrap(), trust_forwarded_host }
+        ProxyArgs { trusted_origins: origins.parse().unwrap(), trust_forwarded_host, ..ProxyArgs::default() }
     }
 
     #[test]

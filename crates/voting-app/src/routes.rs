@@ -10,6 +10,7 @@ mod vote;
 
 use axum::Router;
 use axum::extract::Request;
+use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use voting_http::layer::{Around, CommonLayer, has_too_many_cookies};
@@ -34,12 +35,32 @@ pub fn routes(app: App) -> Router {
         .route("/assets/{version}/{name}", get(assets::serve))
         .method_not_allowed_fallback(async || AppError::MethodNotAllowed)
         .fallback(async || AppError::NotFound)
-        .layer(CommonLayer::new(app.observer.clone(), headers, Pages(app.clone())))
+        .layer(CommonLayer::new(app.observer.clone(), headers, Pages::new(app.clone())))
         .with_state(app)
 }
 
-/// Rejects requests and renders errors.
-struct Pages(App);
+/// Rejects requests, renders errors, and has browsers use TLS again.
+struct Pages {
+    app: App,
+    /// `Strict-Transport-Security`.
+    tls_only: Option<HeaderValue>,
+}
+
+impl Pages {
+    fn new(app: App) -> Self {
+        let header = |seconds| HeaderValue::try_from(format!("max-age={seconds}")).ok();
+        Self { tls_only: app.proxy.hsts_max_age.and_then(header), app }
+    }
+
+    fn complete(&self, base: &Base, response: Response) -> Response {
+        let mut response = errors::render(&self.app, base, response);
+        // Over plain HTTP browsers must ignore it.
+        if let (Some(value), true) = (&self.tls_only, base.is_https) {
+            response.headers_mut().insert(header::STRICT_TRANSPORT_SECURITY, value.clone());
+        }
+        response
+    }
+}
 
 impl Around for Pages {
     type Request = Base;
@@ -49,15 +70,15 @@ impl Around for Pages {
         let error = if has_too_many_cookies(request.headers()) {
             AppError::TooManyCookies
         } else {
-            match origin::check(request, &self.0.proxy) {
+            match origin::check(request, &self.app.proxy) {
                 Ok(()) => return Ok(base),
                 Err(foreign) => AppError::CrossSite(foreign),
             }
         };
-        Err(Box::new(errors::render(&self.0, &base, error.into_response())))
+        Err(Box::new(self.complete(&base, error.into_response())))
     }
 
     fn after(&self, base: Base, response: Response) -> Response {
-        errors::render(&self.0, &base, response)
+        self.complete(&base, response)
     }
 }

@@ -24,6 +24,8 @@ enum Suite {
     Lifecycle,
     /// Who reaches whom after each step of the tutorial, and the certificates of the pods.
     Access,
+    /// HTTPS at the gateway, step by step, in a browser.
+    Https,
     /// The preflight script finds each fault of a cluster.
     Doctor,
     /// Pods deleted, evicted and killed under votes.
@@ -44,6 +46,10 @@ pub fn run(arguments: &ClusterTestArgs) -> anyhow::Result<()> {
         match suite {
             Suite::Lifecycle => command::run(Command::new(&program).arg("lifecycle"))?,
             Suite::Access => cluster::run_on_cluster(&program, &["access"])?,
+            Suite::Https => {
+                install::browser()?;
+                cluster::run_on_cluster(&program, &["https"])?;
+            }
             Suite::Doctor => cluster::run_on_cluster(&program, &["doctor"])?,
             Suite::Faults => cluster::run_on_cluster(&program, &["faults"])?,
             Suite::Autoscaler => {

@@ -4,6 +4,7 @@ mod access;
 mod autoscaler;
 mod doctor;
 mod faults;
+mod https;
 mod lifecycle;
 mod machine;
 mod metrics_api;
@@ -12,9 +13,11 @@ mod prometheus;
 mod steps;
 mod upgrade;
 
+use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
 
 use clap::Parser;
+use futures_util::FutureExt as _;
 
 use steps::Steps;
 
@@ -26,6 +29,8 @@ enum Suite {
     Lifecycle,
     /// Checks who reaches whom after each step of the tutorial, and the certificates of the pods.
     Access,
+    /// Takes the steps with HTTPS at the gateway, and votes in a browser.
+    Https,
     /// Has k8s/doctor.sh find each fault that it looks for.
     Doctor,
     /// Deletes, evicts and kills pods under votes.
@@ -43,6 +48,7 @@ async fn main() -> ExitCode {
     let done = match Suite::parse() {
         Suite::Lifecycle => lifecycle::run(),
         Suite::Access => on_the_cluster(access::run).await,
+        Suite::Https => on_the_cluster(https::test).await,
         Suite::Doctor => on_the_cluster(doctor::run).await,
         Suite::Faults => on_the_cluster(faults::run).await,
         Suite::Autoscaler => on_the_cluster(autoscaler::run).await,
@@ -62,7 +68,10 @@ async fn main() -> ExitCode {
 async fn on_the_cluster(test: impl AsyncFnOnce(&Steps) -> anyhow::Result<()>) -> anyhow::Result<()> {
     let steps = Steps::new().await?;
     let done = tokio::select! {
-        done = test(&steps) => done,
+        // A test that panics is cleaned up as well.
+        done = AssertUnwindSafe(test(&steps)).catch_unwind() => {
+            done.unwrap_or_else(|_| Err(anyhow::anyhow!("the test panicked")))
+        }
         _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
     };
     // Cleaning up takes a while.

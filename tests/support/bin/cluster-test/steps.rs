@@ -1,10 +1,9 @@
 //! The tutorial's steps, as the way to a state of the system.
 
 use std::collections::HashSet;
-use std::path::Path;
 
 use anyhow::{Context as _, ensure};
-use voting_tests::kubernetes::{Shell, no_voting};
+use voting_tests::kubernetes::{Shell, no_voting, repository};
 use voting_tests::load::{Load, Report};
 use voting_tests::tutorial::{Block, blocks};
 
@@ -20,8 +19,7 @@ pub struct Steps {
 impl Steps {
     /// Reads the tutorial, and refuses a cluster on which it was begun.
     pub async fn new() -> anyhow::Result<Self> {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/tutorial.md");
-        let blocks = blocks(&std::fs::read_to_string(path)?);
+        let blocks = blocks(&std::fs::read_to_string(repository().join("docs/tutorial.md"))?);
         let shell = Shell::new(None).await?;
         no_voting(&shell).await?;
         Ok(Self { shell, blocks })
@@ -34,7 +32,12 @@ impl Steps {
 
     /// Runs the commands of a step.
     pub async fn take(&self, step: &str) -> anyhow::Result<()> {
-        let is_of_step = |block: &&Block| block.step() == step && block.is_on_the_main_way();
+        self.take_if(step, |_| true).await
+    }
+
+    /// Runs some of the commands of a step.
+    pub async fn take_if(&self, step: &str, is: impl Fn(&Block) -> bool) -> anyhow::Result<()> {
+        let is_of_step = |block: &&Block| block.step() == step && block.is_on_the_main_way() && is(block);
         let blocks: Vec<_> = self.blocks.iter().filter(is_of_step).collect();
         ensure!(!blocks.is_empty(), "the tutorial has no {step}");
         for block in blocks {
@@ -81,8 +84,12 @@ impl Steps {
 
     /// Removes everything.
     pub async fn clean_up(&self) -> anyhow::Result<()> {
+        // A test may have left the folder, and removed it.
+        self.shell.go_to(&repository());
         let api = metrics_api::remove(&self.shell).await;
+        let secret = "kubectl delete secret voting-app-tls --namespace istio-system --ignore-not-found";
+        let secret = self.shell.run(secret).await;
         let namespaces = self.shell.run("kubectl delete namespace voting outside --ignore-not-found").await;
-        api.and(namespaces.map(drop))
+        api.and(secret.map(drop)).and(namespaces.map(drop))
     }
 }
