@@ -6,7 +6,6 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use voting_core::{Ballot, Cast, Choice, Choices};
-use voting_http::layer::MAX_COOKIE_BYTES;
 use voting_storage::StoreError;
 
 use crate::form::InvalidForm;
@@ -38,8 +37,6 @@ pub enum AppError {
         /// How long a body may take.
         limit: Duration,
     },
-    /// The cookies have more than [`MAX_COOKIE_BYTES`].
-    TooManyCookies,
     /// Half of the connections follow the live results already.
     TooManyViewers,
     /// No route has this path.
@@ -193,14 +190,6 @@ impl AppError {
                     limit.as_secs()
                 ),
             ),
-            Self::TooManyCookies => (
-                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-                "The cookies are too large",
-                format!(
-                    "All cookies together may have up to {MAX_COOKIE_BYTES} bytes. Delete those of this site and of its \
-                     domain."
-                ),
-            ),
             Self::TooManyViewers => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "Too many live viewers",
@@ -228,11 +217,9 @@ impl AppError {
     fn outcome(&self) -> Option<Outcome> {
         match self {
             Self::Form(InvalidForm::Stale) => Some(Outcome::Stale),
-            Self::Form(_)
-            | Self::CrossSite(_)
-            | Self::BodyTooLarge { .. }
-            | Self::BodyTooSlow { .. }
-            | Self::TooManyCookies => Some(Outcome::Invalid),
+            Self::Form(_) | Self::CrossSite(_) | Self::BodyTooLarge { .. } | Self::BodyTooSlow { .. } => {
+                Some(Outcome::Invalid)
+            }
             Self::Vote(_, error) => Some(error.into()),
             Self::Expired => Some(Cast::Expired.into()),
             Self::Reset(_)

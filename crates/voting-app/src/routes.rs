@@ -13,7 +13,7 @@ use axum::extract::Request;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
-use voting_http::layer::{Around, CommonLayer, has_too_many_cookies};
+use voting_http::layer::{Around, CommonLayer};
 use voting_http::serving_path::ServingPath;
 
 use crate::app::App;
@@ -67,15 +67,10 @@ impl Around for Pages {
 
     fn before(&self, request: &Request) -> Result<Base, Box<Response>> {
         let base = Base::of(request);
-        let error = if has_too_many_cookies(request.headers()) {
-            AppError::TooManyCookies
-        } else {
-            match origin::check(request, &self.app.proxy) {
-                Ok(()) => return Ok(base),
-                Err(foreign) => AppError::CrossSite(foreign),
-            }
-        };
-        Err(Box::new(self.complete(&base, error.into_response())))
+        match origin::check(request, &self.app.proxy) {
+            Ok(()) => Ok(base),
+            Err(foreign) => Err(Box::new(self.complete(&base, AppError::CrossSite(foreign).into_response()))),
+        }
     }
 
     fn after(&self, base: Base, response: Response) -> Response {

@@ -13,16 +13,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use axum::extract::Request;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt as _;
 use tower::{Layer, Service};
 
 use crate::observe::{RequestObserver, observe};
-
-/// Maximum size of a request's cookies; larger ones are answered with 431. Sign-in proxies and other services of the domain
-/// set most of them.
-pub const MAX_COOKIE_BYTES: usize = 32 * 1024;
 
 /// Steps of a service before and after its routes.
 pub trait Around: Send + Sync + 'static {
@@ -153,9 +149,4 @@ fn internal_error(panic: Box<dyn Any + Send>) -> Response {
         panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
     tracing::error!(cause, "panic while handling a request");
     StatusCode::INTERNAL_SERVER_ERROR.into_response()
-}
-
-/// Whether the cookies of a request are larger than [`MAX_COOKIE_BYTES`].
-pub fn has_too_many_cookies(headers: &HeaderMap) -> bool {
-    headers.get_all(header::COOKIE).iter().map(HeaderValue::len).sum::<usize>() > MAX_COOKIE_BYTES
 }

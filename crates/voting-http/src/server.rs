@@ -23,9 +23,12 @@ use tower::{ServiceExt as _, service_fn};
 use crate::connection::{Connection, LargeRequests};
 use crate::lifecycle::Lifecycle;
 
-/// Maximum size of a request's header, about that of Envoy (60 KB); a larger one is answered with 431. A connection needs
-/// only as much memory as its largest request.
+/// Maximum size of a request's header, about that of Envoy (60 KB); a larger one is answered with 431. Most of it are the
+/// cookies of sign-in proxies. A connection needs only as much memory as its largest request.
 pub const MAX_HEADER_BYTES: usize = 64 * 1024;
+
+/// Maximum number of a request's header fields, beyond which it is answered with 431.
+pub(crate) const MAX_HEADER_FIELDS: usize = 100;
 
 /// Connections above the limit that get their 503 at a time; further ones are closed without an answer.
 const REJECTED_AT_A_TIME: usize = 16;
@@ -187,6 +190,8 @@ fn permits(number: usize) -> Arc<Semaphore> {
 fn http(header_timeout: Duration) -> http1::Builder {
     let mut server = http1::Builder::new();
     server.timer(TokioTimer::new()).header_read_timeout(header_timeout).max_buf_size(MAX_HEADER_BYTES);
+    // The library reads further than a full buffer.
+    server.max_header_size(MAX_HEADER_BYTES);
     server
 }
 
