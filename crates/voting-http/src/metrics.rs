@@ -46,7 +46,7 @@ impl Collector for LogMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> std::fmt::Result {
         let dropped = ConstCounter::new(log::dropped_lines());
         let name = "voting_log_dropped_lines";
-        let help = "Log lines dropped because the log's reader did not keep up";
+        let help = "Log lines dropped because the log's reader did not keep up or the output failed";
         dropped.encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)
     }
 }
