@@ -75,6 +75,7 @@ const INVALID_VARIABLES: &[(&str, &[u8], &str)] = &[
     ("RUST_LOG", b"warning", "allowed: a level (off, error, warn, info, debug, trace)"),
     ("RUST_LOG", BYTES, "allowed: a level"),
     ("OTEL_EXPORTER_OTLP_ENDPOINT", b"https://secret@collector", "allowed: http://HOST:PORT"),
+    ("OTEL_EXPORTER_OTLP_ENDPOINT", b"http://voting:secret@collector:4318", "without a user and password"),
     ("OTEL_EXPORTER_OTLP_ENDPOINT", b"http://collector:port", "allowed: http://HOST:PORT"),
     ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", b"collector:4318", "allowed: http://HOST:PORT"),
     ("OTEL_TRACES_EXPORTER", b"zipkin", "allowed: otlp, none"),

@@ -9,7 +9,8 @@ use anyhow::bail;
 use url::Url;
 
 /// The allowed endpoints.
-const ENDPOINT: &str = "http://HOST:PORT";
+const ENDPOINT: &str =
+    "http://HOST:PORT without a user and password (OTEL_EXPORTER_OTLP_HEADERS may hold a token)";
 
 #[cfg(feature = "otlp")]
 pub(crate) use enabled::TraceExport;
@@ -158,8 +159,10 @@ fn requested_by(variable: impl Fn(&str) -> Option<String>) -> anyhow::Result<Opt
     Ok(Some(requested_by))
 }
 
+/// The exporter's errors, which are logged, repeat the URL.
 fn is_endpoint(text: &str) -> bool {
-    Url::parse(text).is_ok_and(|url| url.scheme() == "http" && url.has_host())
+    let has_user = |url: &Url| !url.username().is_empty() || url.password().is_some();
+    Url::parse(text).is_ok_and(|url| url.scheme() == "http" && url.has_host() && !has_user(&url))
 }
 
 #[cfg(test)]
@@ -194,10 +197,21 @@ mod tests {
             rejected("OTEL_TRACES_EXPORTER", "zipkin"),
             "OTEL_TRACES_EXPORTER: \"zipkin\" is not supported; allowed: otlp, none"
         );
-        assert_eq!(
-            rejected("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "https://user:secret@collector"),
-            "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: (not shown) is not a supported URL; allowed: http://HOST:PORT"
-        );
+        for url in [
+            "https://collector",
+            "http://user:secret@collector",
+            "http://secret@collector",
+            "http://:secret@collector",
+        ] {
+            let error = rejected("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", url);
+            assert!(
+                error.starts_with(
+                    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: (not shown) is not a supported URL; allowed: http://HOST:PORT \
+                     without a user and password"
+                ),
+                "{error}"
+            );
+        }
     }
 
     #[cfg(not(feature = "otlp"))]
