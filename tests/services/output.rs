@@ -1,4 +1,4 @@
-//! The output of the programs: a closed pipe ends them quietly, a full disk with one line.
+//! The output of the programs: a closed pipe ends them quietly, a full disk or a closed output with one line.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -16,6 +16,14 @@ async fn run_with(program: &Path, arguments: &[&str], url: &str, stdout: Stdio) 
     (output.status.success(), String::from_utf8(output.stderr).unwrap())
 }
 
+/// [`run_with`] a standard output that is closed.
+async fn run_closed(program: &Path, arguments: &[&str], url: &str) -> (bool, String) {
+    let mut command = clean(Path::new("/bin/sh"));
+    command.args(["-c", "exec \"$@\" >&-", "sh"]).arg(program).args(arguments).env("STORAGE_URL", url);
+    let output = command.stderr(Stdio::piped()).spawn().unwrap().wait_with_output().await.unwrap();
+    (output.status.success(), String::from_utf8(output.stderr).unwrap())
+}
+
 fn closed_pipe() -> Stdio {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
@@ -27,7 +35,7 @@ fn full_disk() -> Stdio {
 }
 
 #[tokio::test]
-async fn a_closed_pipe_is_quiet_and_a_full_disk_is_one_line() {
+async fn a_closed_pipe_is_quiet_and_a_full_disk_or_a_closed_output_is_one_line() {
     let folder = tempfile::tempdir().unwrap();
     let url = format!("sqlite:{}/votes.db", folder.path().display());
     open_store(&url).cast(ballot(Choice::First)).await.unwrap();
@@ -63,6 +71,12 @@ async fn a_closed_pipe_is_quiet_and_a_full_disk_is_one_line() {
         let is_one_line =
             stderr.lines().count() == 1 && stderr.contains("can't write to the standard output");
         assert!(!is_ok && is_one_line, "{} {arguments:?} > /dev/full: {stderr}", program.display());
+        if !program.ends_with("xtask") {
+            let (is_ok, stderr) = run_closed(&program, &arguments, &url).await;
+            let is_one_line = stderr.lines().count() == 1
+                && stderr.contains("can't write to the standard output: it is closed");
+            assert!(!is_ok && is_one_line, "{} {arguments:?} >&-: {stderr}", program.display());
+        }
     }
 }
 
