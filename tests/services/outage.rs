@@ -31,6 +31,27 @@ async fn page_with(what: &str, analytics: SocketAddr) -> Answer {
 }
 
 #[tokio::test]
+async fn an_app_in_place_of_analytics_is_named_and_called_once_per_page() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = [("STORAGE_URL", "redis://127.0.0.1:1"), ("SHUTDOWN_WAIT", "0")];
+    let logs = ["other", "own"].map(|name| folder.path().join(name));
+    let other = Service::start_logged("voting-app", &settings, Some(&logs[0])).await;
+    let url = other.url("");
+    let settings = [&settings[..], &[("ANALYTICS_URL", &url)]].concat();
+    let app = Service::start_logged("voting-app", &settings, Some(&logs[1])).await;
+    let page = Visitor::new(app.url("")).get("/").await;
+    assert!(page.text.contains(UNAVAILABLE), "{}", page.text);
+    let lines = |log: &std::path::Path, part: &str| {
+        std::fs::read_to_string(log).unwrap().lines().filter(|line| line.contains(part)).count()
+    };
+    let named = "the response is 404 Not Found of voting-app; allowed: ANALYTICS_URL, or ANALYTICS_HOST and ANALYTICS_PORT";
+    eventually("the mistake is named", PATIENCE, async || lines(&logs[1], named) == 1).await;
+    eventually("the other app logs the call", PATIENCE, async || lines(&logs[0], "request completed") > 0)
+        .await;
+    assert_eq!(lines(&logs[0], "request completed"), 1);
+}
+
+#[tokio::test]
 async fn the_page_renders_in_time_and_takes_votes_despite_any_fault_of_analytics() {
     let garbage = |body: &'static str| Router::new().fallback(async move || body);
     let huge = Router::new().fallback(async || "x".repeat(10 * 1024 * 1024));

@@ -7,10 +7,18 @@ async fn an_invalid_setting_aborts_start_up_with_one_line() {
     let in_use = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let port = in_use.local_addr().unwrap().port().to_string();
     let busy = format!("port {port} is in use; stop what uses it or choose another port");
-    let cases: [(&[(&str, &str)], &str); 12] = [
+    let cases: [(&[(&str, &str)], &str); 17] = [
         (
             &[("VOTE1VALUE", "Cats"), ("VOTE2VALUE", "Cats")],
             "VOTE2VALUE: \"Cats\" equals VOTE1VALUE; allowed: two different names",
+        ),
+        (
+            &[("VOTE1VALUE", "Cats"), ("VOTE2VALUE", "ＣＡＴＳ\u{200b}")],
+            "VOTE2VALUE: \"ＣＡＴＳ\\u{200b}\" looks like VOTE1VALUE, \"Cats\"; allowed: two names that differ in more than case",
+        ),
+        (
+            &[("VOTE1VALUE", "\u{200b}")],
+            "VOTE1VALUE: \"\\u{200b}\" shows nothing; allowed: 1 to 100 characters",
         ),
         (&[("VOTE1VALUE", " ")], "VOTE1VALUE: \" \" is empty; allowed: 1 to 100 characters"),
         (
@@ -35,6 +43,18 @@ async fn an_invalid_setting_aborts_start_up_with_one_line() {
         (
             &[("REDIS_HOST", "two words")],
             "REDIS_HOST: \"two words\" is not a host; allowed: a host name or an IP address",
+        ),
+        (
+            &[("REDIS_HOST", "::")],
+            "REDIS_HOST: \"::\" is an address to listen on, not to connect to; allowed: a host name or an IP address",
+        ),
+        (
+            &[("MYSQL_HOST", "0.0.0.0")],
+            "MYSQL_HOST: \"0.0.0.0\" is an address to listen on, not to connect to; allowed: a host name or an IP address",
+        ),
+        (
+            &[("STORAGE_URL", "redis://[::]:6379")],
+            "STORAGE_URL: (not shown) is not the URL of a store; allowed: ",
         ),
         (&[("REDIS_HOST", "u:secret@h")], "REDIS_HOST: (not shown) is not a host; allowed: "),
         (&[("PORT", &port), ("LISTEN_ADDRESS", "127.0.0.1")], &busy),

@@ -22,6 +22,7 @@ use url::Url;
 use voting_batch::{BatchHandler, Batcher};
 use voting_http::serving_path::ServingPath;
 use voting_http::trace;
+use voting_storage::is_unspecified;
 
 use crate::metrics::AnalyticsMetrics;
 
@@ -37,7 +38,9 @@ pub struct AnalyticsUrl(Uri);
 
 /// A text is not the URL of voting-analytics.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("is not the URL of voting-analytics; allowed: http://HOST:PORT")]
+#[error(
+    "is not the URL of voting-analytics; allowed: http://HOST:PORT, with a host to connect to (not 0.0.0.0 or ::)"
+)]
 pub struct InvalidAnalyticsUrl;
 
 impl FromStr for AnalyticsUrl {
@@ -47,7 +50,8 @@ impl FromStr for AnalyticsUrl {
         let url = Url::parse(text).map_err(|_| InvalidAnalyticsUrl)?;
         // A user and password would appear in logs.
         let has_user = !url.username().is_empty() || url.password().is_some();
-        if url.scheme() != "http" || !url.has_host() || url.path() != "/" || has_user {
+        let is_server = url.host_str().is_some_and(|host| !is_unspecified(host));
+        if url.scheme() != "http" || !is_server || url.path() != "/" || has_user {
             return Err(InvalidAnalyticsUrl);
         }
         let url = url.join("analytics").map_err(|_| InvalidAnalyticsUrl)?;
@@ -139,7 +143,9 @@ impl BatchHandler for Connection {
         let outcome = match &result {
             Ok(_) => "ok",
             Err(CallError::Timeout) => "timeout",
-            Err(CallError::Request(_) | CallError::Status(_) | CallError::Body(_)) => "failed",
+            Err(CallError::Request(_) | CallError::Status(_) | CallError::OfApp(_) | CallError::Body(_)) => {
+                "failed"
+            }
             Err(CallError::BodyTooLarge | CallError::InvalidBody(_)) => "invalid",
         };
         self.metrics.observe(outcome, start.elapsed());
@@ -157,6 +163,10 @@ enum CallError {
     Request(#[from] RequestError),
     #[error("the response is {0}")]
     Status(StatusCode),
+    #[error(
+        "the response is {0} of voting-app; allowed: ANALYTICS_URL, or ANALYTICS_HOST and ANALYTICS_PORT, of voting-analytics"
+    )]
+    OfApp(StatusCode),
     #[error("the response broke off: {0}")]
     Body(Box<dyn std::error::Error + Send + Sync>),
     #[error("no response in time")]
@@ -184,10 +194,14 @@ impl Connection {
         *request.uri_mut() = self.url.0.clone();
         *request.headers_mut() = trace;
         let response = self.client.request(request).await?;
+        let path = ServingPath::from_headers(response.headers());
+        // This app itself, or another one.
+        if path.as_ref().is_some_and(|path| path.release("app").is_some()) {
+            return Err(CallError::OfApp(response.status()));
+        }
         if response.status() != StatusCode::OK {
             return Err(CallError::Status(response.status()));
         }
-        let path = ServingPath::from_headers(response.headers());
         let body = Limited::new(response.into_body(), MAX_BODY_BYTES).collect().await.map_err(|error| {
             if error.is::<LengthLimitError>() { CallError::BodyTooLarge } else { CallError::Body(error) }
         })?;

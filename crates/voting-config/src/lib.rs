@@ -55,6 +55,15 @@ mod tests {
             error(&["--vote1value", "x", "--vote2value", "x"]),
             "VOTE2VALUE: \"x\" equals VOTE1VALUE; allowed: two different names",
         );
+        assert_eq!(
+            error(&["--vote1value", "x", "--vote2value", "Ｘ"]),
+            "VOTE2VALUE: \"Ｘ\" looks like VOTE1VALUE, \"x\"; allowed: two names that differ in more than case, white space, \
+             width and invisible characters",
+        );
+        assert_eq!(
+            error(&["--vote2value", "\u{200b}"]),
+            "VOTE2VALUE: \"\\u{200b}\" shows nothing; allowed: 1 to 100 characters that are not all invisible",
+        );
         assert_eq!(error(&["--vote1value", " "]), "VOTE1VALUE: \" \" is empty; allowed: 1 to 100 characters");
         assert_eq!(
             error(&["--nonsense"]),

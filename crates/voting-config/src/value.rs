@@ -8,6 +8,7 @@ use std::str::FromStr;
 
 use clap::builder::{StringValueParser, TypedValueParser};
 use url::Host;
+use voting_storage::is_unspecified;
 
 /// Parses a port to connect to.
 pub fn port() -> impl TypedValueParser<Value = u16> {
@@ -54,9 +55,15 @@ pub fn address() -> impl TypedValueParser<Value = IpAddr> {
 
 /// Parses the host of a server; an address of IPv6 may stand in brackets.
 pub fn host() -> impl TypedValueParser<Value = String> {
+    const ALLOWED: &str = "allowed: a host name or an IP address, without a port";
     StringValueParser::new().try_map(|text| {
-        let is_host = unbracketed(&text).parse::<IpAddr>().is_ok() || Host::parse(&text).is_ok();
-        is_host.then_some(text).ok_or("is not a host; allowed: a host name or an IP address, without a port")
+        if unbracketed(&text).parse::<IpAddr>().is_err() && Host::parse(&text).is_err() {
+            return Err(format!("is not a host; {ALLOWED}"));
+        }
+        if is_unspecified(&text) {
+            return Err(format!("is an address to listen on, not to connect to; {ALLOWED}"));
+        }
+        Ok(text)
     })
 }
 

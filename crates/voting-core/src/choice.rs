@@ -6,6 +6,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use unicode_normalization::UnicodeNormalization as _;
+
 /// The name of a choice: 1 to 100 characters as the voter sees them.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ChoiceName(Arc<str>);
@@ -38,6 +40,35 @@ impl ChoiceName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Whether a voter may take the names for one: they differ at most in case, white space, width, invisible characters or
+    /// the spelling of a character in Unicode.
+    pub fn looks_like(&self, other: &Self) -> bool {
+        self.skeleton() == other.skeleton()
+    }
+
+    /// Whether the name shows anything.
+    pub fn is_visible(&self) -> bool {
+        !self.skeleton().is_empty()
+    }
+
+    /// What names that look alike have in common. Upper case first folds more characters, such as ß and SS.
+    fn skeleton(&self) -> String {
+        let visible =
+            self.0.nfkc().filter(|character| !character.is_whitespace() && !is_invisible(*character));
+        let folded = visible.flat_map(char::to_uppercase).flat_map(char::to_lowercase);
+        folded.collect::<String>().nfkc().collect()
+    }
+}
+
+/// A character that takes no space: one that Unicode lists as `Default_Ignorable_Code_Point`, or the empty Braille pattern.
+/// Joiners and variants of emoji are among them.
+fn is_invisible(character: char) -> bool {
+    matches!(character,
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}'
+        | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{2800}' | '\u{3164}'
+        | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fff8}' | '\u{1bca0}'..='\u{1bca3}'
+        | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 impl FromStr for ChoiceName {
@@ -149,6 +180,38 @@ mod tests {
             ("reset", InvalidChoiceName::Reserved),
         ] {
             assert_eq!(name.parse::<ChoiceName>(), Err(why), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn names_that_a_voter_may_take_for_one_look_alike() {
+        let choice = |name: &str| name.parse::<ChoiceName>().unwrap();
+        for (one, other) in [
+            ("Cats", "cATS"),
+            ("Cats", "Ｃａｔｓ"),
+            ("Cats", "Ca\u{200b}ts"),
+            ("Cats", "\u{feff}Cats"),
+            ("Ice cream", "Ice  cream"),
+            ("Ice cream", "Ice\u{a0}cream"),
+            ("Ice cream", "Icecream"),
+            ("Äpfel", "A\u{308}pfel"),
+            ("Straße", "STRASSE"),
+            ("ΟΔΟΣ", "οδος"),
+            ("❤", "❤\u{fe0f}"),
+            ("ﬁsh", "Fish"),
+            ("ｶﾞ", "ガ"),
+        ] {
+            assert!(choice(one).looks_like(&choice(other)), "{one:?} {other:?}");
+        }
+        for (one, other) in
+            [("Cats", "Dogs"), ("Cats", "Çats"), ("A", "B"), ("😺", "😸"), ("C", "C++"), ("1", "2")]
+        {
+            assert!(!choice(one).looks_like(&choice(other)), "{one:?} {other:?}");
+        }
+        for (name, is_visible) in
+            [("\u{200b}", false), ("\u{3164}", false), ("\u{2800}\u{ad}", false), (".", true)]
+        {
+            assert_eq!(choice(name).is_visible(), is_visible, "{name:?}");
         }
     }
 

@@ -1,7 +1,7 @@
 //! Stores of votes. No HTTP and no command line here.
 //!
 //! - [`VoteStore`]: the trait that services count votes through, its errors and timeouts. [`open()`] picks the backend.
-//! - [`StoreUrl`]: the address of a store.
+//! - [`StoreUrl`]: the address of a store. [`is_unspecified`]: whether a host is none to connect to.
 //! - [`transfer`]: merges one store's votes into another, any number of times.
 //! - [`backup`]: a store's counters as a file.
 //! - [`StoreMetrics`]: metrics of a store's work.
@@ -34,5 +34,5 @@ mod url;
 
 pub use metrics::{CALL_SECONDS, StoreMetrics};
 pub use open::{open, open_with, wait_until_ready};
-pub use store::{Finding, Severity, StoreError, Timeouts, VoteStore};
-pub use url::{InvalidStoreUrl, StoreUrl};
+pub use store::{Finding, OtherVotes, Severity, StoreError, Timeouts, VoteStore};
+pub use url::{InvalidStoreUrl, StoreUrl, is_unspecified};

@@ -37,7 +37,7 @@ pub struct StoreAddress {
 /// A text is not the URL of a store. The text is not repeated: it may hold a password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "is not the URL of a store; allowed: redis://HOST:PORT or redis://HOST:PORT/NUMBER (with ?protocol=2 or 3), rediss://HOST:PORT, redis+cluster://HOST:PORT?parts=N (1 to 64), mysql://USER:PASSWORD@HOST:PORT/DATABASE (with ?ssl-mode=DISABLED, PREFERRED, REQUIRED, VERIFY_CA or VERIFY_IDENTITY, ssl-ca, ssl-cert or ssl-key=FILE), sqlite:FILE (not in memory; with ?mode=ro, rw or rwc); several different ones of one kind, separated by spaces (not sqlite); a user or password with reserved characters must be percent-encoded"
+    "is not the URL of a store; allowed: redis://HOST:PORT or redis://HOST:PORT/NUMBER (with ?protocol=2 or 3), rediss://HOST:PORT, redis+cluster://HOST:PORT?parts=N (1 to 64), mysql://USER:PASSWORD@HOST:PORT/DATABASE (with ?ssl-mode=DISABLED, PREFERRED, REQUIRED, VERIFY_CA or VERIFY_IDENTITY, ssl-ca, ssl-cert or ssl-key=FILE), sqlite:FILE (not in memory; with ?mode=ro, rw or rwc); several different ones of one kind, separated by spaces (not sqlite); a HOST to connect to (not 0.0.0.0 or ::); a user or password with reserved characters must be percent-encoded"
 )]
 pub struct InvalidStoreUrl;
 
@@ -252,7 +252,8 @@ impl FromStr for StoreAddress {
             file.to_owned()
         } else {
             let url = url::Url::parse(text).map_err(|_| InvalidStoreUrl)?;
-            let host = url.host_str().filter(|_| url.port() != Some(0)).ok_or(InvalidStoreUrl)?;
+            let is_host = |host: &&str| url.port() != Some(0) && !is_unspecified(host);
+            let host = url.host_str().filter(is_host).ok_or(InvalidStoreUrl)?;
             // A password with a delimiter that is not percent-encoded ends the host early: the rest, shown as the path,
             // would be a part of the password.
             let rest = [Some(url.path()), url.query(), url.fragment()];
@@ -334,6 +335,21 @@ fn escaped(text: &str) -> String {
     text.replace('%', "%25")
 }
 
+/// Whether a host is an address to listen on, such as `0.0.0.0` or `::`, which no server has.
+pub fn is_unspecified(host: &str) -> bool {
+    use std::net::IpAddr;
+    let ip = match host.parse::<IpAddr>() {
+        Ok(ip) => ip,
+        // Other spellings of an address, such as `[::]` and `0`.
+        Err(_) => match url::Host::parse(host) {
+            Ok(url::Host::Ipv4(ip)) => ip.into(),
+            Ok(url::Host::Ipv6(ip)) => ip.into(),
+            Ok(url::Host::Domain(_)) | Err(_) => return false,
+        },
+    };
+    ip.to_canonical().is_unspecified()
+}
+
 /// An IPv6 address stands in brackets in a URL.
 fn bracketed(host: &str) -> String {
     if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host.to_owned() }
@@ -367,6 +383,9 @@ mod tests {
             "postgres://db",
             "redis://",
             "redis://cache:0",
+            "redis://0.0.0.0",
+            "redis+cluster://[::]:7000",
+            "mysql://user:secret@[::]:3306/votes",
             "mysql://",
             "sqlite:",
             "sqlite::memory:",
