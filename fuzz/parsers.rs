@@ -9,7 +9,7 @@ use voting_app::form::Form;
 use voting_app::notice::Notice;
 use voting_core::{Choices, Snapshot};
 use voting_http::server::MAX_HEADER_BYTES;
-use voting_http::{feature_flag, trace};
+use voting_http::{feature_flag, forwarded, trace};
 use voting_storage::{StoreUrl, backup};
 
 const URL_ENCODED: &str = "application/x-www-form-urlencoded";
@@ -69,7 +69,8 @@ pub fn store_url(text: &[u8]) {
     }
 }
 
-/// The headers of a request, a line each. What is forwarded of them fits into the next service's request.
+/// The headers of a request, a line each. What a proxy says in them is some text, or nothing is known. What is forwarded of
+/// them fits into the next service's request.
 pub fn headers(lines: &[u8]) {
     let mut headers = HeaderMap::new();
     for line in lines.split(|byte| *byte == b'\n') {
@@ -79,6 +80,10 @@ pub fn headers(lines: &[u8]) {
         if let (Some(name), Some(value)) = (name, value) {
             headers.append(name, value);
         }
+    }
+    let _ = forwarded::is_https(&headers);
+    for said in [forwarded::host(&headers), forwarded::prefix(&headers)].into_iter().flatten() {
+        assert!(!said.is_empty());
     }
     let carried = trace::carried(&headers);
     let length: usize = carried.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use voting_tests::faults::Fault;
+
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
@@ -18,6 +20,27 @@ fn texts(folder: &Path) -> String {
         }
     }
     all
+}
+
+#[test]
+fn the_table_of_faults_has_a_row_for_each_that_the_ledger_injects() {
+    let page = std::fs::read_to_string(root().join("docs/reliability.md")).unwrap();
+    let (_, table) = page.split_once("| fault, under load |").unwrap();
+    let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
+    let rows: Vec<_> = rows.map(|row| row.split('|').nth(1).unwrap().trim()).collect();
+    let faults = Fault::ALL.map(|(fault, _)| match fault {
+        Fault::KillApp(_) => "`kill -9` of one of two apps",
+        Fault::TerminateApp(_) => "SIGTERM of one of two apps",
+        Fault::KillAnalytics => "`kill -9` of voting-analytics",
+        Fault::KillStore => "`kill -9` and restart of the store",
+        Fault::FreezeStore => "the store freezes for 5 seconds",
+        Fault::DropAnswers => "for a second, connections are cut when the store responds",
+        Fault::CutConnections => "for a second, no connection to the store is possible",
+        Fault::SilentNetwork => "for 4 seconds, no traffic passes to or from the store",
+        other => panic!("{other:?}: add it to the table"),
+    });
+    let expected = [&faults[..], &["eight replicas start at once on an empty database"]].concat();
+    assert_eq!(rows, expected);
 }
 
 #[test]
