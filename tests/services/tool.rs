@@ -1,10 +1,10 @@
 //! `voting-storage`, the operator's tool.
 
 use voting_core::Choice;
-use voting_tests::ClosedPort;
-use voting_tests::process::{Ended, run};
+use voting_tests::process::{Ended, Service, run};
 use voting_tests::servers::{MySql, Redis};
 use voting_tests::store::{ballot, open_store};
+use voting_tests::{ClosedPort, PATIENCE, eventually};
 
 async fn tool(arguments: &[&str], url: &str) -> Ended {
     run("voting-storage", arguments, &[("STORAGE_URL", url)]).await
@@ -196,4 +196,61 @@ async fn a_backup_that_was_cut_off_is_rejected_as_a_whole() {
     let empty = tool(&["export"], &url("c")).await.stdout;
     std::fs::write(&file, empty).unwrap();
     assert_eq!(row(&tool(&["import", file.to_str().unwrap()], &url("b")).await, "Cats"), [0, 2, 2]);
+}
+
+#[tokio::test]
+async fn votes_of_choices_with_other_names_are_reported() {
+    let (redis, mysql) = (Redis::database().await, MySql::database().await);
+    let folder = tempfile::tempdir().unwrap();
+    let sqlite = format!("sqlite:{}/votes.db", folder.path().display());
+    for (url, release) in [(redis.url(), "1.0"), (mysql.url(), "2.0"), (sqlite.clone(), "2.0")] {
+        cast(&url, Choice::First, 3).await;
+        cast(&url, Choice::Second, 1).await;
+        let settings = |first| [("STORAGE_URL", url.as_str()), ("VOTE1VALUE", first), ("RELEASE", release)];
+        let target = format!("sqlite:{}/{release}-other.db", folder.path().display());
+        let transfer = ["transfer", "--from", &url, "--to", &target, "--dry-run"];
+        assert!(run("voting-storage", &["migrate"], &[("STORAGE_URL", &target)]).await.success);
+        for arguments in [&["check"][..], &["tally"], &["export"], &transfer] {
+            let ended = run("voting-storage", arguments, &settings("Cats")).await;
+            assert!(
+                ended.success && !ended.stderr.contains("note: "),
+                "{url} {arguments:?}: {}",
+                ended.stderr
+            );
+            let ended = run("voting-storage", arguments, &settings("Birds")).await;
+            assert!(ended.success, "{url} {arguments:?}: {}", ended.stderr);
+            let note =
+                "votes of choices that are not on this poll are kept and not shown: \"Cats\" 3; allowed: ";
+            assert!(ended.stderr.starts_with("note: ") && ended.stderr.contains(note), "{}", ended.stderr);
+            assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
+            assert!(!ended.stdout.contains("Cats"), "{}", ended.stdout);
+        }
+        for program in ["voting-app", "voting-analytics"] {
+            let log = folder.path().join(format!("{release}-{program}.log"));
+            let _service = Service::start_logged(program, &settings("Birds"), Some(&log)).await;
+            eventually("the votes are reported", PATIENCE, async || {
+                let log = std::fs::read_to_string(&log).unwrap();
+                log.lines().any(|line| {
+                    line.contains("the store has votes of other choices") && line.contains("Cats")
+                })
+            })
+            .await;
+            std::fs::remove_file(&log).unwrap();
+        }
+        assert!(run("voting-storage", &["reset", "--yes"], &settings("Cats")).await.success);
+        let ended = run("voting-storage", &["tally"], &settings("Birds")).await;
+        assert!(ended.success && ended.stderr.is_empty(), "{}", ended.stderr);
+    }
+}
+
+#[tokio::test]
+async fn the_tool_reads_votes_of_names_that_look_alike() {
+    let redis = Redis::database().await;
+    redis.query::<()>("MSET", &["cats", "3", "CATS", "4"]).await;
+    let settings =
+        [("STORAGE_URL", redis.url()), ("VOTE1VALUE", "cats".into()), ("VOTE2VALUE", "CATS".into())];
+    let settings = settings.each_ref().map(|(name, value)| (*name, value.as_str()));
+    let tally = run("voting-storage", &["tally"], &settings).await;
+    assert_eq!((row(&tally, "cats"), row(&tally, "CATS")), (vec![3], vec![4]));
+    assert!(run("voting-storage", &["export"], &settings).await.success);
 }

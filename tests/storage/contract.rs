@@ -32,6 +32,7 @@ macro_rules! contract {
             a_voter_sees_their_own_vote,
             a_probe_leaves_no_trace,
             every_valid_name_is_a_separate_choice,
+            votes_of_other_names_are_found,
             eight_handles_create_the_schema_concurrently,
             votes_survive_the_handle,
             merging_repeatedly_and_back_changes_nothing,
@@ -245,6 +246,22 @@ pub async fn merging_repeatedly_and_back_changes_nothing(url: &StoreUrl) {
     assert_eq!(here.tally().await.unwrap(), Tally::new(6, 5));
     assert_eq!(there.tally().await.unwrap(), Tally::new(6, 5));
     assert_eq!(here.snapshot().await.unwrap(), there.snapshot().await.unwrap());
+}
+
+pub async fn votes_of_other_names_are_found(url: &StoreUrl) {
+    let store = store(url);
+    let with_birds = Choices::new("Birds".parse().unwrap(), "Dogs".parse().unwrap()).unwrap();
+    let with_birds = open_patient(url, &with_birds);
+    assert!(with_birds.other_votes().await.unwrap().0.is_empty());
+    cast_new(store.as_ref(), Choice::First, 3).await;
+    cast_new(store.as_ref(), Choice::Second, 2).await;
+    cast_new(with_birds.as_ref(), Choice::First, 1).await;
+    let votes = |name: &str, votes| [(name.to_owned(), votes)].into();
+    assert_eq!(with_birds.other_votes().await.unwrap().0, votes("Cats", 3));
+    assert_eq!(store.other_votes().await.unwrap().0, votes("Birds", 1));
+    store.reset().await.unwrap();
+    assert!(with_birds.other_votes().await.unwrap().0.is_empty());
+    assert_eq!(store.other_votes().await.unwrap().0, votes("Birds", 1));
 }
 
 pub async fn a_reset_deletes_only_the_votes_the_store_knows(url: &StoreUrl) {

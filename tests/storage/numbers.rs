@@ -143,3 +143,57 @@ async fn counters_are_merged_exactly_or_not_at_all() {
         assert_eq!(other.tally().await.unwrap(), Tally::new(1, 0), "{url}");
     }
 }
+
+/// A counter that is almost full takes what fits (`fill` sets its votes); then votes are refused with the reason and without a trace, until a reset.
+async fn a_full_counter_refuses_votes(url: &str, fill: impl AsyncFn(u64)) {
+    for votes in [Counter::MAX_VOTES - 1, i64::MAX.unsigned_abs() - 1, i64::MAX.unsigned_abs()] {
+        // A reset of a full counter renews the origin, which an open connection notices after a pause.
+        let store = open_store(url);
+        store.cast(ballot(Choice::First)).await.unwrap();
+        fill(votes).await;
+        if votes < Counter::MAX_VOTES {
+            assert_eq!(store.cast(ballot(Choice::First)).await.unwrap(), Cast::Counted, "{url} {votes}");
+        }
+        let refused = ballot(Choice::First);
+        for attempt in [store.cast(refused).await, store.cast_new(refused).await] {
+            let error = attempt.expect_err("a vote counts on a full counter");
+            let is_refused = matches!(error, voting_storage::StoreError::Unusable(_));
+            let text = error.to_string();
+            assert!(
+                is_refused && text.contains("the counter of a choice is full; allowed: "),
+                "{url} {votes}: {text}"
+            );
+        }
+        let probe = store.probe().await.expect_err("ballots are taken").to_string();
+        assert!(probe.contains("the counter of a choice is full"), "{url} {votes}: {probe}");
+        store.reset().await.unwrap();
+        let store = open_store(url);
+        assert_eq!(store.cast(refused).await.unwrap(), Cast::Counted, "{url} {votes}");
+        assert_eq!(store.tally().await.unwrap(), Tally::new(1, 0), "{url} {votes}");
+        store.reset().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_full_counter_refuses_votes_with_the_reason_and_leaves_no_trace() {
+    let redis = Redis::database().await;
+    let fill = async |votes: u64| redis.query::<()>("SET", &["Cats", &votes.to_string()]).await;
+    a_full_counter_refuses_votes(&redis.url(), fill).await;
+
+    let mysql = MySql::database().await;
+    let fill = async |votes: u64| {
+        mysql
+            .execute(&format!("UPDATE tallies SET votes = {votes}, reset_votes = 0 WHERE choice = 'Cats'"))
+            .await;
+    };
+    a_full_counter_refuses_votes(&mysql.url(), fill).await;
+
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite:{}/votes.db", folder.path().display());
+    let fill = async |votes: u64| {
+        let mut file = sqlx::SqliteConnection::connect(&url).await.unwrap();
+        let set = format!("UPDATE tallies SET votes = {votes}, reset_votes = 0 WHERE choice = 'Cats'");
+        file.execute(sqlx::AssertSqlSafe(set)).await.unwrap();
+    };
+    a_full_counter_refuses_votes(&url, fill).await;
+}

@@ -54,12 +54,31 @@ async fn a_reset_of_a_locked_mysql_ends_by_its_deadline_and_has_no_effect_later(
 }
 
 #[tokio::test]
-async fn a_reset_of_some_shards_only_is_unconfirmed() {
+async fn a_reset_with_a_shard_away_changes_nothing() {
     let servers = Redis::databases(2).await;
     let proxy = Proxy::start(servers[1].address(), Mode::Open).await;
     let store = open_url(&format!("{} {}", servers[0].url(), servers[1].url_at(proxy.address())));
+    for _ in 0..20 {
+        cast_until_confirmed(store.as_ref(), ballot(Choice::First)).await;
+    }
+    for away in [Mode::Closed, Mode::Silent] {
+        proxy.set(away);
+        let error = store.reset().await.unwrap_err();
+        assert!(matches!(error, StoreError::Unavailable(_)), "{error}");
+        assert!(error.to_string().contains("no shard was reset"), "{error}");
+        proxy.set(Mode::Open);
+        eventually("the shard answers", PATIENCE, async || store.ping().await.is_ok()).await;
+        assert_eq!(store.tally().await.unwrap(), Tally::new(20, 0), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_reset_of_some_shards_only_is_unconfirmed() {
+    let servers = [Redis::with(&["--save", ""]).await, Redis::with(&["--save", ""]).await];
+    let store = open_url(&format!("{} {}", servers[0].url(), servers[1].url()));
     store.reset().await.unwrap();
-    proxy.set(Mode::Closed);
+    // It answers, and takes no writes.
+    servers[1].query::<()>("REPLICAOF", &["127.0.0.1", "1"]).await;
     let error = store.reset().await.unwrap_err();
     let StoreError::Unconfirmed(cause) = &error else { panic!("{error}") };
     assert!(cause.contains("partly done: 1 of 2"), "{error}");

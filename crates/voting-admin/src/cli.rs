@@ -75,7 +75,7 @@ enum Command {
 /// # Errors
 /// One line for the operator.
 pub async fn run(cli: Cli) -> anyhow::Result<()> {
-    let tool = Tool { choices: cli.poll.choices()?, store: cli.store };
+    let tool = Tool { choices: cli.poll.stored_choices()?, store: cli.store };
     match cli.command {
         Command::Migrate { wait } => tool.migrate(Duration::from_secs(wait)).await,
         Command::Tally => tool.tally().await,
@@ -104,6 +104,17 @@ impl Target {
     /// Adds the URL to an error of the store.
     fn named<T>(&self, result: Result<T, StoreError>) -> anyhow::Result<T> {
         result.with_context(|| self.url.to_string())
+    }
+
+    /// Says on the standard error which votes of the store a command left out, because they are for choices with other names.
+    async fn note_other_votes(&self) {
+        let note = match self.store.other_votes().await {
+            Ok(others) if others.0.is_empty() => return,
+            Ok(others) => others.to_string(),
+            Err(error) => format!("whether it has votes of other choices is unknown: {error}"),
+        };
+        // Not worth an error.
+        let _ = writeln!(std::io::stderr(), "note: {}: {note}", self.url);
     }
 }
 
@@ -136,7 +147,9 @@ impl Tool {
     async fn tally(&self) -> anyhow::Result<()> {
         let target = self.existing()?;
         let tally = target.named(target.store.tally().await)?;
-        Ok(print(&table(&self.choices, &["votes"], &[tally]))?)
+        print(&table(&self.choices, &["votes"], &[tally]))?;
+        target.note_other_votes().await;
+        Ok(())
     }
 
     async fn reset(&self, yes: bool) -> anyhow::Result<()> {
@@ -155,6 +168,7 @@ impl Tool {
         let findings = target.store.findings();
         let lines: String = findings.iter().map(|finding| format!("{finding}\n")).collect();
         print(&format!("{} answers.\n{lines}", target.url))?;
+        target.note_other_votes().await;
         if findings.iter().any(|finding| finding.severity == Severity::Refusal) {
             bail!("{} takes no ballots", target.url);
         }
@@ -172,7 +186,9 @@ impl Tool {
         let names = format!("{} to {}", from.url, to.url);
         let Transferred { from: votes, before, after } = work.with_context(|| format!("from {names}"))?;
         let note = if dry_run { " (dry run, nothing was changed)" } else { "" };
-        Ok(print(&format!("From {names}{note}:\n{}", self.effect([votes, before, after])))?)
+        print(&format!("From {names}{note}:\n{}", self.effect([votes, before, after])))?;
+        from.note_other_votes().await;
+        Ok(())
     }
 
     async fn new_origin(&self) -> anyhow::Result<()> {
@@ -184,7 +200,9 @@ impl Tool {
     async fn export(&self) -> anyhow::Result<()> {
         let target = self.existing()?;
         let snapshot = target.named(target.store.snapshot().await)?;
-        Ok(print(&backup::write(&snapshot, &self.choices)?)?)
+        print(&backup::write(&snapshot, &self.choices)?)?;
+        target.note_other_votes().await;
+        Ok(())
     }
 
     async fn import(&self, file: &Path) -> anyhow::Result<()> {

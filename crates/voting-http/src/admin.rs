@@ -15,7 +15,7 @@ use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use prometheus_client::registry::Registry;
-use voting_core::{Choices, StoreKind};
+use voting_core::Choices;
 use voting_storage::{Severity, StoreError, VoteStore};
 
 use crate::lifecycle::Lifecycle;
@@ -49,8 +49,8 @@ impl AdminPort {
         &mut self.registry
     }
 
-    pub(crate) fn store_kind(&self) -> StoreKind {
-        self.store.kind()
+    pub(crate) fn store(&self) -> Arc<dyn VoteStore> {
+        self.store.clone()
     }
 
     pub(crate) fn routes(self, lifecycle: Lifecycle) -> Router {

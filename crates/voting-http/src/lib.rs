@@ -14,7 +14,7 @@
 //! - [`retry`]: the headers about a proxy's retries.
 //!
 //! Internal modules: `connection` bounds a connection's memory and time; `metrics` holds the HTTP metrics; `log` writes the log without blocking and `json_log` formats it;
-//! `otlp` exports traces.
+//! `otlp` exports traces; `other_votes` reports votes of choices that are not on the poll.
 
 pub mod admin;
 pub mod check;
@@ -30,6 +30,7 @@ pub mod listener;
 mod log;
 mod metrics;
 pub mod observe;
+mod other_votes;
 mod otlp;
 pub mod program;
 mod propagation;

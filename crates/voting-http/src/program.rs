@@ -5,12 +5,14 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use axum::Router;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::admin::AdminPort;
 use crate::config::ServeArgs;
 use crate::host::LocalHosts;
 use crate::lifecycle::Lifecycle;
 use crate::listener::listen;
+use crate::other_votes::report_other_votes;
 use crate::server::{ClientLimits, ConnectionMetrics, Server};
 
 /// Reads the settings of a program from its arguments and environment and runs it. An error is one line on the standard
@@ -60,9 +62,10 @@ impl Program {
         let listener = listen(settings.address()).await?;
         let admin_listener = listen(settings.admin_address()).await?;
         let (address, admin_address) = (listener.local_addr()?, admin_listener.local_addr()?);
-        let store = admin.store_kind();
+        let store = admin.store().kind();
         tracing::info!(component, release, %address, %admin_address, %store, "listening");
 
+        let _other_votes = AbortOnDropHandle::new(tokio::spawn(report_other_votes(admin.store())));
         let metrics = ConnectionMetrics::register(admin.registry());
         let mut admin = admin.routes(lifecycle.clone());
         // A port that only this machine reaches is meant for its users, not for the web pages that they visit. In a

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use voting_core::tally::Origin;
 use voting_core::{Ballot, Cast, Snapshot, StoreKind, Tally};
 
-use crate::store::{Finding, StoreError};
+use crate::store::{Finding, OtherVotes, StoreError};
 
 /// One kind of store, and the poll in it.
 #[async_trait]
@@ -40,6 +40,9 @@ pub(crate) trait Session: Send + 'static {
     async fn is_alive(&mut self) -> bool;
 
     async fn tally(&mut self) -> Result<Tally, StoreError>;
+
+    /// The votes of choices that are not on the poll, by name.
+    async fn other_votes(&mut self) -> Result<OtherVotes, StoreError>;
 
     /// Resets both choices. The caller gives up at `until`, as in [`Session::cast`].
     async fn reset(&mut self, until: Instant) -> Result<(), StoreError>;

@@ -20,7 +20,7 @@ use crate::connection::{Connection, Findings, LastError, call_span};
 use crate::metrics::StoreMetrics;
 use crate::purge;
 use crate::retry::retry;
-use crate::store::{Finding, StoreError, Timeouts, VoteStore};
+use crate::store::{Finding, OtherVotes, StoreError, Timeouts, VoteStore};
 
 /// Limit of looking a batch up after it failed. Leaves most of an attempt to the cast itself.
 const FIND_TIMEOUT: Duration = Duration::from_millis(500);
@@ -131,6 +131,13 @@ impl<B: Backend> VoteStore for BatchedStore<B> {
 
     async fn tally(&self) -> Result<Tally, StoreError> {
         retry(self.timeouts.deadline, |deadline| self.submit(&self.reads, (), deadline)).await
+    }
+
+    async fn other_votes(&self) -> Result<OtherVotes, StoreError> {
+        retry(self.timeouts.deadline, |deadline| async move {
+            self.run_rare("other-votes", deadline, async |session, _| session.other_votes().await).await
+        })
+        .await
     }
 
     async fn reset(&self) -> Result<(), StoreError> {

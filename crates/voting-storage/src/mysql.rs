@@ -23,10 +23,10 @@ use voting_core::tally::{Counter, Origin};
 use voting_core::{Ballot, BallotId, Cast, Choice, Choices, Snapshot, StoreKind, Tally};
 
 use self::connect::{Slot, Slots, connect};
-use self::error::{CONTENTION, NOT_NEW, READ_ONLY, answering, connecting, error_number};
+use self::error::{CONTENTION, NOT_NEW, OUT_OF_RANGE, READ_ONLY, answering, connecting, error_number};
 use crate::backend::{self, Found, PurgeTimes, ServerClock};
 use crate::migrations::not_ready;
-use crate::store::{Finding, StoreError};
+use crate::store::{Finding, OtherVotes, StoreError};
 use crate::url::StoreAddress;
 
 /// The key of the row of `tallies` that holds, as its votes, the time of the newest purged ballot id: milliseconds since the
@@ -142,8 +142,23 @@ impl Session {
         Ok(ballots.iter().map(find).collect())
     }
 
+    /// Fails if a counter has no room for these ballots.
+    async fn check_room(&mut self, ballots: &[Ballot]) -> Result<(), StoreError> {
+        for choice in Choice::ALL {
+            let votes = ballots.iter().filter(|ballot| ballot.choice == choice).count() as u64;
+            let (name, origin) = (&self.names[choice.index()], hex(self.origin.as_bytes()));
+            let query = format!("SELECT votes FROM tallies WHERE choice = {name} AND origin = {origin}");
+            let counter = self.rows(query).await?.first().map(|row| number(row, 0)).transpose()?;
+            if votes > 0 && counter.is_some_and(|counter| counter.saturating_add(votes) > Counter::MAX_VOTES)
+            {
+                return Err(StoreError::full_counter());
+            }
+        }
+        Ok(())
+    }
+
     /// The statements that count new ballots, which are sorted by id. They fail with one of [`NOT_NEW`] if one is known or as
-    /// old as purged ones, or if they reach the server after the deadline.
+    /// old as purged ones, if a counter has no room for them, or if they reach the server after the deadline.
     fn cast_statements(&self, ballots: &[Ballot], deadline: f64) -> String {
         let origin = hex(self.origin.as_bytes());
         let mut votes = [0_u64; 2];
@@ -168,9 +183,11 @@ impl Session {
              INSERT INTO ballots (id) VALUES {ids};\
              INSERT INTO tallies (choice, origin, votes, reset_votes) VALUES ({PURGED},1,0),{counts} \
              ON DUPLICATE KEY UPDATE votes = votes + IF(choice = x'', \
-             0 * (votes + 1 + IF(UNIX_TIMESTAMP(NOW(3)) > {deadline}, {}, {room})), VALUES(votes));\
+             0 * (votes + 1 + IF(UNIX_TIMESTAMP(NOW(3)) > {deadline}, {overflow}, {room})), \
+             IF(votes + VALUES(votes) > {most}, {overflow}, VALUES(votes)));\
              COMMIT",
-            i64::MAX,
+            overflow = i64::MAX,
+            most = Counter::MAX_VOTES,
         )
     }
 }
@@ -194,7 +211,11 @@ impl backend::Session for Session {
                     if Instant::now() > until {
                         break;
                     }
+                    let before = unchanged;
                     unchanged = self.unchanged(ballots, "").await?;
+                    if error_number(&error) == Some(OUT_OF_RANGE) && unchanged == before {
+                        self.check_room(&new).await?;
+                    }
                 }
                 Err(error) if error_number(&error).is_some_and(|number| CONTENTION.contains(&number)) => {}
                 Err(error) => {
@@ -204,15 +225,19 @@ impl backend::Session for Session {
                 }
             }
         }
-        Err(StoreError::unavailable(
-            "too much contention on the same ballots, a full counter, or the deadline has passed",
-        ))
+        Err(StoreError::unavailable("too much contention on the same ballots, or the deadline has passed"))
     }
 
     async fn probe(&mut self, ballots: &[Ballot], until: Instant) -> Result<(), StoreError> {
         let statements = self.cast_statements(ballots, self.clock.at(until).as_secs_f64());
         let statements = statements.strip_suffix("COMMIT").unwrap_or_default();
-        self.commit(format!("{statements}ROLLBACK")).await.map_err(answering)
+        match self.commit(format!("{statements}ROLLBACK")).await {
+            Err(error) if error_number(&error) == Some(OUT_OF_RANGE) => {
+                self.check_room(ballots).await?;
+                Err(answering(error))
+            }
+            done => done.map_err(answering),
+        }
     }
 
     async fn find(&mut self, ballots: &[Ballot]) -> Result<Found, StoreError> {
@@ -248,6 +273,20 @@ impl backend::Session for Session {
             tally[choice.index()] = number(row, 1)?;
         }
         Ok(Tally::new(tally[0], tally[1]))
+    }
+
+    async fn other_votes(&mut self) -> Result<OtherVotes, StoreError> {
+        let others = format!(
+            "SELECT choice, CAST(SUM(votes - reset_votes) AS SIGNED) FROM tallies \
+             WHERE choice <> x'' AND choice NOT IN ({}) GROUP BY choice HAVING SUM(votes - reset_votes) > 0",
+            list(&self.names),
+        );
+        let mut votes = OtherVotes::default();
+        for row in &self.rows(others).await? {
+            let name: Vec<u8> = row.try_get(0).map_err(answering)?;
+            votes.0.insert(String::from_utf8_lossy(&name).into_owned(), number(row, 1)?);
+        }
+        Ok(votes)
     }
 
     async fn reset(&mut self, until: Instant) -> Result<(), StoreError> {

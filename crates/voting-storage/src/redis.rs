@@ -28,7 +28,7 @@ use voting_core::{Ballot, Cast, Choice, Choices, Snapshot, StoreKind, Tally};
 use self::connection::{Connection, Connector};
 use self::inspection::Inspection;
 use crate::backend::{self, Found, PurgeTimes, ServerClock};
-use crate::store::{Finding, StoreError, Timeouts};
+use crate::store::{Finding, OtherVotes, StoreError, Timeouts};
 use crate::tls::explain;
 use crate::url::StoreAddress;
 
@@ -41,6 +41,8 @@ pub(crate) struct Backend {
 
 #[derive(Clone)]
 struct Keys {
+    /// The shard of a cluster.
+    shard: Option<u16>,
     counts: [String; 2],
     counters: [String; 2],
     ballots: String,
@@ -53,8 +55,9 @@ impl Keys {
     fn of_shard(shard: u16, choices: &Choices) -> Self {
         let names = Choice::ALL.map(|choice| choices.name(choice).to_string());
         Self {
-            counts: names.each_ref().map(|name| format!("voting:{{{shard}}}:count:{name}")),
-            counters: names.each_ref().map(|name| format!("voting:{{{shard}}}:counters:{name}")),
+            shard: Some(shard),
+            counts: names.each_ref().map(|name| count_key(Some(shard), name)),
+            counters: names.each_ref().map(|name| counters_key(Some(shard), name)),
             ballots: format!("voting:{{{shard}}}:ballots:"),
             minutes: format!("voting:{{{shard}}}:minutes"),
             purged: format!("voting:{{{shard}}}:purged"),
@@ -65,18 +68,40 @@ impl Keys {
         let names = Choice::ALL.map(|choice| choices.name(choice).to_string());
         let home = names.iter().min().map(String::as_str).unwrap_or_default();
         Self {
+            shard: None,
             ballots: format!("voting:{{{home}}}:ballots:"),
             minutes: format!("voting:{{{home}}}:minutes"),
             purged: format!("voting:{{{home}}}:purged"),
-            counters: names.each_ref().map(|name| format!("voting:{{{name}}}:counters")),
-            counts: names,
+            counters: names.each_ref().map(|name| counters_key(None, name)),
+            counts: names.each_ref().map(|name| count_key(None, name)),
         }
+    }
+
+    /// The name of the choice with these counters.
+    fn choice_of<'k>(&self, counters: &'k str) -> Option<&'k str> {
+        // The pattern of its key has the name in one place.
+        let pattern = counters_key(self.shard, "*");
+        let (before, after) = pattern.split_once('*')?;
+        counters.strip_prefix(before)?.strip_suffix(after)
     }
 
     /// The set of the ids of the ballots created in this minute since the Unix epoch.
     fn ballots_of(&self, minute: u64) -> String {
         format!("{}{minute}", self.ballots)
     }
+}
+
+/// The count of a choice, here or in a shard of a cluster.
+fn count_key(shard: Option<u16>, name: &str) -> String {
+    shard.map_or_else(|| name.to_owned(), |shard| format!("voting:{{{shard}}}:count:{name}"))
+}
+
+/// The hash with its counters.
+fn counters_key(shard: Option<u16>, name: &str) -> String {
+    shard.map_or_else(
+        || format!("voting:{{{name}}}:counters"),
+        |shard| format!("voting:{{{shard}}}:counters:{name}"),
+    )
 }
 
 impl Backend {
@@ -307,6 +332,36 @@ impl backend::Session for Session {
         Ok(Tally::new(first, second))
     }
 
+    async fn other_votes(&mut self) -> Result<OtherVotes, StoreError> {
+        let script = Script::new(include_str!("redis/choices.lua"));
+        let (mut votes, mut cursor) = (OtherVotes::default(), "0".to_owned());
+        loop {
+            let mut call = script.key(&self.keys.counts[0]);
+            call.arg(&cursor).arg(counters_key(self.keys.shard, "*"));
+            let answer: Vec<Vec<u8>> = call.invoke_async(&mut self.connection).await.map_err(reading)?;
+            // Keys that are no text are not ours.
+            let mut answer = answer.into_iter().filter_map(|key| String::from_utf8(key).ok());
+            cursor = answer.next().unwrap_or_default();
+            for key in answer {
+                let Some(name) = self.keys.choice_of(&key) else { continue };
+                let count = count_key(self.keys.shard, name);
+                if self.keys.counts.contains(&count) {
+                    continue;
+                }
+                let count: Option<String> =
+                    redis::cmd("GET").arg(&count).query_async(&mut self.connection).await.map_err(reading)?;
+                // A text that is no number is no count.
+                let count: u64 = count.and_then(|count| count.parse().ok()).unwrap_or_default();
+                if count > 0 {
+                    votes.0.insert(name.to_owned(), count);
+                }
+            }
+            if cursor == "0" {
+                return Ok(votes);
+            }
+        }
+    }
+
     async fn reset(&mut self, until: Instant) -> Result<(), StoreError> {
         self.adopt().await;
         let snapshot = self.counters("reset", &Snapshot::default(), until).await?;
@@ -429,6 +484,7 @@ fn answering(error: RedisError) -> StoreError {
         return error;
     }
     match (error.kind(), error.code()) {
+        (ErrorKind::Extension, Some("FULL")) => StoreError::full_counter(),
         // The slot has moved or is not served: the next connection learns its place.
         (ErrorKind::Server(Ask | Moved) | ErrorKind::ClusterConnectionNotFound, _)
         | (ErrorKind::Server(BusyLoading | ClusterDown | MasterDown | NoScript | ReadOnly | TryAgain), _)

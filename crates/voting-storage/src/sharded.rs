@@ -20,7 +20,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use voting_core::tally::Origin;
 use voting_core::{Ballot, Cast, Choice, Snapshot, StoreKind, Tally};
 
-use crate::store::{Finding, StoreError, VoteStore};
+use crate::store::{Finding, OtherVotes, StoreError, VoteStore};
 
 /// Several stores as one; at least one.
 pub(crate) struct ShardedStore {
@@ -84,6 +84,22 @@ impl ShardedStore {
         self.each(call).await.into_iter().collect()
     }
 
+    /// Checks that each shard answers now: one that is away must not leave a poll that is reset in part. A shard with counts that
+    /// can't be read answers, and a reset mends it.
+    async fn check_reach(&self) -> Result<(), StoreError> {
+        const LIMIT: Duration = Duration::from_secs(1);
+        let answers = self.each(|_, shard| async move {
+            match timeout(LIMIT, shard.ping()).await {
+                Ok(Ok(()) | Err(StoreError::Unusable(_))) => Ok(()),
+                Ok(Err(error)) => Err(error),
+                Err(_) => Err(StoreError::unavailable("no answer in time")),
+            }
+        });
+        let answers: Result<Vec<()>, _> = answers.await.into_iter().collect();
+        let away = |error| StoreError::unavailable(format!("a shard is away, no shard was reset: {error}"));
+        answers.map(drop).map_err(away)
+    }
+
     /// [`ShardedStore::each`] for writes. If some shards succeed and others fail, the write is partly done, so the error
     /// can't say that nothing happened.
     async fn each_write<F>(&self, call: impl Fn(usize, Arc<dyn VoteStore>) -> F) -> Result<(), StoreError>
@@ -130,7 +146,18 @@ impl VoteStore for ShardedStore {
         Ok(Tally::new(first, second))
     }
 
+    async fn other_votes(&self) -> Result<OtherVotes, StoreError> {
+        let mut all = OtherVotes::default();
+        for shard in self.each_read(|_, shard| async move { shard.other_votes().await }).await? {
+            for (name, votes) in shard.0 {
+                *all.0.entry(name).or_default() += votes;
+            }
+        }
+        Ok(all)
+    }
+
     async fn reset(&self) -> Result<(), StoreError> {
+        self.check_reach().await?;
         self.each_write(|_, shard| async move { shard.reset().await }).await
     }
 

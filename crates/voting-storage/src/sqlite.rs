@@ -20,7 +20,7 @@ use self::connections::TrackedConnection;
 use self::file::{OpenFile, check_single_name, place};
 use crate::backend::{self, Found, PurgeTimes};
 use crate::migrations::{Migrations, migrator, newest, not_ready};
-use crate::store::{Finding, StoreError, Timeouts};
+use crate::store::{Finding, OtherVotes, StoreError, Timeouts};
 use crate::url::StoreAddress;
 
 const MIGRATIONS: &Migrations = &[
@@ -160,7 +160,7 @@ impl Session {
                     .await
                     .map_err(answering)?;
                 if count.rows_affected() == 0 {
-                    return Err(StoreError::unusable("too many votes for one choice"));
+                    return Err(StoreError::full_counter());
                 }
             }
         }
@@ -234,6 +234,25 @@ impl backend::Session for Session {
             .await
             .map_err(answering)?;
         Ok(Tally::new(number(&row, 0)?, number(&row, 1)?))
+    }
+
+    async fn other_votes(&mut self) -> Result<OtherVotes, StoreError> {
+        self.file.check()?;
+        let others = query(
+            "SELECT choice, SUM(votes - reset_votes) FROM tallies WHERE choice NOT IN (?, ?) \
+             GROUP BY choice HAVING SUM(votes - reset_votes) > 0",
+        );
+        let rows = others
+            .bind(self.choices.name(Choice::First).as_str())
+            .bind(self.choices.name(Choice::Second).as_str())
+            .fetch_all(&mut *self.connection.get().await?)
+            .await
+            .map_err(answering)?;
+        let mut votes = OtherVotes::default();
+        for row in &rows {
+            votes.0.insert(row.try_get(0).map_err(answering)?, number(row, 1)?);
+        }
+        Ok(votes)
     }
 
     async fn reset(&mut self, _until: Instant) -> Result<(), StoreError> {

@@ -1,5 +1,6 @@
 //! The trait that services count votes through, its errors and its timeouts.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -24,6 +25,10 @@ pub trait VoteStore: Send + Sync + 'static {
 
     /// Reads the votes of both choices at one moment that is not before the call, in constant time.
     async fn tally(&self) -> Result<Tally, StoreError>;
+
+    /// Reads the votes of choices that are not on this poll: of one with other names, which has used the store before or
+    /// uses it as well.
+    async fn other_votes(&self) -> Result<OtherVotes, StoreError>;
 
     /// Deletes all votes of both choices at once. Ballot ids stay known: a ballot that was counted before the reset does
     /// not count again after it.
@@ -56,6 +61,22 @@ pub trait VoteStore: Send + Sync + 'static {
 
     /// Merges the counters of another store, atomically per choice. Merging again changes nothing.
     async fn merge(&self, snapshot: &Snapshot) -> Result<(), StoreError>;
+}
+
+/// The votes of choices that are not on the poll, which keep them until the poll has their names again.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OtherVotes(pub BTreeMap<String, u64>);
+
+impl fmt::Display for OtherVotes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let votes = self.0.iter().map(|(name, votes)| format!("{name:?} {votes}"));
+        write!(
+            f,
+            "votes of choices that are not on this poll are kept and not shown: {}; allowed: their names in VOTE1VALUE and \
+             VOTE2VALUE",
+            votes.collect::<Vec<_>>().join(", ")
+        )
+    }
 }
 
 /// A property of a store that endangers its promises, for the operator.
@@ -152,6 +173,14 @@ impl StoreError {
 
     pub(crate) fn unusable(cause: impl fmt::Display) -> Self {
         Self::Unusable(cause.to_string().into())
+    }
+
+    /// The error of a ballot for which the counter of its choice has no room.
+    pub(crate) fn full_counter() -> Self {
+        let most = voting_core::tally::Counter::MAX_VOTES;
+        Self::unusable(format!(
+            "the counter of a choice is full; allowed: up to {most} votes; a reset makes room (`voting-storage reset`)"
+        ))
     }
 
     /// The label of the error in metrics.

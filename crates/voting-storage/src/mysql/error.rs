@@ -5,9 +5,10 @@ use sqlx::mysql::MySqlDatabaseError;
 use crate::store::StoreError;
 use crate::tls::explain;
 
-/// `ER_DUP_ENTRY`, `ER_DATA_OUT_OF_RANGE`: a ballot of the batch is known or as old as purged ones, or the deadline has
-/// passed.
-pub(super) const NOT_NEW: [u16; 2] = [1062, 1690];
+/// `ER_DATA_OUT_OF_RANGE`: a ballot of the batch is as old as purged ones, the deadline has passed, or a counter is full.
+pub(super) const OUT_OF_RANGE: u16 = 1690;
+/// `ER_DUP_ENTRY` and the above: a ballot of the batch is known, or the batch is out of range.
+pub(super) const NOT_NEW: [u16; 2] = [1062, OUT_OF_RANGE];
 /// `ER_LOCK_WAIT_TIMEOUT`, `ER_LOCK_DEADLOCK`: the transaction was rolled back in favour of another.
 pub(super) const CONTENTION: [u16; 2] = [1205, 1213];
 /// `ER_OPTION_PREVENTS_STATEMENT`, `ER_READ_ONLY_MODE`: a server that is read-only, as replicas are.

@@ -73,7 +73,7 @@ for choice = 1, 2 do
   end
   counts[choice] = count
   if votes[choice] > 0 and tonumber(count) + votes[choice] > MAX_VOTES then
-    return redis.error_reply('TOOLARGE ' .. KEYS[choice] .. ' holds too large a count')
+    return redis.error_reply('FULL ' .. KEYS[choice])
   end
 end
 
