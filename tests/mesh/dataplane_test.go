@@ -65,7 +65,11 @@ func TestTheTutorialPrintsWhatItShows(t *testing.T) {
 		t.Fatal("the tutorial never asks for the gateway's address")
 	}
 	asked, failed := people.finish()
-	t.Logf("People asked for the page %d times all the while; %d requests failed.", asked, len(failed))
+	t.Logf("People asked for the page %d times all the while; %d requests failed, %d pages did without late results.",
+		asked, len(failed), people.late.Load())
+	if !people.isMostlyInTime() {
+		t.Error("too many pages did without results")
+	}
 	if len(failed) > 0 {
 		t.Errorf("the first failures:\n%s", strings.Join(failed[:min(len(failed), 10)], "\n"))
 	}
