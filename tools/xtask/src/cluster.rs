@@ -57,6 +57,28 @@ const VERSIONS: &str = "-s -w \
     -X istio.io/istio/pkg/version.buildTag=1.31.0 \
     -X istio.io/istio/pkg/version.buildVersion=1.31.0";
 
+/// Installs the Debian packages that a cluster needs.
+pub fn install_packages() -> anyhow::Result<()> {
+    let missing = [
+        "conntrack",
+        "containerd",
+        "ipset",
+        "iptables",
+        "mariadb",
+        "mariadbd",
+        "mysqladmin",
+        "nft",
+        "redis-cli",
+        "redis-server",
+    ]
+    .iter()
+    .any(|name| !install::is_installed(&[name]));
+    if missing || !Path::new("/usr/lib/cni/bridge").is_file() {
+        install::packages(PACKAGES)?;
+    }
+    Ok(())
+}
+
 /// Runs a subcommand.
 pub fn run(command: &ClusterCommand) -> anyhow::Result<()> {
     let cluster = Cluster::new()?;
@@ -135,23 +157,7 @@ impl Cluster {
 
     /// Builds all programs, and returns the paths of Envoy and of the folder of this project's programs.
     fn build(&self) -> anyhow::Result<[PathBuf; 2]> {
-        let missing = [
-            "conntrack",
-            "containerd",
-            "ipset",
-            "iptables",
-            "mariadb",
-            "mariadbd",
-            "mysqladmin",
-            "nft",
-            "redis-cli",
-            "redis-server",
-        ]
-        .iter()
-        .any(|name| !install::is_installed(&[name]));
-        if missing || !Path::new("/usr/lib/cni/bridge").is_file() {
-            install::packages(PACKAGES)?;
-        }
+        install_packages()?;
         let envoy = install::envoy()?;
         let services = workspace::programs()?;
         std::fs::create_dir_all(&self.programs)?;

@@ -44,7 +44,11 @@ pub fn run(arguments: &ClusterTestArgs) -> anyhow::Result<()> {
     let program = workspace::programs()?.join("cluster-test");
     for suite in suites {
         match suite {
-            Suite::Lifecycle => command::run(Command::new(&program).arg("lifecycle"))?,
+            Suite::Lifecycle => {
+                // The test needs them to see the state of the machine, before the first cluster installs them.
+                cluster::install_packages()?;
+                command::run(Command::new(&program).arg("lifecycle"))?;
+            }
             Suite::Access => cluster::run_on_cluster(&program, &["access"])?,
             Suite::Https => {
                 install::browser()?;

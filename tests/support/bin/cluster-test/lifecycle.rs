@@ -20,7 +20,7 @@ pub fn run() -> anyhow::Result<()> {
         xtask(&["cluster", "status"])?.contains("does not run"),
         "a cluster runs; remove it first: cargo xtask cluster down"
     );
-    let untouched = Machine::now();
+    let untouched = Machine::now()?;
     let own = namespaces(&PathBuf::from("/proc/self"));
     for stage in ["xtask: the images", "xtask: the node", "xtask: Istio"] {
         println!("cluster-test: Ctrl-C at {stage:?}");
@@ -28,9 +28,9 @@ pub fn run() -> anyhow::Result<()> {
         nothing_runs(&BTreeSet::new())?;
         ensure!(xtask(&["cluster", "status"])?.contains("does not run"), "the status after Ctrl-C");
     }
-    // The first start installs packages, which stay.
+    // The first start installs programs, which stay.
     xtask(&["cluster", "down"])?;
-    let before = Machine::now().with_files();
+    let before = Machine::now()?.with_files();
 
     println!("cluster-test: up");
     let start = Instant::now();
@@ -59,8 +59,8 @@ pub fn run() -> anyhow::Result<()> {
     println!("cluster-test: down");
     xtask(&["cluster", "down"])?;
     nothing_runs(&known)?;
-    let mut difference = Machine::now().with_files().difference(&before);
-    difference.extend(Machine::now().difference(&untouched));
+    let mut difference = Machine::now()?.with_files().difference(&before);
+    difference.extend(Machine::now()?.difference(&untouched));
     ensure!(difference.is_empty(), "the cluster left:\n{}", difference.join("\n"));
     ensure!(!state()?.exists(), "{} exists", state()?.display());
     ensure!(xtask(&["cluster", "down"])?.contains("is removed"), "down without a cluster");

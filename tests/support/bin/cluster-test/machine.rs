@@ -5,27 +5,35 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use anyhow::{Context as _, ensure};
+
 /// Lines by subject.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Machine(BTreeMap<&'static str, BTreeSet<String>>);
 
 impl Machine {
     /// The state now, but for files.
-    pub fn now() -> Self {
+    ///
+    /// # Errors
+    /// A program that lists a part of it is missing or fails.
+    pub fn now() -> anyhow::Result<Self> {
         let command = |program: &str, arguments: &[&str]| {
-            let output = Command::new(program).args(arguments).output();
-            let text = output.map(|output| output.stdout).unwrap_or_default();
-            String::from_utf8_lossy(&text).lines().map(ToOwned::to_owned).collect::<BTreeSet<_>>()
+            let output =
+                Command::new(program).args(arguments).output().with_context(|| program.to_owned())?;
+            ensure!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
+            let text = String::from_utf8_lossy(&output.stdout);
+            Ok(text.lines().map(ToOwned::to_owned).collect::<BTreeSet<_>>())
         };
-        Self(BTreeMap::from([
-            ("packet filter rule", command("nft", &["--stateless", "list", "ruleset"])),
-            ("IP set", command("ipset", &["list", "-name"])),
-            ("address", command("ip", &["-oneline", "address"]).into_iter().map(without_lifetime).collect()),
-            ("route", command("ip", &["route", "show", "table", "all"])),
+        let addresses = command("ip", &["-oneline", "address"])?;
+        Ok(Self(BTreeMap::from([
+            ("packet filter rule", command("nft", &["--stateless", "list", "ruleset"])?),
+            ("IP set", command("ipset", &["list", "-name"])?),
+            ("address", addresses.into_iter().map(without_lifetime).collect()),
+            ("route", command("ip", &["route", "show", "table", "all"])?),
             ("mount", mounts()),
             ("cgroup", cgroups()),
             ("kernel setting", settings(Path::new("/proc/sys"))),
-        ]))
+        ])))
     }
 
     /// Adds the names of the files in the system's folders.
