@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use sqlx::{Connection as _, Executor as _};
 use tokio::task::JoinSet;
 use voting_core::{Ballot, Cast, Choice, Choices, Tally};
-use voting_storage::{StoreError, Timeouts, VoteStore, open};
+use voting_storage::{StoreError, StoreMetrics, Timeouts, VoteStore, open, open_with};
 use voting_tests::process::Signal;
 use voting_tests::proxy::{Mode, Proxy};
 use voting_tests::servers::{MySql, Redis};
@@ -88,6 +88,32 @@ impl Remote {
         eventually("the store answers", PATIENCE, async || store.ping().await.is_ok()).await;
         assert_eq!(cast_until_confirmed(store.as_ref(), vote).await, Cast::AlreadyCounted);
         assert_eq!(store.tally().await.unwrap(), Tally::new(1, others));
+    }
+
+    /// Each answer takes a third of the deadline, so that two batches fit into it and a new connection does not.
+    async fn takes_every_vote_while_slow(self) {
+        let [deadline, attempt, connect] = [12, 8, 6].map(Duration::from_secs);
+        let timeouts = Timeouts { deadline, attempt, connect };
+        let url = self.url.parse().unwrap();
+        let store = open_with(&url, &Choices::default(), timeouts, StoreMetrics::default()).unwrap();
+        store.cast_new(ballot(Choice::First)).await.unwrap();
+        self.proxy.set(Mode::Distant(deadline / 6));
+        let mut voters = JoinSet::new();
+        for number in 0..60 {
+            let store = store.clone();
+            voters.spawn(async move {
+                // The first one is alone, so that the others find a busy connection.
+                tokio::time::sleep(Duration::from_millis(number * 10)).await;
+                for _ in 0..3 {
+                    assert_eq!(store.cast_new(ballot(Choice::First)).await.unwrap(), Cast::Counted);
+                }
+            });
+        }
+        while let Some(voter) = voters.join_next().await {
+            voter.unwrap();
+        }
+        self.proxy.set(Mode::Open);
+        assert_eq!(store.tally().await.unwrap(), Tally::new(181, 0));
     }
 
     async fn a_cast_in_a_silent_network_ends_by_its_deadline(self) {
@@ -171,6 +197,16 @@ async fn a_lost_answer_of_redis_is_settled_by_the_same_ballot() {
 #[tokio::test]
 async fn a_lost_answer_of_mysql_is_settled_by_the_same_ballot() {
     mysql(Mode::Open).await.a_lost_answer_is_settled_by_the_same_ballot().await;
+}
+
+#[tokio::test]
+async fn a_slow_redis_takes_every_vote_while_two_batches_fit_into_the_deadline() {
+    redis(Mode::Open).await.takes_every_vote_while_slow().await;
+}
+
+#[tokio::test]
+async fn a_slow_mysql_takes_every_vote_while_two_batches_fit_into_the_deadline() {
+    mysql(Mode::Open).await.takes_every_vote_while_slow().await;
 }
 
 #[tokio::test]

@@ -24,6 +24,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
+use futures_util::future::Either;
 use futures_util::stream::FuturesUnordered;
 use tracing::{Instrument as _, Span};
 
@@ -51,10 +52,20 @@ pub trait BatchHandler: Send + 'static {
         std::future::ready(Ok(()))
     }
 
-    /// Whether the handler could start at once. Those that could not, because their last call failed for instance, are
-    /// used only when no other one is idle.
+    /// Whether the handler could start at once. Those that could not, because they are not connected for instance, are used
+    /// only when no other one is ready or busy.
     fn is_ready(&self) -> bool {
         true
+    }
+
+    /// Whether the handler needs [`BatchHandler::maintain`].
+    fn needs_maintenance(&self) -> bool {
+        false
+    }
+
+    /// Makes the handler ready, or keeps it so, without any request: after a batch, or while another handler has one.
+    fn maintain(&mut self) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
     }
 
     /// The span of a call: a child of the span in which the first request of the batch was submitted. It is linked to
@@ -214,15 +225,16 @@ async fn dispatch<H: BatchHandler>(
     pace: Pace,
     metrics: BatchMetrics,
 ) {
-    let mut batches = FuturesUnordered::new();
+    let mut busy = FuturesUnordered::new();
     let mut in_flight = 0;
     loop {
         let mut batch = Vec::new();
-        let is_free = !idle.is_empty() && in_flight < H::PARALLEL_BELOW;
+        let is_ready = idle.last().is_some_and(|handler| handler.is_ready() || in_flight == 0);
+        let is_free = is_ready && in_flight < H::PARALLEL_BELOW;
         pace.set_busy(!is_free);
         select! {
             biased;
-            Some((handler, handled)) = batches.next() => {
+            Some((handler, handled)) = busy.next() => {
                 in_flight -= handled;
                 let handler: H = handler;
                 let place = if handler.is_ready() { idle.len() } else { 0 };
@@ -232,11 +244,17 @@ async fn dispatch<H: BatchHandler>(
                 let Some(handler) = idle.pop().filter(|_| received > 0) else { break };
                 in_flight += received;
                 let (metrics, pace) = (metrics.clone(), pace.clone());
-                batches.push(async move { (run(handler, batch, &metrics, &pace).await, received) });
+                busy.push(Either::Left(async move { (run(handler, batch, &metrics, &pace).await, received) }));
             }
         }
+        for mut handler in idle.extract_if(.., |handler| handler.needs_maintenance()) {
+            busy.push(Either::Right(async move {
+                handler.maintain().await;
+                (handler, 0)
+            }));
+        }
     }
-    while batches.next().await.is_some() {}
+    while busy.next().await.is_some() {}
 }
 
 /// Runs one batch and returns the handler.
@@ -592,5 +610,105 @@ mod tests {
             tried.push(batcher.submit((), after(100)).await.unwrap().unwrap_err());
         }
         assert_eq!(tried, ["b", "a", "b", "a"]);
+    }
+
+    /// Needs maintenance after its first batch, and not after the next ones.
+    struct Maintained {
+        name: &'static str,
+        batches: usize,
+        permits: mpsc::Receiver<()>,
+    }
+
+    impl BatchHandler for Maintained {
+        type Request = ();
+        type Answer = &'static str;
+        const MAX_BATCH: usize = 1;
+
+        fn needs_maintenance(&self) -> bool {
+            self.batches == 1
+        }
+
+        async fn maintain(&mut self) {
+            self.permits.recv().await;
+            self.batches += 1;
+        }
+
+        async fn handle(&mut self, _batch: &[()], _until: Instant) -> Vec<&'static str> {
+            self.batches += 1;
+            vec![self.name]
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_handler_is_maintained_while_another_one_takes_the_batches() {
+        let (permit, permits) = mpsc::channel(1);
+        let (_other, no_permits) = mpsc::channel(1);
+        let maintained = Maintained { name: "maintained", batches: 0, permits };
+        let other = Maintained { name: "other", batches: 2, permits: no_permits };
+        let batcher = Batcher::start([other, maintained], BatchMetrics::default());
+        let submit = async || batcher.submit((), after(100)).await;
+        assert_eq!(submit().await, Ok("maintained"));
+        assert_eq!((submit().await, submit().await), (Ok("other"), Ok("other")));
+        permit.send(()).await.unwrap();
+        settle().await;
+        assert_eq!(submit().await, Ok("maintained"));
+    }
+
+    /// Opens by maintenance or with its first batch, and answers when a permit arrives.
+    struct Opened {
+        name: &'static str,
+        is_open: bool,
+        openings: mpsc::Receiver<()>,
+        permits: mpsc::Receiver<()>,
+    }
+
+    impl BatchHandler for Opened {
+        type Request = ();
+        type Answer = &'static str;
+        const MAX_BATCH: usize = 1;
+        const PARALLEL_BELOW: usize = 10;
+
+        fn is_ready(&self) -> bool {
+            self.is_open
+        }
+
+        fn needs_maintenance(&self) -> bool {
+            !self.is_open
+        }
+
+        async fn maintain(&mut self) {
+            self.openings.recv().await;
+            self.is_open = true;
+        }
+
+        async fn handle(&mut self, _batch: &[()], _until: Instant) -> Vec<&'static str> {
+            self.is_open = true;
+            self.permits.recv().await;
+            vec![self.name]
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_handler_that_is_not_ready_takes_no_request_while_another_one_is_busy() {
+        let opened = |name| {
+            let ((opening, openings), (permit, permits)) = (mpsc::channel(10), mpsc::channel(10));
+            (Opened { name, is_open: false, openings, permits }, opening, permit)
+        };
+        let (first, _opening, permit_first) = opened("first");
+        let (second, open_second, permit_second) = opened("second");
+        let batcher = Batcher::start([second, first], BatchMetrics::default());
+        let submit = || {
+            let batcher = batcher.clone();
+            spawn(async move { batcher.submit((), after(5000)).await })
+        };
+        permit_second.send(()).await.unwrap();
+        let (one, two) = (submit(), submit());
+        settle().await;
+        permit_first.send(()).await.unwrap();
+        permit_first.send(()).await.unwrap();
+        assert_eq!((one.await.unwrap(), two.await.unwrap()), (Ok("first"), Ok("first")));
+        open_second.send(()).await.unwrap();
+        settle().await;
+        assert_eq!(submit().await.unwrap(), Ok("second"));
     }
 }

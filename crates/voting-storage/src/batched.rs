@@ -68,7 +68,7 @@ impl<B: Backend> BatchedStore<B> {
         let _turn = waited.map_err(|_| StoreError::unavailable("another reset or transfer is running"))?;
         let mut connection =
             Connection::new(&self.backend, self.timeouts, &self.metrics, &self.last_error, &self.findings);
-        connection.run(operation, deadline, call).await
+        connection.run(operation, Some(deadline), call).await
     }
 
     async fn submit<H, T, E>(
@@ -228,7 +228,15 @@ impl<B: Backend> BatchHandler for CastBatch<B> {
     }
 
     fn is_ready(&self) -> bool {
-        self.0.is_healthy()
+        self.0.is_open()
+    }
+
+    fn needs_maintenance(&self) -> bool {
+        self.0.needs_maintenance()
+    }
+
+    async fn maintain(&mut self) {
+        self.0.maintain().await;
     }
 
     fn span(&self, parent: &Span) -> Span {
@@ -241,8 +249,8 @@ impl<B: Backend> BatchHandler for CastBatch<B> {
         ballots.sort_by_key(|ballot| ballot.id);
         ballots.dedup_by_key(|ballot| ballot.id);
         let mut found = None;
-        let casts = self.0.run("cast", until, async |session, until| {
-            let casts = session.cast(&ballots, until).await;
+        let casts = self.0.run("cast", None, async |session, limit| {
+            let casts = session.cast(&ballots, until.min(limit)).await;
             if let Err(StoreError::Unavailable(_) | StoreError::Unusable(_)) = &casts {
                 found = timeout(FIND_TIMEOUT, session.find(&ballots)).await.ok().and_then(Result::ok);
             }
@@ -289,12 +297,20 @@ impl<B: Backend> BatchHandler for TallyBatch<B> {
         self.0.prepare().await.map_err(Err)
     }
 
+    fn needs_maintenance(&self) -> bool {
+        self.0.needs_maintenance()
+    }
+
+    async fn maintain(&mut self) {
+        self.0.maintain().await;
+    }
+
     fn span(&self, parent: &Span) -> Span {
         call_span::<B>("tally", parent)
     }
 
-    async fn handle(&mut self, batch: &[()], until: Instant) -> Vec<Self::Answer> {
-        let tally = self.0.run("tally", until, async |session, _| session.tally().await).await;
+    async fn handle(&mut self, batch: &[()], _until: Instant) -> Vec<Self::Answer> {
+        let tally = self.0.run("tally", None, async |session, _| session.tally().await).await;
         if let Err(error) = &tally {
             tracing::warn!(%error, "reading the tally failed");
         }

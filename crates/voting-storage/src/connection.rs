@@ -16,8 +16,10 @@ pub(crate) struct Connection<B: Backend> {
     backend: Arc<B>,
     session: Option<TrackedSession<B::Session>>,
     last_used: Instant,
-    has_failed: bool,
-    attempt: Duration,
+    /// The length of the last successful call.
+    last_call: Duration,
+    last_connect: Option<Instant>,
+    timeouts: Timeouts,
     metrics: StoreMetrics,
     last_error: LastError,
     findings: Findings,
@@ -42,8 +44,9 @@ impl<B: Backend> Connection<B> {
             backend: backend.clone(),
             session: None,
             last_used: Instant::now(),
-            has_failed: false,
-            attempt: timeouts.attempt,
+            last_call: Duration::ZERO,
+            last_connect: None,
+            timeouts,
             metrics: metrics.clone(),
             last_error: last_error.clone(),
             findings: findings.clone(),
@@ -51,23 +54,27 @@ impl<B: Backend> Connection<B> {
         }
     }
 
-    /// Whether the last use succeeded.
-    pub(crate) fn is_healthy(&self) -> bool {
-        !self.has_failed
+    /// Whether there is a connection: none was made yet, or it was dropped after a failure.
+    pub(crate) fn is_open(&self) -> bool {
+        self.session.is_some()
     }
 
-    /// Runs one attempt of an operation, which ends by `deadline` or after the attempt timeout. `call` gets the session
-    /// and the time at which it is cut off.
+    /// Runs one attempt of an operation, which ends after the attempt timeout, or by `deadline` if there is one. `call`
+    /// gets the session and the time at which it is cut off.
+    ///
+    /// A batch has no deadline here, because its requesters do not wait for the call beyond theirs: a slow answer then
+    /// comes too late for them, but does not cost the connection.
     ///
     /// The session is out of its place meanwhile and returns only after a success. So a failed, timed-out or cancelled
     /// attempt leaves no session in an unknown state.
     pub(crate) async fn run<T>(
         &mut self,
         operation: &'static str,
-        deadline: Instant,
+        deadline: Option<Instant>,
         call: impl AsyncFnOnce(&mut B::Session, Instant) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let until = deadline.min(Instant::now() + self.attempt);
+        let limit = Instant::now() + self.timeouts.attempt;
+        let until = deadline.map_or(limit, |deadline| deadline.min(limit));
         let mut tracked = match self.session.take() {
             Some(tracked) => tracked,
             None => self.connect(until).await?,
@@ -81,6 +88,7 @@ impl<B: Backend> Connection<B> {
             Ok(_) => {
                 self.session = Some(tracked);
                 self.last_used = Instant::now();
+                self.last_call = start.elapsed();
             }
             Err(_) => drop(Span::current().record("otel.status_code", "ERROR")),
         }
@@ -89,32 +97,62 @@ impl<B: Backend> Connection<B> {
     }
 
     /// Connects if there is no connection. One that was idle is probed first: writing to a dead connection leaves the
-    /// outcome unknown. From time to time the store is inspected again: its settings and its clock may have changed.
+    /// outcome unknown.
     pub(crate) async fn prepare(&mut self) -> Result<(), StoreError> {
         const IDLE: Duration = Duration::from_millis(500);
-        const INSPECT_AFTER: Duration = Duration::from_secs(10);
-        // A store may take this long for an answer and still serve two calls within a deadline.
-        let limit = self.attempt * 3 / 4;
-        let is_due = self.last_inspected.elapsed() > INSPECT_AFTER;
         let was_idle = self.last_used.elapsed() > IDLE;
         self.last_used = Instant::now();
-        // An inspection is a probe as well.
-        if (is_due || was_idle)
-            && let Some(mut tracked) = self.session.take()
-        {
-            let session = &mut tracked.session;
-            let probe =
-                async { if is_due { self.inspect(session).await.is_ok() } else { session.is_alive().await } };
-            if timeout(limit, probe).await.unwrap_or(false) {
-                self.session = Some(tracked);
-            }
+        if was_idle {
+            // A store may take this long for an answer and still serve two calls within a deadline.
+            self.probe(self.timeouts.attempt * 3 / 4).await;
         }
-        if self.session.is_none() {
-            let connected = self.connect(Instant::now() + self.attempt).await;
-            self.session = Some(
-                connected.inspect_err(|error| tracing::warn!(%error, "connecting to the store failed"))?,
-            );
+        if self.session.is_none() { self.open().await } else { Ok(()) }
+    }
+
+    /// Whether [`Self::maintain`] has something to do: there is no connection, or the settings and the clock of the store
+    /// may have changed since the last inspection.
+    pub(crate) fn needs_maintenance(&self) -> bool {
+        /// A store that refuses connections is not flooded with them.
+        const CONNECT_AFTER: Duration = Duration::from_secs(1);
+        match self.session {
+            Some(_) => self.is_inspection_due(),
+            None => self.last_connect.is_none_or(|last| last.elapsed() > CONNECT_AFTER),
         }
+    }
+
+    /// Connects, or inspects the store, while no request waits for this connection.
+    pub(crate) async fn maintain(&mut self) {
+        if self.session.is_some() {
+            self.probe(self.timeouts.deadline).await;
+        } else {
+            // The next request that needs the connection gets the error.
+            let _ = self.open().await;
+        }
+    }
+
+    /// Of a slow store, inspections take a hundredth of the time or two.
+    fn is_inspection_due(&self) -> bool {
+        const INSPECT_AFTER: Duration = Duration::from_secs(10);
+        self.last_inspected.elapsed() > INSPECT_AFTER.max(self.last_call * 100)
+    }
+
+    /// Probes the connection, by an inspection if one is due. One that does not answer by the limit is dropped.
+    async fn probe(&mut self, limit: Duration) {
+        let is_due = self.is_inspection_due();
+        let Some(mut tracked) = self.session.take() else { return };
+        let session = &mut tracked.session;
+        let probe =
+            async { if is_due { self.inspect(session).await.is_ok() } else { session.is_alive().await } };
+        if timeout(limit, probe).await.unwrap_or(false) {
+            self.session = Some(tracked);
+        }
+    }
+
+    /// Connects for later requests: it may take longer than the first of them waits.
+    async fn open(&mut self) -> Result<(), StoreError> {
+        let connected = self.connect(Instant::now() + self.timeouts.deadline).await;
+        self.session =
+            Some(connected.inspect_err(|error| tracing::warn!(%error, "connecting to the store failed"))?);
         Ok(())
     }
 
@@ -128,6 +166,7 @@ impl<B: Backend> Connection<B> {
         let session = timeout_at(until, connect).await.unwrap_or_else(|_| {
             Err(StoreError::unavailable("no connection in time: the store does not answer"))
         });
+        self.last_connect = Some(Instant::now());
         self.metrics.observe("connect", start.elapsed(), &session);
         self.note(&session);
         Ok(TrackedSession { session: session?, _open: self.metrics.connection() })
@@ -139,8 +178,7 @@ impl<B: Backend> Connection<B> {
         Ok(())
     }
 
-    fn note<T>(&mut self, result: &Result<T, StoreError>) {
-        self.has_failed = result.is_err();
+    fn note<T>(&self, result: &Result<T, StoreError>) {
         self.last_error.set(result.as_ref().err());
     }
 }

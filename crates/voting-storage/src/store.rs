@@ -201,7 +201,7 @@ pub struct Timeouts {
     pub deadline: Duration,
     /// For one attempt, the connection included.
     pub attempt: Duration,
-    /// For a connection.
+    /// For the first answer on a connection, and for the lock of an SQLite file.
     pub connect: Duration,
 }
 
@@ -210,7 +210,7 @@ impl Default for Timeouts {
         Self {
             deadline: Duration::from_secs(3),
             attempt: Duration::from_secs(2),
-            connect: Duration::from_secs(1),
+            connect: Duration::from_millis(1500),
         }
     }
 }
