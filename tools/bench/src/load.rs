@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
 use hdrhistogram::Histogram;
-use http::{Method, Request, header};
+use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
@@ -94,10 +94,41 @@ pub async fn run(arguments: &LoadArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Microseconds, as in [`histogram`].
+pub fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
 /// A histogram of microseconds.
-fn histogram() -> Histogram<u64> {
+pub fn histogram() -> Histogram<u64> {
     // These bounds are always valid.
     Histogram::new_with_max(60_000_000, 3).unwrap_or_else(|_| unreachable!())
+}
+
+/// A connection to a target.
+pub struct Connection {
+    sender: http1::SendRequest<Full<Bytes>>,
+    host: String,
+}
+
+impl Connection {
+    pub async fn open(address: SocketAddr) -> anyhow::Result<Self> {
+        let stream = TcpStream::connect(address).await.context("connecting")?;
+        stream.set_nodelay(true)?;
+        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        tokio::spawn(connection);
+        Ok(Self { sender, host: address.to_string() })
+    }
+
+    /// Sends a request and reads the whole response.
+    pub async fn send(&mut self, scenario: Scenario) -> anyhow::Result<StatusCode> {
+        let request = request(scenario, &self.host)?;
+        self.sender.ready().await?;
+        let response = self.sender.send_request(request).await?;
+        let status = response.status();
+        response.into_body().collect().await?;
+        Ok(status)
+    }
 }
 
 async fn client(
@@ -106,26 +137,18 @@ async fn client(
     from: Instant,
     until: Instant,
 ) -> anyhow::Result<(Histogram<u64>, u64)> {
-    let stream = TcpStream::connect(address).await.context("connecting")?;
-    stream.set_nodelay(true)?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    tokio::spawn(connection);
-    let host = address.to_string();
+    let mut connection = Connection::open(address).await?;
     let (mut times, mut errors) = (histogram(), 0);
     loop {
-        let request = request(scenario, &host)?;
         let start = Instant::now();
         if start >= until {
             return Ok((times, errors));
         }
-        sender.ready().await?;
-        let response = sender.send_request(request).await?;
-        let is_expected = response.status() == if scenario == Scenario::Vote { 303 } else { 200 };
-        response.into_body().collect().await?;
+        let status = connection.send(scenario).await?;
         let end = Instant::now();
         if end >= from && end < until {
-            if is_expected {
-                times.record(u64::try_from((end - start).as_micros()).unwrap_or(u64::MAX))?;
+            if status == if scenario == Scenario::Vote { 303 } else { 200 } {
+                times.record(micros(end - start))?;
             } else {
                 errors += 1;
             }

@@ -1,12 +1,13 @@
 //! The benchmark: `cargo xtask bench` makes release builds and starts `voting-bench run`.
 //!
 //! - [`baseline`]: minimal baseline servers.
-//! - [`load`]: the load generator, a separate process. [`viewers`]: live viewers, another one.
+//! - [`load`]: the load generator, a separate process; [`open_loop`]: the one at a fixed rate. [`viewers`]: live viewers.
 //! - [`target`]: starts these processes. [`run`]: the scenarios, in alternating rounds.
 //! - [`report`]: the table, and `docs/benchmarks.md`.
 
 mod baseline;
 mod load;
+mod open_loop;
 mod report;
 mod run;
 mod target;
@@ -32,6 +33,8 @@ enum Command {
     Baseline(baseline::BaselineArgs),
     /// Generate load on one address (started by `run`).
     Load(load::LoadArgs),
+    /// Send votes to one address at a fixed rate (started by `run`).
+    OpenLoop(open_loop::OpenLoopArgs),
     /// Connect live viewers to one address (started by `run`).
     Viewers(viewers::ViewersArgs),
 }
@@ -56,6 +59,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Run(arguments) => run::run(&arguments).await,
         Command::Baseline(arguments) => baseline::serve(&arguments).await,
         Command::Load(arguments) => load::run(&arguments).await,
+        Command::OpenLoop(arguments) => open_loop::run(&arguments).await,
         Command::Viewers(arguments) => viewers::run(&arguments).await,
     }
 }

@@ -8,6 +8,7 @@ use tokio::process::Command;
 use voting_tests::servers::find_program;
 
 use crate::load::Measured;
+use crate::open_loop::Answered;
 
 /// The benchmark writes the part of the document between these lines.
 const MARKS: [&str; 2] = ["<!-- measured by cargo xtask bench -->", "<!-- end of what was measured -->"];
@@ -43,6 +44,7 @@ const MISSED: &str = "**missed**";
 #[derive(Default)]
 pub struct Report {
     pub rows: Vec<Row>,
+    pub overloads: Vec<Overload>,
     figures: Vec<Figure>,
 }
 
@@ -55,6 +57,36 @@ pub struct Row {
     goal: f64,
     pub baseline: Vec<Measured>,
     pub measured: Vec<Measured>,
+}
+
+/// Votes at a multiple of the rate that the store takes.
+pub struct Overload {
+    /// The multiple.
+    pub times: u64,
+    /// The accepted votes per second of a load that waits for its answers.
+    pub peak: f64,
+    pub answered: Answered,
+    /// Seconds from the end of the load until a vote takes no longer than without load.
+    pub recovery: f64,
+}
+
+impl Overload {
+    /// The share of the peak that has to be accepted.
+    const GOAL: f64 = 0.9;
+
+    /// The row in Markdown.
+    pub fn line(&self) -> String {
+        let Answered { offered, accepted, accepted_p99, rejected_p99, .. } = self.answered;
+        let ratio = accepted / self.peak;
+        let verdict = if ratio >= Self::GOAL { REACHED } else { MISSED };
+        let rejected_p99 = rejected_p99.map_or("none".to_owned(), |time| format!("{time:.0} ms"));
+        format!(
+            "| {} | {offered:.0} | {accepted:.0} | {ratio:.2} | {:.1}, {verdict} | {accepted_p99:.0} ms | {rejected_p99} | {:.1} s |",
+            self.times,
+            Self::GOAL,
+            self.recovery
+        )
+    }
 }
 
 /// A figure with an upper limit as its goal.
@@ -123,7 +155,8 @@ impl Report {
     /// Responses with an unexpected status, of all rounds.
     pub fn errors(&self) -> u64 {
         let rounds = self.rows.iter().flat_map(|row| row.baseline.iter().chain(&row.measured));
-        rounds.map(|round| round.errors).sum()
+        rounds.map(|round| round.errors).sum::<u64>()
+            + self.overloads.iter().map(|overload| overload.answered.errors).sum::<u64>()
     }
 
     /// Adds a figure and its upper limit.
@@ -143,6 +176,17 @@ impl Report {
         );
         for row in &self.rows {
             let _ = writeln!(text, "{}", row.line());
+        }
+        if let Some(Overload { peak, .. }) = self.overloads.first() {
+            let _ = write!(
+                text,
+                "\nVotes at a fixed rate on a Redis that takes 0.8 s for each answer, and so at most {peak:.0} votes/s.\n\n\
+                 | times the capacity | offered/s | accepted/s | ratio | goal | p99 accepted | p99 rejected | back to normal after |\n\
+                 |---|---|---|---|---|---|---|---|\n"
+            );
+        }
+        for overload in &self.overloads {
+            let _ = writeln!(text, "{}", overload.line());
         }
         if !self.figures.is_empty() {
             text += "\n| figure | measured | goal |\n|---|---|---|\n";

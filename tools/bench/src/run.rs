@@ -2,6 +2,7 @@
 
 mod mysql;
 mod old;
+mod overload;
 mod process;
 mod redis;
 mod sharded;
@@ -57,6 +58,8 @@ enum Part {
     Mysql,
     /// Votes through several apps on one database and on several shards.
     Sharded,
+    /// Votes at several times the rate that a slow store takes.
+    Overload,
     /// Start-up time, and the size of the program.
     Process,
 }
@@ -113,6 +116,9 @@ impl Bench<'_> {
         if wants(Part::Sharded) {
             self.sharded().await?;
         }
+        if wants(Part::Overload) {
+            self.overload().await?;
+        }
         if wants(Part::Process) {
             self.process().await?;
         }
@@ -159,12 +165,17 @@ impl Bench<'_> {
 
     /// Adds a row to the report and shows it.
     fn keep(&mut self, row: Row) {
-        if self.bar.is_hidden() {
-            eprintln!("{}", row.line());
-        } else {
-            self.bar.println(row.line());
-        }
+        self.show(&row.line());
         self.report.rows.push(row);
+    }
+
+    /// Shows a line of the report.
+    fn show(&self, line: &str) {
+        if self.bar.is_hidden() {
+            eprintln!("{line}");
+        } else {
+            self.bar.println(line);
+        }
     }
 
     /// Pages of these services, with two programs whose responses have the same sizes as the baseline.

@@ -5,12 +5,14 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
+use serde::de::DeserializeOwned;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use voting_tests::{PATIENCE, free_port};
 
 use crate::load::{Measured, Scenario};
+use crate::open_loop::Answered;
 
 /// This program with other arguments. It is killed with its handle.
 fn this() -> anyhow::Result<Command> {
@@ -60,6 +62,24 @@ pub async fn load(
     let mut command = this()?;
     command.args(["load", scenario, "--address", &address.to_string()]);
     command.args(["--connections", &connections.to_string(), "--seconds", &seconds.to_string()]);
+    json(command, seconds).await
+}
+
+/// Sends votes at this rate in a separate process.
+pub async fn open_loop(
+    address: SocketAddr,
+    rate: u64,
+    connections: usize,
+    seconds: u64,
+) -> anyhow::Result<Answered> {
+    let mut command = this()?;
+    command.args(["open-loop", "--address", &address.to_string(), "--rate", &rate.to_string()]);
+    command.args(["--connections", &connections.to_string(), "--seconds", &seconds.to_string()]);
+    json(command, seconds).await
+}
+
+/// The result that a load generator prints after this time.
+async fn json<T: DeserializeOwned>(mut command: Command, seconds: u64) -> anyhow::Result<T> {
     let limit = Duration::from_secs(seconds + 60);
     let output = tokio::time::timeout(limit, command.stderr(Stdio::inherit()).output());
     let output = output.await.context("the load generator does not end")??;
