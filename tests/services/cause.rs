@@ -35,7 +35,7 @@ async fn a_silent_store_and_a_closed_port_are_named() {
     }
 }
 
-fn openssl(arguments: &str, folder: &Path) {
+pub(crate) fn openssl(arguments: &str, folder: &Path) {
     let status = Command::new("openssl").args(arguments.split(' ')).current_dir(folder).output().unwrap();
     assert!(status.status.success(), "{}", String::from_utf8_lossy(&status.stderr));
 }

@@ -12,6 +12,7 @@ mod openapi;
 mod outage;
 mod output;
 mod page;
+mod passwords;
 mod permissions;
 mod proxies;
 mod releases;

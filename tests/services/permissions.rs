@@ -85,14 +85,9 @@ async fn privileges_suffice(grants: &[String], with_azurevote: bool) {
         ("MYSQL_PASSWORD", PASSWORD),
         ("MYSQL_DATABASE", mysql.name()),
     ];
-    let url = voting_storage::StoreUrl::mysql(
-        &host,
-        mysql.address().port(),
-        "dbuser",
-        &PASSWORD.into(),
-        mysql.name(),
-    );
-    everything_works("mysql", &settings, url.unwrap().expose().unwrap()).await;
+    let url = voting_storage::StoreUrl::mysql(&host, mysql.address().port(), "dbuser", mysql.name());
+    let url = url.unwrap().with_password(&PASSWORD.into());
+    everything_works("mysql", &settings, &url.expose().unwrap()).await;
 }
 
 /// Checks that `migrate`, which waits ten minutes for a store, ends at once with one line that has this part. Other commands

@@ -9,6 +9,7 @@ mod lookup;
 mod mysql;
 mod numbers;
 mod outage;
+mod passwords;
 mod redis;
 mod redis_cluster;
 mod sharded;

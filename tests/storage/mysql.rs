@@ -121,9 +121,8 @@ async fn a_password_may_have_any_characters() {
         .await;
     let (host, port) = (mysql.address().ip().to_string(), mysql.address().port());
     let with = |password: &str| {
-        let url =
-            voting_storage::StoreUrl::mysql(&host, port, &user, &password.into(), mysql.name()).unwrap();
-        open_patient(&url, &Choices::default())
+        let url = voting_storage::StoreUrl::mysql(&host, port, &user, mysql.name()).unwrap();
+        open_patient(&url.with_password(&password.into()), &Choices::default())
     };
     assert_eq!(with(password).cast(ballot(Choice::First)).await.unwrap(), Cast::Counted);
     let error = with("wrong-secret").tally().await.unwrap_err();

@@ -82,10 +82,14 @@ mod tests {
     }
 
     fn url(arguments: &[&str]) -> Result<String, String> {
+        url_of(StoreKind::MySql, arguments)
+    }
+
+    fn url_of(kind: StoreKind, arguments: &[&str]) -> Result<String, String> {
         let arguments = ["program"].iter().chain(arguments).copied();
         let store = parse_from::<Settings>(arguments).map_err(|error| error.to_string())?.store;
-        let url = store.url(StoreKind::MySql).map_err(|error| error.to_string())?;
-        Ok(url.expose().unwrap_or_default().to_owned())
+        let url = store.url(kind).map_err(|error| error.to_string())?;
+        Ok(url.expose().unwrap_or_default())
     }
 
     #[test]
@@ -99,8 +103,6 @@ mod tests {
         assert_eq!(bare.unwrap(), "mysql://u:p%40ss%25@h/d");
         let bare = url(&["--storage-url", "mysql://u@h/d?ssl-mode=REQUIRED", "--mysql-password", "x"]);
         assert_eq!(bare.unwrap(), "mysql://u:x@h/d?ssl-mode=REQUIRED");
-        let full = url(&["--storage-url", "mysql://u:own@h/d", "--mysql-password-file", name]);
-        assert_eq!(full.unwrap(), "mysql://u:own@h/d");
         let both = url(&["--mysql-password", "secret", "--mysql-password-file", name]).unwrap_err();
         assert_eq!(
             both,
@@ -109,7 +111,6 @@ mod tests {
         for (bare, full) in [
             ("rediss://cache:10000", "rediss://:p%40ss%25@cache:10000"),
             ("rediss+cluster://app@cache:10000?parts=16", "rediss://app:p%40ss%25@cache:10000"),
-            ("redis://:own@cache", "redis://:own@cache"),
         ] {
             assert_eq!(url(&["--storage-url", bare, "--redis-password-file", name]).unwrap(), full);
             assert_eq!(url(&["--storage-url", bare, "--redis-password", "p@ss%"]).unwrap(), full);
@@ -122,6 +123,101 @@ mod tests {
             format!(
                 "MYSQL_PASSWORD_FILE: {name:?} can't be read (No such file or directory (os error 2)); allowed: a file with the password in UTF-8"
             )
+        );
+    }
+
+    #[test]
+    fn redis_has_a_user_and_tls_by_settings_as_by_its_url() {
+        let redis = |arguments: &[&str]| url_of(StoreKind::Redis, arguments);
+        let (host, user) = (["--redis-host", "cache"], ["--redis-user", "v@ter"]);
+        let with = |more: &[&str]| redis(&[&host, &user, more].concat());
+        assert_eq!(with(&["--redis-password", "x%"]).unwrap(), "redis://v%40ter:x%25@cache:6379");
+        let tls = with(&["--redis-pwd", "x", "--redis-tls", "--redis-port", "6380"]);
+        assert_eq!(tls.unwrap(), "rediss://v%40ter:x@cache:6380");
+        let shards = ["--storage-url", "redis://a redis://v%40ter@b", "--redis-password", "x"];
+        redis(&[&shards, &user[..]].concat()).unwrap();
+        let cluster = ["--storage-url", "rediss+cluster://a", "--redis-password", "x", "--redis-tls", "true"];
+        assert_eq!(redis(&[&cluster, &user[..]].concat()).unwrap(), "rediss://v%40ter:x@a");
+        // The driver would log in as the default user.
+        for alone in [&user[..], &["--storage-url", "redis://voter@cache"]] {
+            let error = redis(alone).unwrap_err();
+            assert!(
+                error.starts_with("REDIS_USER: ") && error.contains("allowed: a user with REDIS_PASSWORD"),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn settings_that_conflict_are_named() {
+        let file = std::env::temp_dir().join(format!("voting-conflict-{}", std::process::id()));
+        std::fs::write(&file, "secret").unwrap();
+        let name = file.to_str().unwrap();
+        for (arguments, variables) in [
+            (&["--redis-password", "secret", "--redis-pwd", "secret"][..], ["REDIS_PWD", "REDIS_PASSWORD"]),
+            (&["--redis-pwd", "secret", "--redis-password-file", name], ["REDIS_PASSWORD_FILE", "REDIS_PWD"]),
+            (
+                &["--redis-password", "secret", "--redis-password-file", name],
+                ["REDIS_PASSWORD_FILE", "REDIS_PASSWORD"],
+            ),
+            (
+                &["--storage-url", "redis://:secret@h", "--redis-password", "secret"],
+                ["STORAGE_URL", "REDIS_PASSWORD"],
+            ),
+            (&["--storage-url", "redis://:secret@h", "--redis-pwd", "secret"], ["STORAGE_URL", "REDIS_PWD"]),
+            (
+                &["--storage-url", "redis://:secret@h", "--redis-password-file", name],
+                ["STORAGE_URL", "REDIS_PASSWORD_FILE"],
+            ),
+            (&["--storage-url", "redis://a:secret@h", "--redis-user", "b"], ["STORAGE_URL", "REDIS_USER"]),
+            (&["--storage-url", "redis://h", "--redis-tls"], ["STORAGE_URL", "REDIS_TLS"]),
+            (&["--storage-url", "rediss://a redis://b", "--redis-tls"], ["STORAGE_URL", "REDIS_TLS"]),
+            (&["--storage-url", "rediss+cluster://h", "--redis-tls", "false"], ["STORAGE_URL", "REDIS_TLS"]),
+            (
+                &["--storage-url", "mysql://u:secret@h/d", "--mysql-password", "secret"],
+                ["STORAGE_URL", "MYSQL_PASSWORD"],
+            ),
+            (
+                &["--storage-url", "mysql://u:secret@h/d", "--mysql-password-file", name],
+                ["STORAGE_URL", "MYSQL_PASSWORD_FILE"],
+            ),
+            (
+                &["--storage-url", "mysql://u@h/d?sslmode=DISABLED", "--mysql-ssl-mode", "required"],
+                ["STORAGE_URL", "MYSQL_SSL_MODE"],
+            ),
+            (
+                &["--storage-url", "mysql://u@h/d?ssl-mode=VERIFY_CA&ssl-ca=x", "--mysql-ssl-ca", name],
+                ["STORAGE_URL", "MYSQL_SSL_CA"],
+            ),
+        ] {
+            let error = url_of(StoreKind::Redis, arguments).unwrap_err();
+            let [of, with] = variables;
+            assert!(error.starts_with(&format!("{of}: ")), "{arguments:?}: {error}");
+            assert!(error.contains(&format!("conflicts with {with}; allowed: one of the two")), "{error}");
+            assert!(!error.contains("secret"), "{error}");
+        }
+        std::fs::remove_file(&file).unwrap();
+    }
+
+    #[test]
+    fn mysql_has_tls_by_settings_as_by_its_url() {
+        let ca = std::env::temp_dir().join(format!("voting-ca-{}", std::process::id()));
+        std::fs::write(&ca, "").unwrap();
+        let name = ca.to_str().unwrap();
+        let default = url(&["--mysql-ssl-mode", "verify_identity", "--mysql-ssl-ca", name]);
+        let parameters = format!("ssl-mode=VERIFY_IDENTITY&ssl-ca={}", name.replace('/', "%2F"));
+        assert_eq!(default.unwrap(), format!("mysql://dbuser@localhost:3306/azurevote?{parameters}"));
+        let same = ["--storage-url", "mysql://u@h/d?sslmode=verify_ca", "--mysql-ssl-mode", "VERIFY_CA"];
+        assert_eq!(url(&same).unwrap(), "mysql://u@h/d?sslmode=verify_ca");
+        for mode in [&[][..], &["--mysql-ssl-mode", "REQUIRED"]] {
+            let unused = url(&[&["--mysql-ssl-ca", name], mode].concat()).unwrap_err();
+            assert!(unused.contains("is not used; allowed: with MYSQL_SSL_MODE=VERIFY_CA"), "{unused}");
+        }
+        std::fs::remove_file(&ca).unwrap();
+        let gone = url(&["--mysql-ssl-mode", "VERIFY_CA", "--mysql-ssl-ca", name]).unwrap_err();
+        assert!(
+            gone.starts_with("MYSQL_SSL_CA: ") && gone.contains("allowed: a file with certificates"),
+            "{gone}"
         );
     }
 
@@ -139,7 +235,7 @@ mod tests {
         let store = store.unwrap().store;
         let url = |choice: &str| {
             let url = store.chosen_url(&choice.parse().unwrap()).unwrap();
-            url.expose().unwrap().to_owned()
+            url.expose().unwrap()
         };
         assert_eq!(url("redis"), "redis://cache:6379");
         assert_eq!(url("mysql"), "mysql://dbuser:p%2Fa%23s%3Fs%25w%20rd@db:3306/azurevote");

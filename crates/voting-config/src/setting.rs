@@ -21,6 +21,11 @@ impl InvalidSetting {
     pub fn of(variable: &str, value: &str, reason: impl fmt::Display) -> Self {
         Self(format!("{variable}: {} {reason}", shown(None, value)))
     }
+
+    /// [`InvalidSetting::of`] a variable that holds a secret.
+    pub fn of_secret(variable: &str, reason: impl fmt::Display) -> Self {
+        Self(format!("{variable}: {NOT_SHOWN} {reason}"))
+    }
 }
 
 /// Reads the settings of a program from its arguments and environment; an empty variable counts as unset. `--help` and
@@ -169,10 +174,13 @@ fn not_unicode(command: &clap::Command, arguments: &[OsString]) -> InvalidSettin
     }
 }
 
+/// In place of a secret.
+const NOT_SHOWN: &str = "(not shown)";
+
 /// A value as errors show it: not at all if it may be a secret, such as a URL with a password.
 fn shown(argument: Option<&clap::Arg>, value: &str) -> String {
     if argument.is_some_and(clap::Arg::is_hide_env_values_set) || value.contains('@') {
-        "(not shown)".to_owned()
+        NOT_SHOWN.to_owned()
     } else {
         format!("{value:?}")
     }

@@ -2,14 +2,15 @@
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 
 use clap::Args;
 use secrecy::{ExposeSecret as _, SecretString};
 use voting_core::StoreKind;
-use voting_storage::{InvalidStoreUrl, StoreUrl};
+use voting_storage::{InvalidStoreUrl, PasswordFile, StoreUrl};
 
 use crate::setting::InvalidSetting;
-use crate::value::{host, port, switch};
+use crate::value::{host, mysql_ssl_mode, port, switch};
 
 /// The store of the votes.
 #[derive(Args, Clone, Debug)]
@@ -18,7 +19,7 @@ pub struct StoreArgs {
     /// redis+cluster://HOST:PORT?parts=N (a Redis Cluster, N of whose hash slots share the poll),
     /// mysql://USER:PASSWORD@HOST:PORT/DATABASE (with ?ssl-mode=VERIFY_IDENTITY for TLS) or sqlite:FILE. Several URLs of
     /// one kind, separated by spaces, shard the poll over these stores; list the same ones in every program.
-    #[arg(long, env = "STORAGE_URL", value_name = "URL", hide_env_values = true)]
+    #[arg(long, env = STORAGE_URL, value_name = "URL", hide_env_values = true)]
     pub storage_url: Option<StoreUrl>,
 
     /// Host of Redis. [default: localhost]
@@ -29,10 +30,14 @@ pub struct StoreArgs {
     #[arg(long, env = "REDIS_PORT", value_name = "PORT", default_value_t = 6379, value_parser = port())]
     pub redis_port: u16,
 
+    /// User of Redis, also for a redis: URL without a user. [default: the user of a password alone]
+    #[arg(long, env = "REDIS_USER", value_name = "NAME")]
+    pub redis_user: Option<String>,
+
     /// Password of Redis, also for a redis: URL without a password.
     #[arg(
         long,
-        env = "REDIS_PASSWORD",
+        env = REDIS_PASSWORD,
         value_name = "PASSWORD",
         hide_env_values = true,
         default_value = "",
@@ -40,9 +45,25 @@ pub struct StoreArgs {
     )]
     pub redis_password: SecretString,
 
-    /// File with this password, such as a mounted secret, instead of REDIS_PASSWORD.
-    #[arg(long, env = "REDIS_PASSWORD_FILE", value_name = "FILE")]
+    /// The same as REDIS_PASSWORD, by its name in azure-vote.
+    #[arg(
+        long,
+        env = REDIS_PWD,
+        value_name = "PASSWORD",
+        hide_env_values = true,
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub redis_pwd: SecretString,
+
+    /// File with this password, such as a mounted secret, instead of REDIS_PASSWORD. Its content may change, as with tokens
+    /// that expire: it is read again for each new connection and every second for the open ones.
+    #[arg(long, env = REDIS_PASSWORD_FILE, value_name = "FILE")]
     pub redis_password_file: Option<PathBuf>,
+
+    /// Connect to Redis with TLS: true or false. In STORAGE_URL, rediss: stands for true. [default: false]
+    #[arg(long, env = "REDIS_TLS", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", value_parser = switch())]
+    pub redis_tls: Option<bool>,
 
     /// Take ballots even while Redis may evict ballot ids and counts under a maxmemory-policy allkeys-*: true or false. If
     /// true, ballots may count twice and votes may be lost.
@@ -64,7 +85,7 @@ pub struct StoreArgs {
     /// Password of this user, and of the user in a mysql: URL without a password.
     #[arg(
         long,
-        env = "MYSQL_PASSWORD",
+        env = MYSQL_PASSWORD,
         value_name = "PASSWORD",
         hide_env_values = true,
         default_value = "",
@@ -72,9 +93,20 @@ pub struct StoreArgs {
     )]
     pub mysql_password: SecretString,
 
-    /// File with this password, such as a mounted secret, instead of MYSQL_PASSWORD.
-    #[arg(long, env = "MYSQL_PASSWORD_FILE", value_name = "FILE")]
+    /// File with this password, such as a mounted secret, instead of MYSQL_PASSWORD. Its content may change, as with tokens
+    /// that expire: it is read again for each new connection and every second for the open ones.
+    #[arg(long, env = MYSQL_PASSWORD_FILE, value_name = "FILE")]
     pub mysql_password_file: Option<PathBuf>,
+
+    /// TLS of MySQL, also for a mysql: URL without ssl-mode: DISABLED, PREFERRED, REQUIRED, VERIFY_CA or VERIFY_IDENTITY. The
+    /// last two verify the server's certificate, and only they send tokens, such as those of Entra ID. [default: PREFERRED]
+    #[arg(long, env = MYSQL_SSL_MODE, value_name = "MODE", value_parser = mysql_ssl_mode())]
+    pub mysql_ssl_mode: Option<String>,
+
+    /// File with the certificates (PEM) of the authorities that may sign the server's, also for a mysql: URL without ssl-ca.
+    /// [default: those that the system trusts]
+    #[arg(long, env = MYSQL_SSL_CA, value_name = "FILE")]
+    pub mysql_ssl_ca: Option<PathBuf>,
 
     /// MySQL database. Must exist; tables are created on first use.
     #[arg(long, env = "MYSQL_DATABASE", value_name = "NAME", default_value = "azurevote")]
@@ -108,17 +140,33 @@ impl FromStr for StoreChoice {
 #[error("{0}; or redis or mysql, for the store of the settings REDIS_HOST or MYSQL_HOST and the like")]
 pub struct InvalidStoreChoice(InvalidStoreUrl);
 
+const STORAGE_URL: &str = "STORAGE_URL";
+const REDIS_PASSWORD: &str = "REDIS_PASSWORD";
+const REDIS_PWD: &str = "REDIS_PWD";
+const REDIS_PASSWORD_FILE: &str = "REDIS_PASSWORD_FILE";
+const MYSQL_PASSWORD: &str = "MYSQL_PASSWORD";
+const MYSQL_PASSWORD_FILE: &str = "MYSQL_PASSWORD_FILE";
+const MYSQL_SSL_MODE: &str = "MYSQL_SSL_MODE";
+const MYSQL_SSL_CA: &str = "MYSQL_SSL_CA";
+
 /// Default of `REDIS_HOST` and `MYSQL_HOST`.
 const LOCALHOST: &str = "localhost";
+
+/// The password of a store, as the settings give it.
+enum Password {
+    Missing,
+    Given(SecretString),
+    InFile(Arc<PasswordFile>),
+}
 
 impl StoreArgs {
     /// The URL of a service's store: `STORAGE_URL`, else the one that the settings of this kind of store describe.
     ///
     /// # Errors
-    /// [`InvalidSetting`]: an invalid host, an unreadable password file, or a kind without settings.
+    /// [`InvalidSetting`]: an invalid host, an unreadable file, settings that conflict, or a kind without settings.
     pub fn url(&self, kind: StoreKind) -> Result<StoreUrl, InvalidSetting> {
         match &self.storage_url {
-            Some(url) => self.completed(url),
+            Some(url) => self.storage_url(url),
             None => self.url_of(kind),
         }
     }
@@ -129,11 +177,11 @@ impl StoreArgs {
     /// [`InvalidSetting`]: those of [`StoreArgs::url`], or the settings select no store or both.
     pub fn selected_url(&self) -> Result<StoreUrl, InvalidSetting> {
         match (&self.storage_url, &self.redis_host, &self.mysql_host) {
-            (Some(url), ..) => self.completed(url),
+            (Some(url), ..) => self.storage_url(url),
             (None, Some(_), None) => self.url_of(StoreKind::Redis),
             (None, None, Some(_)) => self.url_of(StoreKind::MySql),
             _ => Err(InvalidSetting::of(
-                "STORAGE_URL",
+                STORAGE_URL,
                 "",
                 "does not select a store; allowed: the URL of a store, or one of REDIS_HOST and MYSQL_HOST",
             )),
@@ -146,17 +194,73 @@ impl StoreArgs {
     /// Those of [`StoreArgs::url`].
     pub fn chosen_url(&self, choice: &StoreChoice) -> Result<StoreUrl, InvalidSetting> {
         match choice {
+            // One of two stores: settings may be meant for the other one.
             StoreChoice::Url(url) => self.completed(url),
             StoreChoice::Settings(kind) => self.url_of(*kind),
         }
     }
 
-    /// This URL, with the settings that apply to any URL: the password, if the URL has none, and `REDIS_ALLOW_EVICTION`.
-    ///
-    /// # Errors
-    /// [`InvalidSetting`]: the password file is unreadable.
-    pub fn completed(&self, url: &StoreUrl) -> Result<StoreUrl, InvalidSetting> {
-        let url = if url.lacks_password() { self.with_password(url)? } else { url.clone() };
+    /// `STORAGE_URL`, with the settings that it leaves open. What it says itself must not be set again.
+    fn storage_url(&self, url: &StoreUrl) -> Result<StoreUrl, InvalidSetting> {
+        let conflict = |with: &str| {
+            let reason = format!("conflicts with {with}; allowed: one of the two");
+            InvalidSetting::of(STORAGE_URL, &url.to_string(), reason)
+        };
+        let passwords = self.passwords(url.kind());
+        if let Some((variable, _)) = passwords.into_iter().find(|(_, is_set)| *is_set)
+            && !url.lacks_password()
+        {
+            return Err(conflict(variable));
+        }
+        match url.kind() {
+            StoreKind::Redis => {
+                if self.redis_user.as_ref().is_some_and(|user| url.has_other_user(user)) {
+                    return Err(conflict("REDIS_USER"));
+                }
+                if self.redis_tls.is_some_and(|tls| url.has_tls() != tls) {
+                    return Err(conflict("REDIS_TLS"));
+                }
+            }
+            StoreKind::MySql => {
+                for (variable, name, value) in self.ssl_parameters() {
+                    if url.has_other_parameter(name, &value) {
+                        return Err(conflict(variable));
+                    }
+                }
+            }
+            StoreKind::Sqlite => {}
+        }
+        self.completed(url)
+    }
+
+    /// This URL, with the settings that apply to any URL: user, password and TLS where the URL leaves them open, and
+    /// `REDIS_ALLOW_EVICTION`.
+    fn completed(&self, url: &StoreUrl) -> Result<StoreUrl, InvalidSetting> {
+        let mut url = url.clone();
+        match url.kind() {
+            StoreKind::Redis => {
+                if let Some(user) = &self.redis_user {
+                    url = url.with_user(user);
+                }
+                url = with_password(url, self.redis_password()?);
+                if url.has_user_without_password() {
+                    let user = self.redis_user.as_deref().unwrap_or_default();
+                    return Err(InvalidSetting::of(
+                        "REDIS_USER",
+                        user,
+                        "or the user in the URL has no password; allowed: a user with REDIS_PASSWORD or REDIS_PASSWORD_FILE",
+                    ));
+                }
+            }
+            StoreKind::MySql => {
+                url = with_password(url, self.mysql_password()?);
+                for (_, name, value) in self.ssl_parameters() {
+                    url = url.with_parameter(name, &value);
+                }
+                self.check_ssl_ca(&url)?;
+            }
+            StoreKind::Sqlite => {}
+        }
         Ok(url.allowing_eviction(self.redis_allow_eviction))
     }
 
@@ -165,63 +269,102 @@ impl StoreArgs {
         let no_host = |variable: &str, host: &str| {
             InvalidSetting::of(variable, host, "is not a host; allowed: a host name or an IP address")
         };
-        match kind {
+        let url = match kind {
             StoreKind::Redis => {
                 let host = host(&self.redis_host);
-                let url =
-                    StoreUrl::redis(&host, self.redis_port).map_err(|_| no_host("REDIS_HOST", &host))?;
-                self.completed(&url)
+                StoreUrl::redis(&host, self.redis_port, self.redis_tls.unwrap_or_default())
+                    .map_err(|_| no_host("REDIS_HOST", &host))
             }
             StoreKind::MySql => {
-                let (host, password) = (host(&self.mysql_host), self.mysql_password()?);
-                StoreUrl::mysql(&host, self.mysql_port, &self.mysql_user, &password, &self.mysql_database)
+                let host = host(&self.mysql_host);
+                StoreUrl::mysql(&host, self.mysql_port, &self.mysql_user, &self.mysql_database)
                     .map_err(|_| no_host("MYSQL_HOST", &host))
             }
             StoreKind::Sqlite => {
-                Err(InvalidSetting::of("STORAGE_URL", "", "is not set; allowed: the URL of a store"))
+                Err(InvalidSetting::of(STORAGE_URL, "", "is not set; allowed: the URL of a store"))
             }
+        };
+        self.completed(&url?)
+    }
+
+    /// The settings of MySQL's TLS that are set: the variable, and the parameter of a URL with its value.
+    fn ssl_parameters(&self) -> Vec<(&'static str, &'static str, String)> {
+        let mode = self.mysql_ssl_mode.clone().map(|mode| (MYSQL_SSL_MODE, "ssl-mode", mode));
+        let file = self.mysql_ssl_ca.as_deref().map(|file| file.to_string_lossy().into_owned());
+        mode.into_iter().chain(file.map(|file| (MYSQL_SSL_CA, "ssl-ca", file))).collect()
+    }
+
+    /// A file that can't be read would fail each connection, and one that is not used would seem to verify the server.
+    fn check_ssl_ca(&self, url: &StoreUrl) -> Result<(), InvalidSetting> {
+        let Some(file) = &self.mysql_ssl_ca else { return Ok(()) };
+        let invalid = |reason: String| InvalidSetting::of(MYSQL_SSL_CA, &file.to_string_lossy(), reason);
+        std::fs::read(file).map_err(|error| {
+            invalid(format!("can't be read ({error}); allowed: a file with certificates in PEM"))
+        })?;
+        if !url.verifies_certificates() {
+            let reason = format!("is not used; allowed: with {MYSQL_SSL_MODE}=VERIFY_CA or VERIFY_IDENTITY");
+            return Err(invalid(reason));
+        }
+        Ok(())
+    }
+
+    /// The settings for the password of this kind of store, and whether they are set.
+    fn passwords(&self, kind: StoreKind) -> Vec<(&'static str, bool)> {
+        let is_set = |password: &SecretString| !password.expose_secret().is_empty();
+        match kind {
+            StoreKind::Redis => vec![
+                (REDIS_PASSWORD, is_set(&self.redis_password)),
+                (REDIS_PWD, is_set(&self.redis_pwd)),
+                (REDIS_PASSWORD_FILE, self.redis_password_file.is_some()),
+            ],
+            StoreKind::MySql => vec![
+                (MYSQL_PASSWORD, is_set(&self.mysql_password)),
+                (MYSQL_PASSWORD_FILE, self.mysql_password_file.is_some()),
+            ],
+            StoreKind::Sqlite => Vec::new(),
         }
     }
 
-    fn with_password(&self, url: &StoreUrl) -> Result<StoreUrl, InvalidSetting> {
-        Ok(match url.kind() {
-            StoreKind::Redis => {
-                let password = self.redis_password()?;
-                // Redis takes an empty password for one.
-                if password.expose_secret().is_empty() { url.clone() } else { url.with_password(&password) }
-            }
-            StoreKind::MySql => url.with_password(&self.mysql_password()?),
-            StoreKind::Sqlite => url.clone(),
-        })
+    fn redis_password(&self) -> Result<Password, InvalidSetting> {
+        let texts = [(REDIS_PASSWORD, &self.redis_password), (REDIS_PWD, &self.redis_pwd)];
+        password(&texts, (REDIS_PASSWORD_FILE, self.redis_password_file.as_deref()))
     }
 
-    fn redis_password(&self) -> Result<SecretString, InvalidSetting> {
-        password("REDIS_PASSWORD", &self.redis_password, self.redis_password_file.as_deref())
-    }
-
-    fn mysql_password(&self) -> Result<SecretString, InvalidSetting> {
-        password("MYSQL_PASSWORD", &self.mysql_password, self.mysql_password_file.as_deref())
+    fn mysql_password(&self) -> Result<Password, InvalidSetting> {
+        let texts = [(MYSQL_PASSWORD, &self.mysql_password)];
+        password(&texts, (MYSQL_PASSWORD_FILE, self.mysql_password_file.as_deref()))
     }
 }
 
-/// The password of a variable, or in the file of the variable with `_FILE`.
+fn with_password(url: StoreUrl, password: Password) -> StoreUrl {
+    match password {
+        Password::Missing => url,
+        Password::Given(password) => url.with_password(&password),
+        Password::InFile(file) => url.with_password_file(&file),
+    }
+}
+
+/// The password in one of these variables or in this file.
 fn password(
-    variable: &str,
-    password: &SecretString,
-    file: Option<&Path>,
-) -> Result<SecretString, InvalidSetting> {
+    texts: &[(&str, &SecretString)],
+    (file_variable, file): (&str, Option<&Path>),
+) -> Result<Password, InvalidSetting> {
+    let mut set = texts.iter().filter(|(_, password)| !password.expose_secret().is_empty());
+    let (first, second) = (set.next(), set.next());
+    if let (Some((one, _)), Some((other, _))) = (first, second) {
+        return Err(InvalidSetting::of_secret(
+            other,
+            format!("conflicts with {one}; allowed: one of the two"),
+        ));
+    }
     let Some(file) = file else {
-        return Ok(password.clone());
+        return Ok(first.map_or(Password::Missing, |(_, password)| Password::Given((*password).clone())));
     };
-    let invalid =
-        |reason: String| InvalidSetting::of(&format!("{variable}_FILE"), &file.to_string_lossy(), reason);
-    if !password.expose_secret().is_empty() {
+    let invalid = |reason: String| InvalidSetting::of(file_variable, &file.to_string_lossy(), reason);
+    if let Some((variable, _)) = first {
         return Err(invalid(format!("conflicts with {variable}; allowed: one of the two")));
     }
-    let text = std::fs::read_to_string(file).map_err(|error| {
+    PasswordFile::open(file).map(Password::InFile).map_err(|error| {
         invalid(format!("can't be read ({error}); allowed: a file with the password in UTF-8"))
-    })?;
-    // Some editors begin a file with a byte order mark; editors and `echo` end it with a line break. Neither is part of
-    // the password.
-    Ok(text.trim_start_matches('\u{feff}').trim_end_matches(['\r', '\n']).into())
+    })
 }

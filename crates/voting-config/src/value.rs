@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 use clap::builder::{StringValueParser, TypedValueParser};
 use url::Host;
-use voting_storage::is_unspecified;
+use voting_storage::{MYSQL_SSL_MODES, is_unspecified};
 
 /// Parses a port to connect to.
 pub fn port() -> impl TypedValueParser<Value = u16> {
@@ -85,5 +85,17 @@ pub fn switch() -> impl TypedValueParser<Value = bool> {
         "true" | "1" | "yes" | "on" => Ok(true),
         "false" | "0" | "no" | "off" | "" => Ok(false),
         _ => Err("is not a boolean; allowed: true, false"),
+    })
+}
+
+/// Parses MySQL's `ssl-mode`.
+pub(crate) fn mysql_ssl_mode() -> impl TypedValueParser<Value = String> {
+    StringValueParser::new().try_map(|text| {
+        let mode = text.to_ascii_uppercase();
+        if MYSQL_SSL_MODES.contains(&mode.as_str()) {
+            Ok(mode)
+        } else {
+            Err(format!("is not a mode of TLS; allowed: {}", MYSQL_SSL_MODES.join(", ")))
+        }
     })
 }

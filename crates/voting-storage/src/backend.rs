@@ -36,6 +36,17 @@ pub(crate) trait Session: Send + 'static {
     /// Does everything that casting these ballots does, and leaves no trace of it.
     async fn probe(&mut self, ballots: &[Ballot], until: Instant) -> Result<(), StoreError>;
 
+    /// Whether the password of the store is in a file, whose content may change.
+    fn may_renew_login(&self) -> bool {
+        false
+    }
+
+    /// Logs in again, if the password has changed. Returns whether this session may be used further; otherwise a new one takes
+    /// its place.
+    async fn renew_login(&mut self) -> bool {
+        true
+    }
+
     /// Probes a connection that was idle.
     async fn is_alive(&mut self) -> bool;
 

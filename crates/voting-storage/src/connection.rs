@@ -24,6 +24,7 @@ pub(crate) struct Connection<B: Backend> {
     last_error: LastError,
     findings: Findings,
     last_inspected: Instant,
+    last_renewed: Instant,
 }
 
 /// A session that is counted among the open connections.
@@ -51,6 +52,7 @@ impl<B: Backend> Connection<B> {
             last_error: last_error.clone(),
             findings: findings.clone(),
             last_inspected: Instant::now(),
+            last_renewed: Instant::now(),
         }
     }
 
@@ -109,24 +111,43 @@ impl<B: Backend> Connection<B> {
         if self.session.is_none() { self.open().await } else { Ok(()) }
     }
 
-    /// Whether [`Self::maintain`] has something to do: there is no connection, or the settings and the clock of the store
-    /// may have changed since the last inspection.
+    /// Whether [`Self::maintain`] has something to do: there is no connection, or the password, the settings or the clock of
+    /// the store may have changed.
     pub(crate) fn needs_maintenance(&self) -> bool {
         /// A store that refuses connections is not flooded with them.
         const CONNECT_AFTER: Duration = Duration::from_secs(1);
         match self.session {
-            Some(_) => self.is_inspection_due(),
+            Some(_) => self.is_inspection_due() || self.is_login_due(),
             None => self.last_connect.is_none_or(|last| last.elapsed() > CONNECT_AFTER),
         }
     }
 
-    /// Connects, or inspects the store, while no request waits for this connection.
+    /// Logs in again, connects, or inspects the store, while no request waits for this connection.
     pub(crate) async fn maintain(&mut self) {
-        if self.session.is_some() {
-            self.probe(self.timeouts.deadline).await;
-        } else {
+        if self.is_login_due() {
+            self.renew_login().await;
+        }
+        if self.session.is_none() {
             // The next request that needs the connection gets the error.
             let _ = self.open().await;
+        } else if self.is_inspection_due() {
+            self.probe(self.timeouts.deadline).await;
+        }
+    }
+
+    /// Whether the password may have changed since it was last compared.
+    fn is_login_due(&self) -> bool {
+        const RENEW_AFTER: Duration = Duration::from_secs(1);
+        self.last_renewed.elapsed() > RENEW_AFTER
+            && self.session.as_ref().is_some_and(|tracked| tracked.session.may_renew_login())
+    }
+
+    /// Logs in again if the password has changed. A connection that can't do so is dropped.
+    async fn renew_login(&mut self) {
+        self.last_renewed = Instant::now();
+        let Some(mut tracked) = self.session.take() else { return };
+        if timeout(self.timeouts.attempt, tracked.session.renew_login()).await.unwrap_or(false) {
+            self.session = Some(tracked);
         }
     }
 

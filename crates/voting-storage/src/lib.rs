@@ -2,6 +2,7 @@
 //!
 //! - [`VoteStore`]: the trait that services count votes through, its errors and timeouts. [`open()`] picks the backend.
 //! - [`StoreUrl`]: the address of a store. [`is_unspecified`]: whether a host is none to connect to.
+//! - [`PasswordFile`]: a password in a file, whose content may change.
 //! - [`transfer`]: merges one store's votes into another, any number of times.
 //! - [`backup`]: a store's counters as a file.
 //! - [`StoreMetrics`]: metrics of a store's work.
@@ -18,6 +19,11 @@ mod migrations;
 #[cfg(feature = "mysql")]
 mod mysql;
 mod open;
+#[cfg_attr(
+    not(any(feature = "redis", feature = "mysql")),
+    expect(dead_code, reason = "no other store has a password")
+)]
+mod password;
 mod purge;
 #[cfg(any(feature = "redis", feature = "mysql"))]
 mod race;
@@ -34,5 +40,6 @@ mod url;
 
 pub use metrics::{CALL_SECONDS, StoreMetrics};
 pub use open::{open, open_with, wait_until_ready};
+pub use password::PasswordFile;
 pub use store::{Finding, OtherVotes, Severity, StoreError, Timeouts, VoteStore};
-pub use url::{InvalidStoreUrl, StoreUrl, is_unspecified};
+pub use url::{InvalidStoreUrl, MYSQL_SSL_MODES, StoreUrl, is_unspecified};

@@ -16,16 +16,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlQueryResult, MySqlRow};
-use sqlx::{AssertSqlSafe, ConnectOptions, Executor, Row, raw_sql};
+use sqlx::mysql::{MySqlConnection, MySqlQueryResult, MySqlRow};
+use sqlx::{AssertSqlSafe, Executor, Row, raw_sql};
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use voting_core::tally::{Counter, Origin};
 use voting_core::{Ballot, BallotId, Cast, Choice, Choices, Snapshot, StoreKind, Tally};
 
-use self::connect::{Slot, Slots, connect};
+use self::connect::{Connector, Slot, Slots};
 use self::error::{CONTENTION, NOT_NEW, OUT_OF_RANGE, READ_ONLY, answering, connecting, error_number};
 use crate::backend::{self, Found, PurgeTimes, ServerClock};
 use crate::migrations::not_ready;
+use crate::password::Login;
 use crate::store::{Finding, OtherVotes, StoreError};
 use crate::url::StoreAddress;
 
@@ -35,7 +37,7 @@ const PURGED: &str = "x'',x'00000000000000000000000000000000'";
 
 /// A database, and the poll in it.
 pub(crate) struct Backend {
-    options: MySqlConnectOptions,
+    connector: Arc<Connector>,
     choices: Choices,
     slots: Arc<Slots>,
     must_exist: bool,
@@ -43,15 +45,8 @@ pub(crate) struct Backend {
 
 impl Backend {
     pub(crate) fn new(address: &StoreAddress, choices: &Choices) -> Result<Self, StoreError> {
-        // The driver's error may repeat the URL with its password.
-        let options: MySqlConnectOptions = address
-            .expose()
-            .parse()
-            .map_err(|_| StoreError::unusable("the MySQL driver does not know a part of the URL"))?;
-        // The driver keeps the brackets of an IPv6 address in the URL, and would look for a host of that name.
-        let host = options.get_host().trim_matches(['[', ']']).to_owned();
         Ok(Self {
-            options: options.host(&host).disable_statement_logging(),
+            connector: Connector::new(address)?.into(),
             choices: choices.clone(),
             slots: Slots::new(),
             must_exist: address.must_exist(),
@@ -69,25 +64,41 @@ impl backend::Backend for Backend {
     const PARALLEL_BELOW: usize = 1;
 
     async fn connect(&self) -> Result<Session, StoreError> {
-        let mut connection = connect(&self.options).await.map_err(connecting)?;
+        let (mut connection, login) = self.connector.connect().await?;
         session::configure(&mut connection).await.map_err(connecting)?;
         let slot = self.slots.take(&mut connection).await?;
         let identity = match schema::own_origin(&mut connection).await.map_err(connecting)? {
             Some(identity) => identity,
             None if self.must_exist => return Err(not_ready("the database has no tables of this version")),
-            None => schema::prepare(self.options.clone()).await?,
+            None => schema::prepare(self.connector.options(&login)?).await?,
         };
         let origin = identity.at(&session::place(&mut connection).await.map_err(connecting)?);
         let names = Choice::ALL.map(|choice| hex(self.choices.name(choice).as_str().as_bytes()));
         schema::check_engines(&mut connection).await?;
         let clock = ServerClock::default();
-        Ok(Session { connection, slot, identity, origin, names, clock, may_be_replica: false })
+        let connector = self.connector.clone();
+        Ok(Session {
+            connector,
+            connection,
+            login,
+            renewal: None,
+            slot,
+            identity,
+            origin,
+            names,
+            clock,
+            may_be_replica: false,
+        })
     }
 }
 
 /// One connection to a database whose schema is ready.
 pub(crate) struct Session {
+    connector: Arc<Connector>,
     connection: MySqlConnection,
+    login: Login,
+    /// Whether the server accepts another password, once that is known.
+    renewal: Option<JoinHandle<bool>>,
     slot: Slot,
     identity: Origin,
     /// The origin of the votes that are cast in this copy of the database.
@@ -252,6 +263,29 @@ impl backend::Session for Session {
         self.clock = ServerClock::measured(start, time);
         let clock = Finding::of_clock("the clock of the MySQL server", time);
         Ok(clock.into_iter().chain(session::durability(&mut self.connection).await).collect())
+    }
+
+    fn may_renew_login(&self) -> bool {
+        self.login.is_some()
+    }
+
+    async fn renew_login(&mut self) -> bool {
+        // MySQL has no command to log in again, so a connection is replaced once the server has accepted the new password.
+        // Votes don't wait for that.
+        match self.renewal.take() {
+            Some(accepts) if accepts.is_finished() => !accepts.await.unwrap_or(false),
+            Some(accepts) => {
+                self.renewal = Some(accepts);
+                true
+            }
+            None => {
+                let password = self.connector.changed(&self.login).await;
+                if password.is_some() {
+                    self.renewal = Some(tokio::spawn(self.connector.clone().accepts(password)));
+                }
+                true
+            }
+        }
     }
 
     async fn is_alive(&mut self) -> bool {

@@ -16,6 +16,7 @@
 mod connection;
 mod inspection;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -28,13 +29,14 @@ use voting_core::{Ballot, Cast, Choice, Choices, Snapshot, StoreKind, Tally};
 use self::connection::{Connection, Connector};
 use self::inspection::Inspection;
 use crate::backend::{self, Found, PurgeTimes, ServerClock};
+use crate::password::Login;
 use crate::store::{Finding, OtherVotes, StoreError, Timeouts};
 use crate::tls::explain;
 use crate::url::StoreAddress;
 
 /// A Redis, and the keys of the poll in it.
 pub(crate) struct Backend {
-    connector: Connector,
+    connector: Arc<Connector>,
     keys: Keys,
     allows_eviction: bool,
 }
@@ -110,7 +112,7 @@ impl Backend {
         choices: &Choices,
         timeouts: Timeouts,
     ) -> Result<Self, StoreError> {
-        let connector = Connector::single(address, timeouts)?;
+        let connector = Connector::single(address, timeouts)?.into();
         Ok(Self { connector, keys: Keys::new(choices), allows_eviction: address.allows_eviction() })
     }
 
@@ -121,7 +123,8 @@ impl Backend {
         choices: &Choices,
         timeouts: Timeouts,
     ) -> Result<Self, StoreError> {
-        let (connector, keys) = (Connector::cluster(address, timeouts)?, Keys::of_shard(shard, choices));
+        let (connector, keys) =
+            (Connector::cluster(address, timeouts)?.into(), Keys::of_shard(shard, choices));
         Ok(Self { connector, keys, allows_eviction: address.allows_eviction() })
     }
 }
@@ -137,8 +140,11 @@ impl backend::Backend for Backend {
     const PARALLEL_BELOW: usize = 24;
 
     async fn connect(&self) -> Result<Session, StoreError> {
+        let (connection, login) = self.connector.connect().await?;
         Ok(Session {
-            connection: self.connector.connect().await.map_err(connecting)?,
+            connector: self.connector.clone(),
+            connection,
+            login,
             keys: self.keys.clone(),
             allows_eviction: self.allows_eviction,
             clock: ServerClock::default(),
@@ -156,7 +162,9 @@ impl backend::Backend for Backend {
 
 /// One connection.
 pub(crate) struct Session {
+    connector: Arc<Connector>,
     connection: Connection,
+    login: Login,
     keys: Keys,
     allows_eviction: bool,
     clock: ServerClock,
@@ -316,6 +324,14 @@ impl backend::Session for Session {
         Ok(inspection.findings(self.allows_eviction))
     }
 
+    fn may_renew_login(&self) -> bool {
+        self.login.is_some()
+    }
+
+    async fn renew_login(&mut self) -> bool {
+        self.connector.renew(&mut self.connection, &mut self.login).await
+    }
+
     async fn is_alive(&mut self) -> bool {
         redis::cmd("EXISTS").arg(&self.keys.counts[0]).query_async::<u8>(&mut self.connection).await.is_ok()
     }
@@ -434,7 +450,8 @@ impl backend::Session for Session {
 
 /// An error before the first request.
 fn connecting(error: RedisError) -> StoreError {
-    const OFF: &str = "redis:// instead of rediss:// (redis+cluster:// instead of rediss+cluster://)";
+    const OFF: &str =
+        "redis:// instead of rediss:// (redis+cluster:// instead of rediss+cluster://, REDIS_TLS=false)";
     if let Some(cause) = explain(&error.to_string(), OFF) {
         return StoreError::unusable(cause);
     }
@@ -445,9 +462,7 @@ fn connecting(error: RedisError) -> StoreError {
         return StoreError::unavailable(format!("{error}: the store does not answer"));
     }
     match error.kind() {
-        ErrorKind::AuthenticationFailed | ErrorKind::InvalidClientConfig => {
-            StoreError::unusable(error.category())
-        }
+        ErrorKind::InvalidClientConfig => StoreError::unusable(error.category()),
         _ => match answering(error) {
             StoreError::Unconfirmed(cause) => StoreError::Unavailable(cause),
             other => other,

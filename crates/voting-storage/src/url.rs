@@ -2,9 +2,12 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use secrecy::{ExposeSecret, SecretString};
 use voting_core::StoreKind;
+
+use crate::password::PasswordFile;
 
 /// The URL of a store. It may hold a password, so neither `Debug` nor `Display` prints more than the backend and the
 /// location.
@@ -28,11 +31,16 @@ pub enum StoreUrl {
 pub struct StoreAddress {
     kind: StoreKind,
     url: SecretString,
+    /// The password, if the URL has none.
+    password_file: Option<Arc<PasswordFile>>,
     /// Host, port and database, or the file.
     location: String,
     allows_eviction: bool,
     must_exist: bool,
 }
+
+/// The values of MySQL's `ssl-mode`.
+pub const MYSQL_SSL_MODES: [&str; 5] = ["DISABLED", "PREFERRED", "REQUIRED", "VERIFY_CA", "VERIFY_IDENTITY"];
 
 /// A text is not the URL of a store. The text is not repeated: it may hold a password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -51,53 +59,101 @@ impl StoreUrl {
         }
     }
 
-    /// The URL of a Redis at this host and port.
+    /// The URL of a Redis at this host and port, with TLS or without.
     ///
     /// # Errors
     /// [`InvalidStoreUrl`]: the host is neither a name nor an address.
-    pub fn redis(host: &str, port: u16) -> Result<Self, InvalidStoreUrl> {
-        format!("redis://{}:{port}", bracketed(host)).parse()
+    pub fn redis(host: &str, port: u16, tls: bool) -> Result<Self, InvalidStoreUrl> {
+        let scheme = if tls { "rediss" } else { "redis" };
+        format!("{scheme}://{}:{port}", bracketed(host)).parse()
     }
 
-    /// The URL of a MySQL or MariaDB database.
+    /// The URL of a MySQL or MariaDB database, without a password.
     ///
     /// # Errors
     /// [`InvalidStoreUrl`]: the host is neither a name nor an address.
-    pub fn mysql(
-        host: &str,
-        port: u16,
-        user: &str,
-        password: &SecretString,
-        database: &str,
-    ) -> Result<Self, InvalidStoreUrl> {
+    pub fn mysql(host: &str, port: u16, user: &str, database: &str) -> Result<Self, InvalidStoreUrl> {
         let mut url =
             url::Url::parse(&format!("mysql://{}:{port}", bracketed(host))).map_err(|_| InvalidStoreUrl)?;
         url.set_username(&escaped(user)).map_err(|()| InvalidStoreUrl)?;
-        url.set_password(Some(&escaped(password.expose_secret()))).map_err(|()| InvalidStoreUrl)?;
         url.path_segments_mut().map_err(|()| InvalidStoreUrl)?.push(database);
         url.as_str().parse()
     }
 
     /// Whether this is a Redis URL without a password, or a MySQL URL with a user and no password, or has such a shard.
     pub fn lacks_password(&self) -> bool {
-        match self {
-            Self::Single(address) | Self::Cluster { seed: address, .. } => address.lacks_password(),
-            Self::Sharded(shards) => shards.iter().any(Self::lacks_password),
-        }
+        self.any(&StoreAddress::lacks_password)
     }
 
-    /// The same URL with this password wherever one is missing.
+    /// Whether a URL names another user than this one.
+    pub fn has_other_user(&self, user: &str) -> bool {
+        self.any(&|address| address.user().is_some() && address.user() != address.with_user(user).user())
+    }
+
+    /// Whether a URL has a user, who can't log in without a password.
+    pub fn has_user_without_password(&self) -> bool {
+        self.any(&|address| {
+            address.user().is_some() && address.lacks_password() && address.password_file.is_none()
+        })
+    }
+
+    /// The same Redis, with this user wherever the URL lacks one.
     #[must_use]
-    pub fn with_password(&self, password: &SecretString) -> Self {
-        match self {
-            Self::Single(address) => Self::Single(address.with_password(password)),
-            Self::Cluster { seed, shards } => {
-                Self::Cluster { seed: seed.with_password(password), shards: *shards }
+    pub fn with_user(mut self, user: &str) -> Self {
+        self.addresses_mut(&|address| {
+            if address.user().is_none() {
+                *address = address.with_user(user);
             }
-            Self::Sharded(shards) => {
-                Self::Sharded(shards.iter().map(|shard| shard.with_password(password)).collect())
+        });
+        self
+    }
+
+    /// Whether this Redis is reached by TLS.
+    pub fn has_tls(&self) -> bool {
+        !self.any(&|address| !address.expose().starts_with("rediss:"))
+    }
+
+    /// Whether the URL of a MySQL has this parameter with another value.
+    pub fn has_other_parameter(&self, name: &str, value: &str) -> bool {
+        self.any(&|address| address.parameter(name).is_some_and(|own| !own.eq_ignore_ascii_case(value)))
+    }
+
+    /// The same MySQL, with this parameter wherever the URL lacks it.
+    #[must_use]
+    pub fn with_parameter(mut self, name: &str, value: &str) -> Self {
+        self.addresses_mut(&|address| {
+            if address.parameter(name).is_none()
+                && let Some(mut url) = address.parsed()
+            {
+                url.query_pairs_mut().append_pair(name, value);
+                address.url = url.as_str().into();
             }
-        }
+        });
+        self
+    }
+
+    /// Whether the certificates of MySQL servers are verified.
+    pub fn verifies_certificates(&self) -> bool {
+        !self.any(&|address| {
+            let mode = address.parameter("ssl-mode").unwrap_or_default().to_ascii_uppercase();
+            !mode.starts_with("VERIFY_")
+        })
+    }
+
+    /// The same store, with this password wherever the URL lacks one.
+    #[must_use]
+    pub fn with_password(mut self, password: &SecretString) -> Self {
+        self.addresses_mut(&|address| address.url = address.url_with(password));
+        self
+    }
+
+    /// The same store, with the password in this file wherever the URL lacks one.
+    #[must_use]
+    pub fn with_password_file(mut self, file: &Arc<PasswordFile>) -> Self {
+        self.addresses_mut(&|address| {
+            address.password_file = address.lacks_password().then(|| file.clone());
+        });
+        self
     }
 
     /// The same store, which is used only if it has been made ready before: neither a file nor tables are created, and no
@@ -106,6 +162,13 @@ impl StoreUrl {
     pub fn existing(mut self) -> Self {
         self.addresses_mut(&|address| address.must_exist = true);
         self
+    }
+
+    fn any(&self, property: &dyn Fn(&StoreAddress) -> bool) -> bool {
+        match self {
+            Self::Single(address) | Self::Cluster { seed: address, .. } => property(address),
+            Self::Sharded(shards) => shards.iter().any(|shard| shard.any(property)),
+        }
     }
 
     fn addresses_mut(&mut self, change: &dyn Fn(&mut StoreAddress)) {
@@ -122,10 +185,14 @@ impl StoreUrl {
         self
     }
 
-    /// The whole text, password included, for drivers and tests alone; `None` for a sharded poll.
-    pub fn expose(&self) -> Option<&str> {
+    /// The whole text, password included, for tests alone; `None` for a sharded poll.
+    pub fn expose(&self) -> Option<String> {
         match self {
-            Self::Single(address) | Self::Cluster { seed: address, .. } => Some(address.expose()),
+            Self::Single(address) | Self::Cluster { seed: address, .. } => {
+                let file = address.password_file.as_ref();
+                let url = file.map_or_else(|| address.url.clone(), |file| address.url_with(&file.last()));
+                Some(url.expose_secret().to_owned())
+            }
             Self::Sharded(_) => None,
         }
     }
@@ -210,29 +277,64 @@ impl StoreAddress {
         self.must_exist
     }
 
-    /// The whole URL, password included, for the driver alone.
+    /// The URL, with the password if it is not in a file, for the driver alone.
     pub(crate) fn expose(&self) -> &str {
         self.url.expose_secret()
     }
 
     fn lacks_password(&self) -> bool {
-        let has_place = |url: &url::Url| match self.kind {
-            StoreKind::Redis => true,
-            StoreKind::MySql => !url.username().is_empty(),
-            StoreKind::Sqlite => false,
-        };
-        url::Url::parse(self.expose()).is_ok_and(|url| has_place(&url) && url.password().is_none())
+        self.parsed().is_some_and(|url| {
+            let has_place = self.kind == StoreKind::Redis || !url.username().is_empty();
+            has_place && url.password().is_none()
+        })
     }
 
-    fn with_password(&self, password: &SecretString) -> Self {
+    /// The parts of the URL; `None` for SQLite.
+    fn parsed(&self) -> Option<url::Url> {
+        if self.kind == StoreKind::Sqlite { None } else { url::Url::parse(self.expose()).ok() }
+    }
+
+    fn user(&self) -> Option<String> {
+        self.parsed().map(|url| url.username().to_owned()).filter(|user| !user.is_empty())
+    }
+
+    /// The same address with this user.
+    fn with_user(&self, user: &str) -> Self {
         let mut changed = self.clone();
-        if self.lacks_password()
-            && let Ok(mut url) = url::Url::parse(self.expose())
-            && url.set_password(Some(&escaped(password.expose_secret()))).is_ok()
+        if let Some(mut url) = self.parsed()
+            && url.set_username(&escaped(user)).is_ok()
         {
             changed.url = url.as_str().into();
         }
         changed
+    }
+
+    /// The value of a parameter.
+    fn parameter(&self, name: &str) -> Option<String> {
+        let name = parameter(self.kind, name);
+        let url = self.parsed()?;
+        let mut pairs = url.query_pairs();
+        pairs.find(|(other, _)| parameter(self.kind, other) == name).map(|(_, value)| value.into_owned())
+    }
+
+    /// The file with the password.
+    #[cfg(any(feature = "redis", feature = "mysql"))]
+    pub(crate) fn password_file(&self) -> Option<Arc<PasswordFile>> {
+        self.password_file.clone()
+    }
+
+    /// The URL with this password, if it has none of its own.
+    pub(crate) fn url_with(&self, password: &SecretString) -> SecretString {
+        // Redis takes an empty password for one.
+        let is_needed = self.kind != StoreKind::Redis || !password.expose_secret().is_empty();
+        if is_needed
+            && self.lacks_password()
+            && let Some(mut url) = self.parsed()
+            && url.set_password(Some(&escaped(password.expose_secret()))).is_ok()
+        {
+            return url.as_str().into();
+        }
+        self.url.clone()
     }
 }
 
@@ -270,7 +372,14 @@ impl FromStr for StoreAddress {
         if location.is_empty() {
             return Err(InvalidStoreUrl);
         }
-        Ok(Self { kind, url: text.into(), location, allows_eviction: false, must_exist: false })
+        Ok(Self {
+            kind,
+            url: text.into(),
+            password_file: None,
+            location,
+            allows_eviction: false,
+            must_exist: false,
+        })
     }
 }
 
@@ -288,13 +397,12 @@ fn is_database_number(path: &str) -> bool {
 /// Whether the driver knows the parameters and their values. It ignores those that it does not know, so that a misspelt one
 /// might switch TLS off, and takes the last of those that occur twice.
 fn are_known(kind: StoreKind, url: &url::Url) -> bool {
-    const SSL_MODES: [&str; 5] = ["DISABLED", "PREFERRED", "REQUIRED", "VERIFY_CA", "VERIFY_IDENTITY"];
     let mut names = std::collections::HashSet::new();
     url.query_pairs().all(|(name, value)| {
-        let name = if kind == StoreKind::MySql { name.replacen("ssl-", "ssl", 1) } else { name.into_owned() };
+        let name = parameter(kind, &name);
         let is_known = match (kind, name.as_str()) {
             (StoreKind::Redis, "protocol") => ["2", "3", "resp2", "resp3"].contains(&&*value),
-            (StoreKind::MySql, "sslmode") => SSL_MODES.contains(&value.to_ascii_uppercase().as_str()),
+            (StoreKind::MySql, "sslmode") => MYSQL_SSL_MODES.contains(&value.to_ascii_uppercase().as_str()),
             (StoreKind::MySql, "sslca" | "sslcert" | "sslkey" | "socket") => !value.is_empty(),
             (StoreKind::MySql, "charset" | "collation" | "timezone" | "time-zone") => !value.is_empty(),
             (StoreKind::MySql, "statement-cache-capacity") => value.parse::<usize>().is_ok(),
@@ -302,6 +410,11 @@ fn are_known(kind: StoreKind, url: &url::Url) -> bool {
         };
         is_known && names.insert(name)
     })
+}
+
+/// The name of a parameter, of which MySQL's may be written in two ways.
+fn parameter(kind: StoreKind, name: &str) -> String {
+    if kind == StoreKind::MySql { name.replacen("ssl-", "ssl", 1) } else { name.to_owned() }
 }
 
 /// The file of an SQLite URL; none if its votes would be in memory alone.
@@ -424,11 +537,11 @@ mod tests {
     #[test]
     fn a_password_survives_the_url_and_is_never_shown() {
         let password = SecretString::from("p@ss/w:rd?#%");
-        let url = StoreUrl::mysql("db", 3306, "voter", &password, "azurevote").unwrap();
-        let parsed = url::Url::parse(url.expose().unwrap()).unwrap();
+        let url = StoreUrl::mysql("db", 3306, "voter", "azurevote").unwrap().with_password(&password);
+        let parsed = url::Url::parse(&url.expose().unwrap()).unwrap();
         assert_eq!(parsed.username(), "voter");
         assert_eq!(parsed.password(), Some("p%40ss%2Fw%3Ard%3F%23%25"));
         assert!(!format!("{url} {url:?}").contains("ss"), "{url:?}");
-        assert_eq!(StoreUrl::redis("::1", 6379).unwrap().to_string(), "Redis at [::1]:6379");
+        assert_eq!(StoreUrl::redis("::1", 6379, false).unwrap().to_string(), "Redis at [::1]:6379");
     }
 }

@@ -8,19 +8,90 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use secrecy::ExposeSecret as _;
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlSslMode};
-use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _, Row as _, raw_sql};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, Row as _, raw_sql};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
+use super::error::{ACCESS_DENIED, connecting, error_number};
+use crate::password::{Login, LoginError, Logins};
 use crate::race::{race, resolve};
 use crate::store::StoreError;
+use crate::url::StoreAddress;
 
 /// Connections of a store: for casts, for reads, and for a rare operation.
 const MAX_CONNECTIONS: usize = 3;
 
 /// How long a killed connection may take to end before it counts as stuck.
 const KILL_TIME: Duration = Duration::from_millis(500);
+
+/// Makes connections.
+pub(super) struct Connector {
+    address: StoreAddress,
+    logins: Arc<Logins>,
+}
+
+impl Connector {
+    pub(super) fn new(address: &StoreAddress) -> Result<Self, StoreError> {
+        let connector = Self { address: address.clone(), logins: Logins::new(address.password_file()) };
+        connector.options(&None)?;
+        Ok(connector)
+    }
+
+    /// The options of a connection with this login.
+    pub(super) fn options(&self, login: &Login) -> Result<MySqlConnectOptions, StoreError> {
+        let url = login
+            .as_ref()
+            .map_or_else(|| self.address.expose().into(), |password| self.address.url_with(password));
+        // The driver's error may repeat the URL with its password.
+        let options: MySqlConnectOptions = url
+            .expose_secret()
+            .parse()
+            .map_err(|_| StoreError::unusable("the MySQL driver does not know a part of the URL"))?;
+        // The driver keeps the brackets of an IPv6 address in the URL, and would look for a host of that name.
+        let host = options.get_host().trim_matches(['[', ']']).to_owned();
+        // Tokens are sent as they are. Only a server whose certificate is verified may read them.
+        let is_verified =
+            matches!(options.get_ssl_mode(), MySqlSslMode::VerifyCa | MySqlSslMode::VerifyIdentity);
+        Ok(options.host(&host).enable_cleartext_plugin(is_verified).disable_statement_logging())
+    }
+
+    pub(super) async fn connect(&self) -> Result<(MySqlConnection, Login), StoreError> {
+        self.logins.log_in(|login| async move { self.connect_with(&login).await }).await
+    }
+
+    async fn connect_with(&self, login: &Login) -> Result<MySqlConnection, LoginError> {
+        let options = self.options(login).map_err(LoginError::Other)?;
+        connect(&options).await.map_err(|error| {
+            let is_refusal = error_number(&error).is_some_and(|number| ACCESS_DENIED.contains(&number));
+            let error = connecting(error);
+            if is_refusal { LoginError::Refused(error) } else { LoginError::Other(error) }
+        })
+    }
+
+    /// The password that a connection with this login does not have yet.
+    pub(super) async fn changed(&self, login: &Login) -> Login {
+        self.logins.changed(login).await
+    }
+
+    /// Whether the server accepts this password.
+    pub(super) async fn accepts(self: Arc<Self>, password: Login) -> bool {
+        const LIMIT: Duration = Duration::from_secs(2);
+        match timeout(LIMIT, self.connect_with(&password)).await {
+            Ok(Ok(connection)) => {
+                self.logins.accepted(password.as_ref());
+                let _ = timeout(LIMIT, connection.close()).await;
+                true
+            }
+            Ok(Err(LoginError::Refused(error))) => {
+                self.logins.refused(password.as_ref(), &error);
+                false
+            }
+            Ok(Err(LoginError::Other(_))) | Err(_) => false,
+        }
+    }
+}
 
 /// Connects to the first address of the host that answers.
 pub(super) async fn connect(options: &MySqlConnectOptions) -> Result<MySqlConnection, sqlx::Error> {

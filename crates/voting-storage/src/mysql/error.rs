@@ -13,6 +13,8 @@ pub(super) const NOT_NEW: [u16; 2] = [1062, OUT_OF_RANGE];
 pub(super) const CONTENTION: [u16; 2] = [1205, 1213];
 /// `ER_OPTION_PREVENTS_STATEMENT`, `ER_READ_ONLY_MODE`: a server that is read-only, as replicas are.
 pub(super) const READ_ONLY: [u16; 2] = [1290, 1836];
+/// `ER_ACCESS_DENIED_ERROR`, `ER_ACCESS_DENIED_NO_PASSWORD_ERROR`: a wrong user or password.
+pub(super) const ACCESS_DENIED: [u16; 2] = [1045, 1698];
 /// `ER_NO_SUCH_TABLE`.
 const NO_SUCH_TABLE: u16 = 1146;
 
@@ -27,10 +29,16 @@ pub(super) fn is_missing_table(error: &sqlx::Error) -> bool {
 
 /// An error before the first request.
 pub(super) fn connecting(error: sqlx::Error) -> StoreError {
-    const OFF: &str = "ssl-mode=DISABLED in the URL (VERIFY_CA and VERIFY_IDENTITY verify it, REQUIRED and PREFERRED do not; \
-                       ssl-ca=FILE names the authority)";
+    const OFF: &str = "ssl-mode=DISABLED in the URL or MYSQL_SSL_MODE (VERIFY_CA and VERIFY_IDENTITY verify it, REQUIRED and PREFERRED do not; \
+                       ssl-ca=FILE or MYSQL_SSL_CA names the authority)";
     if let Some(cause) = explain(&error.to_string(), OFF) {
         return StoreError::unusable(cause);
+    }
+    if error.to_string().contains("mysql_cleartext_plugin disabled") {
+        return StoreError::unusable(
+            "the server asks for the password in clear text, as for a token of Entra ID; \
+             allowed: MYSQL_SSL_MODE=VERIFY_CA or VERIFY_IDENTITY, or the same ssl-mode in the URL",
+        );
     }
     match answering(error) {
         StoreError::Unconfirmed(cause) => StoreError::Unavailable(cause),

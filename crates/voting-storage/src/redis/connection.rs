@@ -2,48 +2,130 @@
 //! certain.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::cluster::ClusterClient;
 use redis::cluster_async::ClusterConnection;
 use redis::io::AsyncDNSResolver;
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, Pipeline, RedisError, RedisFuture, RedisResult, Value,
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ErrorKind, Pipeline, RedisError, RedisFuture,
+    RedisResult, Value,
 };
+use secrecy::{ExposeSecret as _, SecretString};
+use tokio::time::timeout;
 
+use super::connecting;
+use crate::password::{Login, LoginError, Logins};
 use crate::race::{race, resolve};
 use crate::store::{StoreError, Timeouts};
 use crate::url::StoreAddress;
 
 /// Makes connections.
-pub(super) enum Connector {
-    Single(Client, AsyncConnectionConfig),
-    Cluster(ClusterClient),
+pub(super) struct Connector {
+    address: StoreAddress,
+    is_cluster: bool,
+    timeouts: Timeouts,
+    logins: Arc<Logins>,
 }
 
 impl Connector {
     pub(super) fn cluster(seed: &StoreAddress, timeouts: Timeouts) -> Result<Self, StoreError> {
-        let client = ClusterClient::builder([seed.expose()])
-            .retries(0)
-            .connection_timeout(timeouts.connect)
-            // The response timeout is the caller's, who knows the deadline of the request.
-            .response_timeout(timeouts.deadline)
-            .build();
-        client.map(Self::Cluster).map_err(unusable)
+        Self::new(seed, true, timeouts)
     }
 
     pub(super) fn single(address: &StoreAddress, timeouts: Timeouts) -> Result<Self, StoreError> {
+        Self::new(address, false, timeouts)
+    }
+
+    fn new(address: &StoreAddress, is_cluster: bool, timeouts: Timeouts) -> Result<Self, StoreError> {
+        Client::open(address.expose()).map_err(unusable)?;
+        let logins = Logins::new(address.password_file());
+        Ok(Self { address: address.clone(), is_cluster, timeouts, logins })
+    }
+
+    pub(super) async fn connect(&self) -> Result<(Connection, Login), StoreError> {
+        self.logins.log_in(|login| async move { self.connect_with(&login).await.map_err(login_error) }).await
+    }
+
+    /// Logs in again, if the password has changed: an open connection to one Redis by `AUTH`; to a cluster by a new
+    /// connection in its place. If the server refuses the password, the connection stays as it is. Returns whether it may be
+    /// used further.
+    pub(super) async fn renew(&self, connection: &mut Connection, login: &mut Login) -> bool {
+        let Some(password) = self.logins.changed(login).await else { return true };
+        let password = Some(password);
+        let renewed = match connection {
+            Connection::Single(open) => self.authenticate(open, &password).await.map_err(login_error),
+            Connection::Cluster(_) => {
+                match timeout(self.timeouts.connect, self.connect_with(&password)).await {
+                    Ok(Ok(renewed)) => {
+                        *connection = renewed;
+                        Ok(())
+                    }
+                    Ok(Err(error)) => Err(login_error(error)),
+                    // The open connection is as good as it was.
+                    Err(_) => return true,
+                }
+            }
+        };
+        match renewed {
+            Ok(()) => {
+                self.logins.accepted(password.as_ref());
+                *login = password;
+                true
+            }
+            Err(LoginError::Refused(error)) => {
+                self.logins.refused(password.as_ref(), &error);
+                true
+            }
+            Err(LoginError::Other(_)) => false,
+        }
+    }
+
+    async fn authenticate(&self, connection: &mut MultiplexedConnection, login: &Login) -> RedisResult<()> {
+        let client = Client::open(self.url(login).expose_secret())?;
+        let settings = client.get_connection_info().redis_settings();
+        let Some(password) = settings.password() else { return Ok(()) };
+        let mut auth = redis::cmd("AUTH");
+        if let Some(user) = settings.username() {
+            auth.arg(user);
+        }
+        auth.arg(password).query_async(connection).await
+    }
+
+    async fn connect_with(&self, login: &Login) -> RedisResult<Connection> {
+        let (url, timeouts) = (self.url(login), self.timeouts);
+        if self.is_cluster {
+            let client = ClusterClient::builder([url.expose_secret()])
+                .retries(0)
+                .connection_timeout(timeouts.connect)
+                // The response timeout is the caller's, who knows the deadline of the request.
+                .response_timeout(timeouts.deadline)
+                .build()?;
+            return Ok(Connection::Cluster(client.get_async_connection().await?));
+        }
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(timeouts.connect))
             .set_response_timeout(None);
-        Ok(Self::Single(Client::open(address.expose()).map_err(unusable)?, config))
+        Ok(Connection::Single(connect(&Client::open(url.expose_secret())?, &config).await?))
     }
 
-    pub(super) async fn connect(&self) -> Result<Connection, RedisError> {
-        Ok(match self {
-            Self::Single(client, config) => Connection::Single(connect(client, config).await?),
-            Self::Cluster(client) => Connection::Cluster(client.get_async_connection().await?),
-        })
+    fn url(&self, login: &Login) -> SecretString {
+        let password = login.clone().unwrap_or_default();
+        self.address.url_with(&password)
+    }
+}
+
+/// An error of a connection, or of `AUTH` on an open one. That of a cluster has the server's answer as a text only.
+fn login_error(error: RedisError) -> LoginError {
+    const REFUSED: &str = "authentication failed";
+    let is_refusal = error.kind() == ErrorKind::AuthenticationFailed
+        || error.code() == Some("WRONGPASS")
+        || error.to_string().to_lowercase().contains(REFUSED);
+    if is_refusal {
+        LoginError::Refused(StoreError::unusable(REFUSED))
+    } else {
+        LoginError::Other(connecting(error))
     }
 }
 

@@ -1,0 +1,325 @@
+//! Passwords in a file that change under load, as tokens that expire do. No vote is refused, and each counts once.
+//!
+//! In a rotation, either the server or the file has the new password first.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use sqlx::Row as _;
+use tempfile::TempDir;
+use tokio::task::JoinSet;
+use voting_core::{Cast, Choice, Choices};
+use voting_storage::{PasswordFile, StoreUrl, VoteStore};
+use voting_tests::servers::{MySql, Redis, RedisCluster};
+use voting_tests::store::{ballot, open_patient};
+use voting_tests::{PATIENCE, eventually};
+
+/// A mounted secret.
+struct Secret {
+    folder: TempDir,
+    file: PathBuf,
+}
+
+impl Secret {
+    fn new(password: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let secret = Self { file: folder.path().join("password"), folder };
+        secret.change(password);
+        secret
+    }
+
+    /// Replaces the file in one step, as the kubelet does.
+    fn change(&self, password: &str) {
+        let new = self.folder.path().join("new");
+        std::fs::write(&new, format!("{password}\n")).unwrap();
+        std::fs::rename(new, &self.file).unwrap();
+    }
+
+    /// The store at this URL, which has no password.
+    fn open(&self, url: &str) -> Arc<dyn VoteStore> {
+        let url: StoreUrl = url.parse().unwrap();
+        open_patient(&url.with_password_file(&PasswordFile::open(&self.file).unwrap()), &Choices::default())
+    }
+}
+
+/// Some who vote one ballot after the other.
+struct Voters {
+    store: Arc<dyn VoteStore>,
+    stop: Arc<AtomicBool>,
+    cast: Arc<AtomicUsize>,
+    voters: JoinSet<Vec<voting_core::Ballot>>,
+}
+
+impl Voters {
+    fn start(store: Arc<dyn VoteStore>) -> Self {
+        let (stop, cast) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
+        let mut voters = JoinSet::new();
+        for number in 0..8 {
+            let (store, stop, cast) = (store.clone(), stop.clone(), cast.clone());
+            voters.spawn(async move {
+                let mut ballots = Vec::new();
+                while !stop.load(Ordering::Relaxed) {
+                    let ballot = ballot(Choice::ALL[number % 2]);
+                    store
+                        .cast_new(ballot)
+                        .await
+                        .unwrap_or_else(|error| panic!("a vote was refused: {error}"));
+                    store.tally().await.unwrap_or_else(|error| panic!("no results: {error}"));
+                    ballots.push(ballot);
+                    cast.fetch_add(1, Ordering::Relaxed);
+                }
+                ballots
+            });
+        }
+        Self { store, stop, cast, voters }
+    }
+
+    /// Waits until votes are cast that were begun after now.
+    async fn go_on(&self) {
+        let before = self.cast.load(Ordering::Relaxed);
+        let voters = self.voters.len();
+        eventually("votes go on", PATIENCE, async || self.cast.load(Ordering::Relaxed) > before + 2 * voters)
+            .await;
+    }
+
+    /// Stops, and accounts for every ballot.
+    async fn finish(self) {
+        self.stop.store(true, Ordering::Relaxed);
+        let ballots = self.voters.join_all().await.concat();
+        let tally = self.store.tally().await.unwrap();
+        let sum: u64 = Choice::ALL.into_iter().map(|choice| tally[choice]).sum();
+        assert_eq!(sum, ballots.len() as u64);
+        for ballot in ballots {
+            assert_eq!(self.store.cast(ballot).await.unwrap(), Cast::AlreadyCounted);
+        }
+    }
+}
+
+/// Gives the user of the URLs this password, besides the others.
+async fn add_password(redis: &Redis, password: &str) {
+    let user = ["SETUSER", "voting", "on", &format!(">{password}"), "~*", "&*", "+@all"];
+    redis.query::<()>("ACL", &user).await;
+}
+
+/// Gives the user of the URLs this password alone.
+async fn set_password(redis: &Redis, password: &str) {
+    redis.query::<()>("ACL", &["SETUSER", "voting", "resetpass"]).await;
+    add_password(redis, password).await;
+}
+
+fn redis_url(redis: &Redis) -> String {
+    redis.url().replace("redis://", "redis://voting@")
+}
+
+/// The ids of the store's connections.
+async fn redis_connections(redis: &Redis) -> Vec<String> {
+    let list: String = redis.query("CLIENT", &["LIST"]).await;
+    let own = list.lines().filter(|line| line.contains(" user=voting "));
+    own.map(|line| line.split(' ').next().unwrap().to_owned()).collect()
+}
+
+/// How many commands AUTH the server has executed, and how many of them it has refused.
+async fn logins(redis: &Redis) -> [u64; 2] {
+    let info: String = redis.query("INFO", &["commandstats"]).await;
+    let auth = info.lines().find_map(|line| line.strip_prefix("cmdstat_auth:")).unwrap_or_default();
+    ["calls", "failed_calls"].map(|name| {
+        let value = auth.split(',').find_map(|field| field.strip_prefix(name)?.strip_prefix('='));
+        value.map_or(0, |value| value.parse().unwrap())
+    })
+}
+
+/// Waits until this many open connections have logged in again.
+async fn logged_in(redis: &Redis, before: [u64; 2], connections: u64) {
+    eventually("open connections log in again", PATIENCE, async || {
+        let [calls, failed] = logins(redis).await;
+        calls - failed >= before[0] - before[1] + connections
+    })
+    .await;
+}
+
+/// Connections in use: one for votes and one for results. A second one for votes may be idle, and logs in when it is used.
+const IN_USE: u64 = 2;
+
+#[tokio::test]
+async fn open_connections_to_redis_log_in_again_when_the_password_changes() {
+    let redis = Redis::own().await;
+    add_password(&redis, "first").await;
+    let secret = Secret::new("first");
+    let voters = Voters::start(secret.open(&redis_url(&redis)));
+    voters.go_on().await;
+    for password in ["second", "third"] {
+        // As with tokens, the old password is good until the new one is in use.
+        add_password(&redis, password).await;
+        let (open, before) = (redis_connections(&redis).await, logins(&redis).await);
+        secret.change(password);
+        logged_in(&redis, before, IN_USE).await;
+        set_password(&redis, password).await;
+        voters.go_on().await;
+        let now = redis_connections(&redis).await;
+        assert!(open.iter().all(|id| now.contains(id)), "{open:?}, {now:?}");
+    }
+    voters.finish().await;
+}
+
+#[tokio::test]
+async fn connections_to_redis_that_are_ended_log_in_with_the_new_password() {
+    let redis = Redis::own().await;
+    add_password(&redis, "first").await;
+    let secret = Secret::new("first");
+    let voters = Voters::start(secret.open(&redis_url(&redis)));
+    voters.go_on().await;
+    for password in ["second", "third"] {
+        // The server first.
+        set_password(&redis, password).await;
+        voters.go_on().await;
+        secret.change(password);
+        redis.query::<()>("CLIENT", &["KILL", "USER", "voting"]).await;
+        voters.go_on().await;
+    }
+    // The server long before the file: nobody can log in meanwhile.
+    set_password(&redis, "fourth").await;
+    redis.query::<()>("CLIENT", &["KILL", "USER", "voting"]).await;
+    let [_, failed] = logins(&redis).await;
+    eventually("a login is refused", PATIENCE, async || logins(&redis).await[1] > failed).await;
+    secret.change("fourth");
+    voters.go_on().await;
+    // The file first: the last password still works.
+    let [_, failed] = logins(&redis).await;
+    secret.change("fifth");
+    eventually("a login is refused", PATIENCE, async || logins(&redis).await[1] > failed).await;
+    redis.query::<()>("CLIENT", &["KILL", "USER", "voting"]).await;
+    voters.go_on().await;
+    let before = logins(&redis).await;
+    set_password(&redis, "fifth").await;
+    logged_in(&redis, before, IN_USE).await;
+    voters.finish().await;
+}
+
+#[tokio::test]
+async fn a_file_that_is_empty_or_gone_keeps_the_last_password() {
+    let redis = Redis::own().await;
+    add_password(&redis, "first").await;
+    let secret = Secret::new("first");
+    let voters = Voters::start(secret.open(&redis_url(&redis)));
+    voters.go_on().await;
+    for is_gone in [false, true] {
+        if is_gone {
+            std::fs::remove_file(&secret.file).unwrap();
+        } else {
+            secret.change("");
+        }
+        redis.query::<()>("CLIENT", &["KILL", "USER", "voting"]).await;
+        voters.go_on().await;
+    }
+    set_password(&redis, "second").await;
+    secret.change("second");
+    redis.query::<()>("CLIENT", &["KILL", "USER", "voting"]).await;
+    voters.go_on().await;
+    voters.finish().await;
+}
+
+#[tokio::test]
+async fn a_sharded_poll_and_a_cluster_change_their_password_under_load() {
+    let cluster = RedisCluster::start().await;
+    let single = [Redis::own().await, Redis::own().await];
+    let of_cluster = cluster.url(2).replace("redis+cluster://", "redis+cluster://voting@");
+    let sharded = format!("{} {}", redis_url(&single[0]), redis_url(&single[1]));
+    for (url, servers) in [(of_cluster, &cluster.servers[..]), (sharded, &single[..])] {
+        for server in servers {
+            add_password(server, "first").await;
+        }
+        let secret = Secret::new("first");
+        let voters = Voters::start(secret.open(&url));
+        voters.go_on().await;
+        for password in ["second", "third"] {
+            let mut before = Vec::new();
+            for server in servers {
+                add_password(server, password).await;
+                before.push(logins(server).await);
+            }
+            secret.change(password);
+            for (server, before) in servers.iter().zip(before) {
+                logged_in(server, before, 1).await;
+                set_password(server, password).await;
+                voters.go_on().await;
+                server.query::<()>("CLIENT", &["KILL", "USER", "voting"]).await;
+                voters.go_on().await;
+            }
+        }
+        voters.finish().await;
+    }
+}
+
+/// The ids of the store's connections.
+async fn mysql_connections(mysql: &MySql) -> Vec<i64> {
+    let query = "SELECT id FROM information_schema.processlist WHERE user = 'voting'";
+    let rows = sqlx::raw_sql(query).fetch_all(&mut mysql.connect().await).await.unwrap();
+    rows.iter().map(|row| row.try_get_unchecked(0).unwrap()).collect()
+}
+
+/// Ends the store's connections.
+async fn end_connections(mysql: &MySql) {
+    let mut operator = mysql.connect().await;
+    for id in mysql_connections(mysql).await {
+        // It may have ended meanwhile.
+        let kill = sqlx::AssertSqlSafe(format!("KILL {id}"));
+        let _ = sqlx::raw_sql(kill).execute(&mut operator).await;
+    }
+}
+
+#[tokio::test]
+async fn connections_to_mysql_are_replaced_when_the_password_changes() {
+    let mysql = MySql::own().await;
+    let name = mysql.name();
+    mysql
+        .execute(&format!(
+            "CREATE USER voting@'%' IDENTIFIED BY 'first'; GRANT ALL ON {name}.* TO voting@'%'"
+        ))
+        .await;
+    let set_password = async |password: &str| {
+        mysql.execute(&format!("ALTER USER voting@'%' IDENTIFIED BY '{password}'")).await;
+    };
+    let secret = Secret::new("first");
+    let url = format!("mysql://voting@{}/{name}?ssl-mode=DISABLED", mysql.address());
+    let voters = Voters::start(secret.open(&url));
+    voters.go_on().await;
+    let are_replaced = async |open: Vec<i64>| {
+        eventually("connections are replaced", PATIENCE, async || {
+            let now = mysql_connections(&mysql).await;
+            !open.iter().any(|id| now.contains(id))
+        })
+        .await;
+        voters.go_on().await;
+    };
+    // The server first.
+    for password in ["second", "third"] {
+        let open = mysql_connections(&mysql).await;
+        set_password(password).await;
+        voters.go_on().await;
+        secret.change(password);
+        are_replaced(open).await;
+    }
+    // The file first. Connections that end meanwhile are replaced by the last password.
+    let refused = mysql.status("Aborted_connects").await;
+    let open = mysql_connections(&mysql).await;
+    secret.change("fourth");
+    eventually("a login is refused", PATIENCE, async || mysql.status("Aborted_connects").await > refused)
+        .await;
+    let now = mysql_connections(&mysql).await;
+    assert!(open.iter().all(|id| now.contains(id)), "{open:?}, {now:?}");
+    end_connections(&mysql).await;
+    voters.go_on().await;
+    let open = mysql_connections(&mysql).await;
+    set_password("fourth").await;
+    are_replaced(open).await;
+    // The server long before the file: nobody can log in meanwhile.
+    set_password("fifth").await;
+    let refused = mysql.status("Aborted_connects").await;
+    end_connections(&mysql).await;
+    eventually("a login is refused", PATIENCE, async || mysql.status("Aborted_connects").await > refused)
+        .await;
+    secret.change("fifth");
+    voters.go_on().await;
+    voters.finish().await;
+}
