@@ -8,9 +8,10 @@ use clap::Args;
 use hdrhistogram::Histogram;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use crate::load::{Connection, Scenario, histogram, micros};
+use crate::load::{Connection, Scenario, histogram, micros, millis};
 
 /// Arguments of the open-loop load generator.
 #[derive(Args, Debug)]
@@ -71,9 +72,10 @@ pub async fn run(arguments: &OpenLoopArgs) -> anyhow::Result<()> {
     let start = Instant::now();
     let mut ticks = interval(Duration::from_millis(1));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
-    let mut sent = 0;
+    let (mut votes, mut sent) = (JoinSet::new(), 0);
     while Instant::now() < until {
         ticks.tick().await;
+        while votes.try_join_next().is_some() {}
         let due = (start.elapsed().as_secs_f64() * arguments.rate as f64) as u64;
         for _ in sent..due {
             let connection = {
@@ -87,19 +89,17 @@ pub async fn run(arguments: &OpenLoopArgs) -> anyhow::Result<()> {
                     connection => connection,
                 }
             };
-            tokio::spawn(vote(arguments.address, connection, shared.clone(), (from, until)));
+            votes.spawn(vote(arguments.address, connection, shared.clone(), (from, until)));
         }
         sent = due;
     }
-    // Votes in flight are answered by then, or are errors.
-    sleep_until(until + WARM_UP).await;
+    votes.join_all().await;
     let shared = lock();
-    let p99 = |times: &Histogram<u64>| times.value_at_quantile(0.99) as f64 / 1000.0;
     let answered = Answered {
         offered: shared.offered as f64 / arguments.seconds as f64,
         accepted: shared.accepted.len() as f64 / arguments.seconds as f64,
-        accepted_p99: p99(&shared.accepted),
-        rejected_p99: (!shared.rejected.is_empty()).then(|| p99(&shared.rejected)),
+        accepted_p99: millis(&shared.accepted, 0.99),
+        rejected_p99: (!shared.rejected.is_empty()).then(|| millis(&shared.rejected, 0.99)),
         errors: shared.offered - shared.accepted.len() - shared.rejected.len(),
     };
     println!("{}", serde_json::to_string(&answered)?);
@@ -120,10 +120,13 @@ async fn vote(
         lock().offered += 1;
     }
     let send = async {
-        let mut connection = match connection {
-            Some(connection) => connection,
-            None => Connection::open(address).await?,
-        };
+        // The target may have closed an idle connection.
+        if let Some(mut connection) = connection
+            && let Ok(status) = connection.send(Scenario::Vote).await
+        {
+            return Ok((connection, status));
+        }
+        let mut connection = Connection::open(address).await?;
         let status = connection.send(Scenario::Vote).await?;
         anyhow::Ok((connection, status))
     };
