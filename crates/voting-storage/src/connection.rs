@@ -169,9 +169,10 @@ impl<B: Backend> Connection<B> {
         }
     }
 
-    /// Connects for later requests: it may take longer than the first of them waits.
+    /// Connects for later requests: it may take longer than most of those that are in the queue can wait. A request that
+    /// comes first is still told why there is no connection.
     async fn open(&mut self) -> Result<(), StoreError> {
-        let connected = self.connect(Instant::now() + self.timeouts.deadline).await;
+        let connected = self.connect(Instant::now() + self.timeouts.deadline * 9 / 10).await;
         self.session =
             Some(connected.inspect_err(|error| tracing::warn!(%error, "connecting to the store failed"))?);
         Ok(())
