@@ -1,10 +1,11 @@
 //! Writes that end without a confirmation, late or halfway.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use sqlx::Executor as _;
 use voting_core::{Cast, Choice, Choices, Tally};
-use voting_storage::{StoreError, Timeouts, VoteStore, open, transfer};
+use voting_storage::{StoreError, StoreMetrics, Timeouts, VoteStore, open, open_with, transfer};
 use voting_tests::process::Signal;
 use voting_tests::proxy::{Mode, Proxy};
 use voting_tests::servers::{MySql, Redis};
@@ -70,6 +71,24 @@ async fn a_reset_with_a_shard_away_changes_nothing() {
         eventually("the shard answers", PATIENCE, async || store.ping().await.is_ok()).await;
         assert_eq!(store.tally().await.unwrap(), Tally::new(20, 0), "{error}");
     }
+}
+
+#[tokio::test]
+async fn a_reset_of_a_slow_shard_ends_by_its_deadline() {
+    let servers = Redis::databases(2).await;
+    let proxy = Proxy::start(servers[1].address(), Mode::Open).await;
+    let [deadline, attempt, connect] = [9, 6, 4].map(Duration::from_secs);
+    let url = format!("{} {}", servers[0].url(), servers[1].url_at(proxy.address()));
+    let timeouts = Timeouts { deadline, attempt, connect };
+    let store =
+        open_with(&url.parse().unwrap(), &Choices::default(), timeouts, StoreMetrics::default()).unwrap();
+    eventually("the shards answer", PATIENCE, async || store.tally().await.is_ok()).await;
+    // The shard answers in time that it is there. It has no time for a reset on a new connection.
+    proxy.set(Mode::Distant(deadline * 13 / 100));
+    let stopwatch = Stopwatch::start();
+    let error = store.reset().await.unwrap_err();
+    stopwatch.assert_within(deadline, "a reset of a slow shard");
+    assert!(matches!(error, StoreError::Unconfirmed(_)), "{error}");
 }
 
 #[tokio::test]

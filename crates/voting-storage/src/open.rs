@@ -74,7 +74,8 @@ impl Opener<'_> {
             StoreUrl::Single(address) => self.open_single(address),
             StoreUrl::Cluster { seed, shards } => {
                 let shards = (0..*shards).map(|shard| self.open_cluster_shard(seed, shard));
-                Ok(Arc::new(ShardedStore::distinct(shards.collect::<Result<_, _>>()?)))
+                let shards = shards.collect::<Result<_, _>>()?;
+                Ok(Arc::new(ShardedStore::distinct(shards, self.timeouts.deadline)))
             }
             StoreUrl::Sharded(urls) => {
                 let shards = urls.iter().map(|url| self.open(url)).collect::<Result<_, _>>()?;

@@ -25,20 +25,22 @@ use crate::store::{Finding, OtherVotes, StoreError, VoteStore};
 /// Several stores as one; at least one.
 pub(crate) struct ShardedStore {
     shards: Vec<Arc<dyn VoteStore>>,
+    /// Of a call, as in [`Timeouts`](crate::Timeouts).
+    deadline: Duration,
     /// Absent where the shards are known to differ: hash slots of a cluster.
     check: Option<DistinctShards>,
 }
 
 impl ShardedStore {
     /// Shards that can't be listed twice.
-    pub(crate) fn distinct(shards: Vec<Arc<dyn VoteStore>>) -> Self {
-        Self { shards, check: None }
+    pub(crate) fn distinct(shards: Vec<Arc<dyn VoteStore>>, deadline: Duration) -> Self {
+        Self { shards, deadline, check: None }
     }
 
     /// Shards with these names, which are compared by their identity.
     pub(crate) fn listed(shards: Vec<Arc<dyn VoteStore>>, names: Vec<String>, deadline: Duration) -> Self {
         let check = DistinctShards::start(&shards, names, deadline);
-        Self { shards, check: Some(check) }
+        Self { shards, deadline, check: Some(check) }
     }
 
     /// Waits until this shard, or all, may be used.
@@ -87,9 +89,9 @@ impl ShardedStore {
     /// Checks that each shard answers now: one that is away must not leave a poll that is reset in part. A shard with counts that
     /// can't be read answers, and a reset mends it.
     async fn check_reach(&self) -> Result<(), StoreError> {
-        const LIMIT: Duration = Duration::from_secs(1);
+        let limit = self.deadline / 3;
         let answers = self.each(|_, shard| async move {
-            match timeout(LIMIT, shard.ping()).await {
+            match timeout(limit, shard.ping()).await {
                 Ok(Ok(()) | Err(StoreError::Unusable(_))) => Ok(()),
                 Ok(Err(error)) => Err(error),
                 Err(_) => Err(StoreError::unavailable("no answer in time")),
@@ -157,8 +159,13 @@ impl VoteStore for ShardedStore {
     }
 
     async fn reset(&self) -> Result<(), StoreError> {
+        let until = Instant::now() + self.deadline;
         self.check_reach().await?;
-        self.each_write(|_, shard| async move { shard.reset().await }).await
+        self.each_write(|_, shard| async move {
+            let late = |_| Err(StoreError::unconfirmed("no answer in time"));
+            timeout_at(until, shard.reset()).await.unwrap_or_else(late)
+        })
+        .await
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
