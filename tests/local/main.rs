@@ -4,7 +4,8 @@ use std::collections::HashSet;
 
 use tempfile::TempDir;
 use voting_tests::http::{Visitor, send};
-use voting_tests::process::{Local, Signal, run};
+use voting_tests::process::{Local, Signal, clean, program, run};
+use voting_tests::{PATIENCE, eventually};
 
 fn folder() -> TempDir {
     tempfile::tempdir().unwrap()
@@ -228,4 +229,21 @@ async fn a_name_that_another_site_points_at_this_machine_is_rejected() {
         let answer = send(visitor.request("GET", "/").header("host", host)).await;
         assert_eq!(answer.status, 200, "{host}");
     }
+}
+
+#[tokio::test]
+async fn votes_of_choices_with_other_names_are_logged_at_the_start() {
+    let data = folder();
+    let local = Local::start(data.path(), &["--step", "1"]).await;
+    Visitor::new(&local.url).vote("Cats").await;
+    local.end(Signal::Terminate).await;
+    let log = data.path().join("log");
+    let mut command = clean(&program("voting-local"));
+    command.arg("--data-dir").arg(data.path()).args(["--port", "0", "--step", "1", "--vote1value", "Birds"]);
+    let _local = command.stdout(std::fs::File::create(&log).unwrap()).spawn().unwrap();
+    eventually("the votes are reported", PATIENCE, async || {
+        let log = std::fs::read_to_string(&log).unwrap();
+        log.contains("the store has votes of other choices") && log.contains("\"Cats\" 1")
+    })
+    .await;
 }

@@ -9,12 +9,13 @@
 //! - [`admin`]: the operator's port.
 //! - [`observe`]: metrics, log line and span of each request.
 //! - [`telemetry`]: log and trace export of a process; [`trace`]: trace context between services.
+//! - [`other_votes`]: the report of votes of choices that are not on the poll.
 //! - [`feature_flag`]: the cookie by which the mesh selects a release.
 //! - [`serving_path`]: the header that names the serving releases.
 //! - [`retry`]: the headers about a proxy's retries.
 //!
 //! Internal modules: `connection` bounds a connection's memory and time; `metrics` holds the HTTP metrics; `log` writes the log without blocking and `json_log` formats it;
-//! `otlp` exports traces; `other_votes` reports votes of choices that are not on the poll.
+//! `otlp` exports traces.
 
 pub mod admin;
 pub mod check;
@@ -30,7 +31,7 @@ pub mod listener;
 mod log;
 mod metrics;
 pub mod observe;
-mod other_votes;
+pub mod other_votes;
 mod otlp;
 pub mod program;
 mod propagation;

@@ -9,7 +9,7 @@ use voting_storage::{StoreError, VoteStore};
 const PAUSE: Duration = Duration::from_secs(5);
 
 /// Logs these votes as soon as the store tells.
-pub(crate) async fn report_other_votes(store: Arc<dyn VoteStore>) {
+pub async fn report_other_votes(store: Arc<dyn VoteStore>) {
     loop {
         match store.other_votes().await {
             Ok(others) if others.0.is_empty() => return,

@@ -15,6 +15,7 @@ use voting_core::Choices;
 use voting_core::release::{AnalyticsRelease, AppRelease, Release};
 use voting_http::host::LocalHosts;
 use voting_http::lifecycle::{Lifecycle, ShutdownTimeouts};
+use voting_http::other_votes::report_other_votes;
 use voting_http::server::{ClientLimits, ConnectionMetrics, Server};
 use voting_storage::transfer::transfer;
 use voting_storage::{StoreUrl, open, wait_until_ready};
@@ -107,6 +108,7 @@ impl Environment {
         wait_until_ready(app.store.as_ref(), STORE_PATIENCE, progress)
             .await
             .with_context(|| url.to_string())?;
+        tokio::spawn(report_other_votes(app.store.clone()));
         Ok(voting_app::routes::routes(app))
     }
 
