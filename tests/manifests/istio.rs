@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 pub use voting_tests::resource::Resource;
 
+use crate::gateway_api::Reference;
+
 pub type Labels = BTreeMap<String, String>;
 
 #[derive(Deserialize, Debug)]
@@ -179,9 +181,11 @@ pub struct MutualTls {
 }
 
 #[derive(Deserialize, Debug)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct AuthorizationPolicy {
     pub selector: Option<Selector>,
+    #[serde(default)]
+    pub target_refs: Vec<Reference>,
     #[serde(default)]
     pub rules: Vec<Rule>,
 }
@@ -195,7 +199,9 @@ pub struct Selector {
 #[derive(Deserialize, Debug)]
 #[serde(deny_unknown_fields)]
 pub struct Rule {
+    #[serde(default)]
     pub from: Vec<From>,
+    #[serde(default)]
     pub to: Vec<To>,
 }
 

@@ -1,4 +1,4 @@
-//! The manifests of `k8s/`, `istio/` and `docker/`, and the tutorial that applies them.
+//! The manifests of `k8s/`, `istio/`, `gateway-api/` and `docker/`, and the tutorial that applies them.
 //!
 //! - [`parse`]: strict parsing with the types of Kubernetes and Istio.
 //! - [`steps`]: the resources after each step of the tutorial, and the output of `kubectl apply`.
@@ -7,6 +7,7 @@
 //! - [`images`]: image tags, and builds.
 //! - [`compose`]: the services of `docker compose up`. [`gateway`]: its routes.
 //! - [`diagrams`]: the pictures of the steps.
+//! - [`gateway_api`]: the routes of the Gateway API, compared with those of Istio.
 //! - [`doctor`]: the script that checks a cluster, without one.
 //! - [`rollouts`]: the automated canary.
 //! - [`tutorial`]: the commands and file names of `docs/tutorial.md`.
@@ -17,6 +18,7 @@ mod compose;
 mod diagrams;
 mod doctor;
 mod gateway;
+mod gateway_api;
 mod images;
 mod istio;
 mod parse;
@@ -42,7 +44,7 @@ fn read(path: &str) -> String {
 /// The paths of the manifests of all steps.
 fn manifests() -> Vec<String> {
     let mut paths = Vec::new();
-    for folder in ["k8s", "istio"] {
+    for folder in ["k8s", "istio", "gateway-api"] {
         for entry in
             std::fs::read_dir(root().join(folder)).unwrap_or_else(|error| panic!("{folder}: {error}"))
         {

@@ -5,15 +5,16 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{Namespace, PersistentVolumeClaim, Secret, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{
+    ConfigMap, Namespace, PersistentVolumeClaim, Secret, Service, ServiceAccount,
+};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::istio;
-use crate::{manifests, read};
+use crate::{gateway_api, istio, manifests, read};
 
 /// A document of a manifest.
 #[derive(Clone, Debug, PartialEq)]
@@ -70,6 +71,7 @@ pub fn parse(text: &str) -> Result<Vec<Document>, String> {
 
 fn strictly(version: &str, kind: &str, value: &Value) -> Result<(), String> {
     let check = match (version, kind) {
+        ("v1", "ConfigMap") => kubernetes::<ConfigMap>,
         ("v1", "Namespace") => kubernetes::<Namespace>,
         ("v1", "PersistentVolumeClaim") => kubernetes::<PersistentVolumeClaim>,
         ("v1", "Secret") => kubernetes::<Secret>,
@@ -80,17 +82,19 @@ fn strictly(version: &str, kind: &str, value: &Value) -> Result<(), String> {
         ("batch/v1", "Job") => kubernetes::<Job>,
         ("networking.k8s.io/v1", "NetworkPolicy") => kubernetes::<NetworkPolicy>,
         ("policy/v1", "PodDisruptionBudget") => kubernetes::<PodDisruptionBudget>,
-        ("networking.istio.io/v1", "DestinationRule") => istio::<istio::DestinationRule>,
-        ("networking.istio.io/v1", "Gateway") => istio::<istio::Gateway>,
-        ("networking.istio.io/v1", "VirtualService") => istio::<istio::VirtualService>,
-        ("security.istio.io/v1", "AuthorizationPolicy") => istio::<istio::AuthorizationPolicy>,
-        ("security.istio.io/v1", "PeerAuthentication") => istio::<istio::PeerAuthentication>,
+        ("gateway.networking.k8s.io/v1", "Gateway") => resource::<gateway_api::Gateway>,
+        ("gateway.networking.k8s.io/v1", "HTTPRoute") => resource::<gateway_api::HttpRoute>,
+        ("networking.istio.io/v1", "DestinationRule") => resource::<istio::DestinationRule>,
+        ("networking.istio.io/v1", "Gateway") => resource::<istio::Gateway>,
+        ("networking.istio.io/v1", "VirtualService") => resource::<istio::VirtualService>,
+        ("security.istio.io/v1", "AuthorizationPolicy") => resource::<istio::AuthorizationPolicy>,
+        ("security.istio.io/v1", "PeerAuthentication") => resource::<istio::PeerAuthentication>,
         _ => return Err(format!("there is no {kind} in {version}")),
     };
     check(value)
 }
 
-fn istio<S: DeserializeOwned>(value: &Value) -> Result<(), String> {
+fn resource<S: DeserializeOwned>(value: &Value) -> Result<(), String> {
     istio::Resource::<S>::deserialize(value).map(drop).map_err(|error| error.to_string())
 }
 
@@ -133,7 +137,7 @@ fn every_field_of_every_document_is_known() {
 }
 
 /// Fields with arbitrary keys.
-const FREE: [&str; 9] = [
+const FREE: [&str; 10] = [
     "labels",
     "annotations",
     "matchLabels",
@@ -143,6 +147,7 @@ const FREE: [&str; 9] = [
     "limits",
     "headers",
     "add",
+    "data",
 ];
 
 #[test]
@@ -181,7 +186,9 @@ fn fields(value: &Value, place: &str) -> Vec<String> {
             .iter()
             .flat_map(|(field, inner)| {
                 let here = format!("{place}/{field}");
-                let is_free = FREE.contains(&field.as_str()) && inner.pointer("/matchLabels").is_none();
+                let is_free = FREE.contains(&field.as_str())
+                    && inner.is_object()
+                    && inner.pointer("/matchLabels").is_none();
                 let below = if is_free { Vec::new() } else { fields(inner, &here) };
                 below.into_iter().chain([here])
             })

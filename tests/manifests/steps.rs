@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use crate::parse::{Document, documents, labels};
-use voting_tests::tutorial::Block;
+use clap::ValueEnum as _;
 
-use crate::tutorial::blocks;
+use crate::parse::{Document, documents, labels};
+use voting_tests::tutorial::{Block, Track};
+
+use crate::tutorial::{blocks, blocks_of};
 
 /// The applied documents by their name in `kubectl`.
 pub type Cluster = BTreeMap<String, Document>;
@@ -20,11 +22,17 @@ pub struct Applied {
     pub cluster: Cluster,
 }
 
-/// The files of the main path in order.
+/// The files of the main path of Istio's track in order.
 pub fn applied() -> Vec<Applied> {
+    applied_on(Track::Istio)
+}
+
+/// The files of the main path of a track in order.
+pub fn applied_on(track: Track) -> Vec<Applied> {
     let mut cluster = Cluster::new();
     let mut all = Vec::new();
-    for block in blocks().iter().filter(|block| block.is_on_the_main_way()) {
+    for block in blocks_of(track).iter().filter(|block| block.is_on_the_main_way()) {
+        let mut shown = block.output.split_inclusive('\n');
         for (file, selector) in applied_files(block) {
             let mut printed = String::new();
             for document in documents(file).into_iter().filter(|document| selector.matches(document)) {
@@ -36,7 +44,7 @@ pub fn applied() -> Vec<Applied> {
                 printed += &format!("{} {verb}\n", document.key);
                 cluster.insert(document.key.clone(), document);
             }
-            let shown = block.output.clone();
+            let shown = shown.by_ref().take(printed.lines().count()).collect();
             all.push(Applied { file: file.to_owned(), printed, shown, cluster: cluster.clone() });
         }
     }
@@ -143,7 +151,7 @@ const PROMISED: [(&str, &[&str]); 7] = [
 
 #[test]
 fn applying_prints_what_the_tutorial_shows() {
-    for step in applied() {
+    for step in Track::value_variants().iter().flat_map(|track| applied_on(*track)) {
         assert_eq!(step.printed, step.shown, "{}", step.file);
     }
 }
@@ -164,7 +172,7 @@ fn applying_creates_the_expected_resources_in_order() {
 /// Pods without rules could be reached by accident, and browsers routed to pods that are not ready get an error.
 #[test]
 fn the_rules_of_2_0_exist_before_its_pods_and_browsers_come_when_they_are_ready() {
-    let blocks = blocks();
+    let blocks = blocks_of(Track::Istio);
     let position = |text: &str| {
         let found = blocks.iter().position(|block| block.commands.contains(text));
         found.unwrap_or_else(|| panic!("the tutorial has no {text}"))

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
-use voting_tests::tutorial::Block;
+use voting_tests::tutorial::{Block, Track};
 
 use crate::{manifests, read, root};
 
@@ -14,10 +14,16 @@ pub fn blocks() -> Vec<Block> {
     blocks
 }
 
-/// The files of `k8s/` or `istio/` in a text.
+/// The blocks for one track.
+pub fn blocks_of(track: Track) -> Vec<Block> {
+    voting_tests::tutorial::blocks_of(&read("docs/tutorial.md"), track)
+}
+
+/// The files of `k8s/`, `istio/` or `gateway-api/` in a text.
 fn files(text: &str) -> BTreeSet<String> {
     text.split(|c: char| c.is_whitespace() || "`'\"()[],;".contains(c))
-        .filter(|word| (word.starts_with("k8s/") || word.starts_with("istio/")) && !word.contains('*'))
+        .filter(|word| ["k8s/", "istio/", "gateway-api/"].iter().any(|folder| word.starts_with(folder)))
+        .filter(|word| !word.contains('*'))
         .map(|word| word.trim_end_matches('.').to_owned())
         .filter(|word| word.contains('.'))
         .collect()

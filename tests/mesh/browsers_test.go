@@ -108,7 +108,7 @@ func appThatServes(t *testing.T, client *http.Client, s *stage, protocol string,
 }
 
 // thereAndBack takes the way back from step 4, votes on the old release, and finalizes again: no vote is lost or doubled.
-func thereAndBack(t *testing.T, s *stage, shell *shell, forward []block, back block) {
+func thereAndBack(t *testing.T, s *stage, shell *shell, forward, back []block) {
 	t.Helper()
 	expect := func(when, want string) {
 		t.Helper()
@@ -118,7 +118,9 @@ func thereAndBack(t *testing.T, s *stage, shell *shell, forward []block, back bl
 			t.Errorf("%s it is not %s but %s", when, want, shell.run(commands))
 		}
 	}
-	shell.run(back.commands)
+	for _, b := range back {
+		shell.run(b.commands)
+	}
 	expect("On the way back", "Cats: 3/7 (43%) | Dogs: 4/7 (57%)")
 	if app := appThatServes(t, http.DefaultClient, s, "HTTP/1.1", "featureflag=on"); app != "1.0" {
 		t.Errorf("on the way back the flag leads to %s", app)

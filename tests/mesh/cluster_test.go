@@ -15,6 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"istio.io/istio/pkg/config"
 )
@@ -40,6 +41,13 @@ type realPods interface {
 
 func newCluster() *cluster {
 	return &cluster{documents: map[string]document{}, replicas: map[string]int32{}, gateway: istioGateway}
+}
+
+// newClusterOf is a cluster whose browsers come in by the gateway of a track.
+func newClusterOf(track track) *cluster {
+	c := newCluster()
+	c.gateway = track.gateway
+	return c
 }
 
 // apply does one document's part of `kubectl apply` and returns the line that kubectl prints.
@@ -105,18 +113,49 @@ func (c *cluster) objects() []runtime.Object {
 			objects = append(objects, slice)
 		}
 	}
-	for _, name := range []string{namespace, c.gateway.namespace} {
+	for _, route := range c.routes() {
+		objects = append(objects, route)
+	}
+	for _, gateway := range c.gateways() {
+		objects = append(objects, gateway)
+	}
+	for _, name := range []string{namespace, istioGateway.namespace, addOnGateway.namespace} {
 		objects = append(objects, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}})
 	}
 	return objects
 }
 
+// routes and gateways are those of the Gateway API.
+func (c *cluster) routes() []*gatewayv1.HTTPRoute {
+	var all []*gatewayv1.HTTPRoute
+	for _, key := range c.sortedKeys() {
+		if route, ok := c.documents[key].object.(*gatewayv1.HTTPRoute); ok {
+			route = route.DeepCopy()
+			route.Namespace = namespace
+			all = append(all, route)
+		}
+	}
+	return all
+}
+
+func (c *cluster) gateways() []*gatewayv1.Gateway {
+	var all []*gatewayv1.Gateway
+	for _, key := range c.sortedKeys() {
+		if gateway, ok := c.documents[key].object.(*gatewayv1.Gateway); ok {
+			gateway = gateway.DeepCopy()
+			gateway.Namespace = namespace
+			all = append(all, gateway)
+		}
+	}
+	return all
+}
+
 func (c *cluster) services() []*corev1.Service {
-	listens := int32(gatewayPort)
+	listens := c.gateway.listens
 	if c.real != nil {
 		listens = c.real.port(c.gateway.pod(), corev1.ContainerPort{})
 	}
-	services := []*corev1.Service{c.gateway.service(listens)}
+	services := []*corev1.Service{c.gateway.newService(listens)}
 	for _, key := range c.sortedKeys() {
 		if service, ok := c.documents[key].object.(*corev1.Service); ok {
 			service = service.DeepCopy()

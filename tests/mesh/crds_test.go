@@ -6,32 +6,68 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
 	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema"
+	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/cel"
+	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/defaulting"
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/pruning"
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/validation"
+	utiljson "k8s.io/apimachinery/pkg/util/json"
+	celconfig "k8s.io/apiserver/pkg/apis/cel"
 	"sigs.k8s.io/yaml"
 )
 
 // resourceSchemas are where the modules of other projects keep the schemas of their resources. Only these files are needed, so
 // the modules are no dependencies of this one.
-var resourceSchemas = map[string]struct{ module, file string }{
+var resourceSchemas = map[string]resourceSchema{
 	"Certificate":         {"github.com/cert-manager/cert-manager@v1.21.2", "deploy/crds/cert-manager.io_certificates.yaml"},
 	"CiliumNetworkPolicy": {"github.com/cilium/cilium@v1.20.2", "pkg/k8s/apis/cilium.io/client/crds/v2/ciliumnetworkpolicies.yaml"},
 }
 
+type resourceSchema struct{ module, file string }
+
+// gatewayAPIs are the releases of the Gateway API from the oldest on AKS to the newest that this release of Go can read.
+var gatewayAPIs = []string{"v1.3.0", "v1.4.1", "v1.5.1", "v1.6.3"}
+
 // problemsOf is what an API server with this custom resource definition would object to, unknown fields included.
 func problemsOf(t *testing.T, definition []byte, document map[string]any) []string {
+	t.Helper()
+	_, version, _ := strings.Cut(document["apiVersion"].(string), "/")
+	internal, structural := schemasOf(t, definition, version)
+	document = deepCopy(t, document)
+	validator, _, err := validation.NewSchemaValidator(internal)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var problems []string
+	for _, problem := range validation.ValidateCustomResource(nil, document, validator) {
+		problems = append(problems, problem.Error())
+	}
+	if rules := cel.NewValidator(structural, true, celconfig.PerCallLimit); rules != nil {
+		broken, _ := rules.Validate(context.Background(), nil, structural, document, nil, celconfig.RuntimeCELCostBudget)
+		for _, problem := range broken {
+			problems = append(problems, problem.Error())
+		}
+	}
+	unknown := pruning.PruneWithOptions(document, structural, true, schema.UnknownFieldPathOptions{TrackUnknownFieldPaths: true})
+	for _, field := range unknown {
+		problems = append(problems, "unknown field "+field)
+	}
+	return problems
+}
+
+// schemasOf are the two forms of a definition's schema for a version.
+func schemasOf(t *testing.T, definition []byte, version string) (*apiextensions.JSONSchemaProps, *schema.Structural) {
 	t.Helper()
 	var crd apiextensionsv1.CustomResourceDefinition
 	if err := yaml.Unmarshal(definition, &crd); err != nil {
 		t.Fatal(err)
 	}
-	version := strings.TrimPrefix(document["apiVersion"].(string), crd.Spec.Group+"/")
 	for _, one := range crd.Spec.Versions {
 		if one.Name != version {
 			continue
@@ -44,26 +80,14 @@ func problemsOf(t *testing.T, definition []byte, document map[string]any) []stri
 		if err != nil {
 			t.Fatal(err)
 		}
-		validator, _, err := validation.NewSchemaValidator(internal)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var problems []string
-		for _, problem := range validation.ValidateCustomResource(nil, document, validator) {
-			problems = append(problems, problem.Error())
-		}
-		unknown := pruning.PruneWithOptions(document, structural, true, schema.UnknownFieldPathOptions{TrackUnknownFieldPaths: true})
-		for _, field := range unknown {
-			problems = append(problems, "unknown field "+field)
-		}
-		return problems
+		return internal, structural
 	}
-	return []string{"there is no version " + version}
+	t.Fatalf("there is no version %s", version)
+	return nil, nil
 }
 
-func definitionOf(t *testing.T, kind string) []byte {
+func definitionOf(t *testing.T, place resourceSchema) []byte {
 	t.Helper()
-	place := resourceSchemas[kind]
 	command := exec.CommandContext(context.Background(), "go", "mod", "download", "-json", place.module)
 	command.Dir = t.TempDir() // outside of this module
 	output, err := command.Output()
@@ -88,7 +112,7 @@ func TestTheSchemasOfOthersKnowEveryField(t *testing.T) {
 		"k8s/cilium/allow-dns-on-the-node.yaml":      "CiliumNetworkPolicy",
 		"k8s/https/certificate-by-cert-manager.yaml": "Certificate",
 	} {
-		definition := definitionOf(t, kind)
+		definition := definitionOf(t, resourceSchemas[kind])
 		read := func() map[string]any {
 			var content map[string]any
 			if err := yaml.Unmarshal([]byte(mustRead(t, path)), &content); err != nil {
@@ -113,6 +137,43 @@ func TestTheSchemasOfOthersKnowEveryField(t *testing.T) {
 	}
 }
 
+// TestTheGatewayAPIIsThatOfEveryRelease: the standard channel of each release has all fields that the files use, its rules hold,
+// and its default values are those of the files, so that applying a file again changes nothing.
+func TestTheGatewayAPIIsThatOfEveryRelease(t *testing.T) {
+	for _, release := range gatewayAPIs {
+		for kind, file := range map[string]string{"HTTPRoute": "httproutes", "Gateway": "gateways"} {
+			definition := definitionOf(t, resourceSchema{
+				"sigs.k8s.io/gateway-api@" + release, "config/crd/standard/gateway.networking.k8s.io_" + file + ".yaml",
+			})
+			checked := 0
+			for _, path := range manifests(t) {
+				for _, d := range readManifest(t, path) {
+					var document map[string]any
+					if err := yaml.Unmarshal([]byte(d.text), &document); err != nil {
+						t.Fatal(err)
+					}
+					if document["kind"] != kind || document["apiVersion"] != "gateway.networking.k8s.io/v1" {
+						continue
+					}
+					checked++
+					withDefaults := deepCopy(t, document)
+					for _, problem := range problemsOf(t, definition, document) {
+						t.Errorf("%s: %s: %s: %s", release, path, d.key, problem)
+					}
+					_, structural := schemasOf(t, definition, "v1")
+					defaulting.Default(withDefaults, structural)
+					if !reflect.DeepEqual(withDefaults["spec"], deepCopy(t, document)["spec"]) {
+						t.Errorf("%s: %s: %s has default values that the file does not write out:\n%v", release, path, d.key, withDefaults["spec"])
+					}
+				}
+			}
+			if checked == 0 {
+				t.Errorf("no %s is checked", kind)
+			}
+		}
+	}
+}
+
 func deepCopy(t *testing.T, value map[string]any) map[string]any {
 	t.Helper()
 	text, err := json.Marshal(value)
@@ -120,7 +181,8 @@ func deepCopy(t *testing.T, value map[string]any) map[string]any {
 		t.Fatal(err)
 	}
 	var copied map[string]any
-	if err := json.Unmarshal(text, &copied); err != nil {
+	// With integers as an API server has them.
+	if err := utiljson.Unmarshal(text, &copied); err != nil {
 		t.Fatal(err)
 	}
 	return copied

@@ -23,10 +23,10 @@ func startEnvoy(t *testing.T, xds net.Addr, g gateway, ip string) {
 		"node": map[string]any{
 			// The identity of a proxy: kind, address, pod, domain.
 			"id":      fmt.Sprintf("router~%s~%s.%s~%s.svc.cluster.local", ip, g.pod().Name, g.namespace, g.namespace),
-			"cluster": g.name + "." + g.namespace,
+			"cluster": g.service + "." + g.namespace,
 			"metadata": map[string]any{
 				"NAMESPACE":       g.namespace,
-				"LABELS":          g.labels(),
+				"LABELS":          g.labels,
 				"SERVICE_ACCOUNT": g.account,
 				"ISTIO_VERSION":   istioVersion,
 				"CLUSTER_ID":      "Kubernetes",

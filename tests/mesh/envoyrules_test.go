@@ -57,13 +57,15 @@ func matchPath(t *testing.T, match *route.RouteMatch, path string) bool {
 func matchHeaders(t *testing.T, match *route.RouteMatch, r request) bool {
 	t.Helper()
 	for _, header := range match.GetHeaders() {
-		if header.Name != "cookie" {
+		value := r.agent
+		switch header.Name {
+		case "user-agent":
+		case "cookie":
+			value = strings.Join(r.cookies, "; ")
+		default:
 			t.Fatalf("a route matches the header %s, which this test does not know", header.Name)
 		}
-		if len(r.cookies) == 0 {
-			return false
-		}
-		if matchString(t, header.GetStringMatch(), strings.Join(r.cookies, "; ")) == header.InvertMatch {
+		if value == "" || matchString(t, header.GetStringMatch(), value) == header.InvertMatch {
 			return false
 		}
 	}

@@ -72,7 +72,7 @@ func (k *kubectl) run(args []string, stdin io.Reader) (string, error) {
 	parsed.words = parsed.words[1:]
 	inNamespace := parsed.flags["--namespace"] == namespace
 	switch {
-	case verb == "get" && len(parsed.words) == 2 && parsed.words[0] == "service":
+	case verb == "get" && len(parsed.words) == 2 && (parsed.words[0] == "service" || parsed.words[0] == "gateway.gateway.networking.k8s.io"):
 		return k.ingress, nil
 	case verb == "wait" && parsed.flags["--for"] == "jsonpath={.status.loadBalancer.ingress}" && parsed.flags["--namespace"] == k.gateway.namespace:
 		return parsed.words[0] + " condition met\n", nil
@@ -135,6 +135,9 @@ var groups = map[string]string{
 	"destinationrule":         "networking.istio.io",
 	"authorizationpolicy":     "security.istio.io",
 	"peerauthentication":      "security.istio.io",
+	"httproute":               "gateway.networking.k8s.io",
+	"service":                 "",
+	"configmap":               "",
 }
 
 func (k *kubectl) runDelete(a arguments) (string, error) {
@@ -149,7 +152,10 @@ func (k *kubectl) runDelete(a arguments) (string, error) {
 		}
 	} else {
 		for _, kind := range strings.Split(a.words[0], ",") {
-			group, known := groups[kind]
+			kind, group, known := strings.Cut(kind, ".")
+			if !known {
+				group, known = groups[kind]
+			}
 			if !known {
 				return "", fmt.Errorf("the stand-in does not know the kind %s", kind)
 			}
@@ -241,6 +247,10 @@ func (k *kubectl) runPatchSecret(name string, stdin io.Reader) (string, error) {
 func (k *kubectl) runWait(a arguments) (string, error) {
 	condition, kind := a.flags["--for"], a.words[0]
 	switch {
+	case condition == "condition=programmed" || kind == "deployment/"+createdGateway.service:
+		// The controllers of Gateways and Deployments do this.
+		key := strings.Replace(kind, "deployment/", "deployment.apps/", 1)
+		return key + " condition met\n", nil
 	case condition == "condition=available" && kind == "deployment":
 		var printed strings.Builder
 		for _, key := range k.selected("deployment.apps", a.selector) {
@@ -287,8 +297,23 @@ func (k *kubectl) runGet(a arguments) (string, error) {
 		for _, deployment := range k.deployments() {
 			fmt.Fprintf(&printed, "%-20s   %d\n", deployment.Name, len(k.podsOf(deployment)))
 		}
+	case slices.Equal(a.words, []string{"httproute"}):
+		// The control plane's report is tested on a cluster.
+		fmt.Fprintf(&printed, "%-*s   CONDITIONS              STATUS\n", k.widest(), "NAME")
+		for _, route := range k.routes() {
+			fmt.Fprintf(&printed, "%-*s   Accepted,ResolvedRefs   True,True\n", k.widest(), route.Name)
+		}
 	default:
 		return "", fmt.Errorf("the stand-in does not get %s as %s", a.words, a.flags["--output"])
 	}
 	return printed.String(), nil
+}
+
+// widest is the length of the longest name of a route.
+func (k *kubectl) widest() int {
+	length := 0
+	for _, route := range k.routes() {
+		length = max(length, len(route.Name))
+	}
+	return length
 }

@@ -65,7 +65,7 @@ func kustomizeSteps(t *testing.T) []string {
 func renderWith(t *testing.T, cluster string) map[string][]document {
 	t.Helper()
 	copied := t.TempDir()
-	for _, folder := range []string{"k8s", "istio", "kustomize"} {
+	for _, folder := range []string{"k8s", "istio", "gateway-api", "kustomize"} {
 		if err := os.CopyFS(filepath.Join(copied, folder), os.DirFS(filepath.Join(root, folder))); err != nil {
 			t.Fatal(err)
 		}
@@ -172,7 +172,7 @@ func secureCookies(routes []any) bool {
 var components = map[string]func(key string, content map[string]any) bool{
 	"aks-add-on": func(key string, content map[string]any) bool {
 		switch {
-		case strings.HasPrefix(key, "gateway."):
+		case strings.HasPrefix(key, "gateway.networking.istio.io/"):
 			at(content, "spec", "selector")["istio"] = "aks-istio-ingressgateway-external"
 		case key == "namespace/"+namespace:
 			delete(at(content, "metadata", "labels"), "istio-injection")
@@ -191,7 +191,7 @@ var components = map[string]func(key string, content map[string]any) bool{
 			routes, _ := at(content, "spec")["http"].([]any)
 			return secureCookies(routes)
 		}
-		if !strings.HasPrefix(key, "gateway.") {
+		if !strings.HasPrefix(key, "gateway.networking.istio.io/") {
 			return false
 		}
 		servers := at(content, "spec")["servers"].([]any)
@@ -273,7 +273,7 @@ func TestEachComponentMakesItsDifferenceAndNoOther(t *testing.T) {
 // they leave in my-cluster.
 func TestTheTutorialsCommandsRenderTheManifests(t *testing.T) {
 	copied, bin := t.TempDir(), t.TempDir()
-	for _, folder := range []string{"k8s", "istio", "kustomize"} {
+	for _, folder := range []string{"k8s", "istio", "gateway-api", "kustomize"} {
 		if err := os.CopyFS(filepath.Join(copied, folder), os.DirFS(filepath.Join(root, folder))); err != nil {
 			t.Fatal(err)
 		}

@@ -129,6 +129,8 @@ type request struct {
 	port    int
 	cookies []string
 	path    string
+	// agent is the header user-agent; empty: that of the caller's release.
+	agent string
 	// plaintext: the caller has no sidecar, and no identity.
 	plaintext bool
 }
@@ -147,11 +149,46 @@ const (
 func (m *meshUnderTest) reach(r request) reached {
 	m.t.Helper()
 	caller := m.pod(r.from)
+	if r.agent == "" {
+		r.agent = agentOf(caller)
+	}
 	result := reached{}
+	if r.from == gatewayName {
+		if problem := m.enterGateway(caller); problem != "" {
+			return reached{problem: 100}
+		}
+	}
 	for name, share := range m.targets(caller, r) {
 		m.arrive(caller, r, name, share, result)
 	}
 	return result
+}
+
+// agentOf is the header user-agent that voting-app sends: its name and release, as in its image.
+func agentOf(pod *corev1.Pod) string {
+	return strings.Replace(pod.Spec.Containers[0].Image, ":", "/", 1)
+}
+
+// enterGateway is why browsers can't reach the gateway itself, or empty: its policies, and those of the network.
+func (m *meshUnderTest) enterGateway(pod *corev1.Pod) string {
+	var chain *listener.FilterChain
+	port := int(m.cluster.gateway.listens)
+	result := m.simulationOf(pod).Run(simulation.Call{
+		Address: "0.0.0.0", Port: port, Protocol: simulation.HTTP, HostHeader: "vote.example", CallMode: simulation.CallModeGateway,
+		CustomListenerValidations: []simulation.CustomFilterChainValidation{func(c *listener.FilterChain) error {
+			chain = c
+			return nil
+		}},
+	})
+	switch {
+	case result.Error != nil:
+		return noRoute + ": " + result.Error.Error()
+	case !allowed(m.t, chain, "", uint32(port)):
+		return denied
+	case !m.cluster.networkAllows(outsider("", "browser", nil), pod, port):
+		return dropped
+	}
+	return ""
 }
 
 // targets are the Envoy clusters to which the caller's own configuration sends the call.
@@ -166,7 +203,7 @@ func (m *meshUnderTest) targets(caller *corev1.Pod, r request) map[string]uint32
 		CallMode:   simulation.CallModeOutbound,
 	}
 	if r.from == gatewayName {
-		call.Address, call.Port, call.HostHeader, call.CallMode = "0.0.0.0", gatewayPort, "vote.example", simulation.CallModeGateway
+		call.Address, call.Port, call.HostHeader, call.CallMode = "0.0.0.0", int(m.cluster.gateway.listens), "vote.example", simulation.CallModeGateway
 	} else if r.port != 8080 {
 		call.Protocol = simulation.TCP
 	}

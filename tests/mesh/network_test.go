@@ -78,7 +78,7 @@ func matchPorts(ports []networkingv1.NetworkPolicyPort, port int) bool {
 // system is made of.
 func TestTheNetworkAllowsNoOtherCalls(t *testing.T) {
 	c := everything(t)
-	pods := append(c.pods(), addOnGateway.pod(),
+	pods := append(c.pods(), addOnGateway.pod(), createdGateway.pod(),
 		outsider("istio-system", "istiod", map[string]string{"app": "istiod"}),
 		outsider("aks-istio-system", "istiod", map[string]string{"app": "istiod"}),
 		outsider("kube-system", "dns", nil),
@@ -90,7 +90,7 @@ func TestTheNetworkAllowsNoOtherCalls(t *testing.T) {
 			if from.Namespace != namespace && to.Namespace != namespace {
 				continue
 			}
-			for _, port := range []int{web, redis, mysql, 9090, 15012, 15020, 15021, 53, 443} {
+			for _, port := range []int{80, web, redis, mysql, 9090, 15012, 15020, 15021, 53, 443} {
 				compared++
 				if got, want := c.networkAllows(from, to, port), isPartOfTheSystem(from, to, port); got != want {
 					t.Errorf("%s/%s -> %s/%s:%d: %t, want %t", from.Namespace, from.Name, to.Namespace, to.Name, port, got, want)
@@ -104,8 +104,10 @@ func TestTheNetworkAllowsNoOtherCalls(t *testing.T) {
 func isPartOfTheSystem(from, to *corev1.Pod, port int) bool {
 	caller, called := component(from), component(to)
 	switch port {
+	case 80:
+		return called == "the created gateway"
 	case web:
-		return strings.HasSuffix(caller, gatewayName) && called == "voting-app" ||
+		return strings.HasSuffix(caller, "gateway") && called == "voting-app" ||
 			caller == "voting-app" && called == "voting-analytics"
 	case redis, mysql:
 		isUser := caller == "voting-app" || caller == "voting-analytics" || caller == "voting-storage-transfer"
@@ -123,6 +125,9 @@ func isPartOfTheSystem(from, to *corev1.Pod, port int) bool {
 // component is the name of a pod in these tests: its label in our namespace, otherwise its namespace and name.
 func component(pod *corev1.Pod) string {
 	if pod.Namespace == namespace {
+		if matchSelector(&metav1.LabelSelector{MatchLabels: createdGateway.labels}, pod.Labels) {
+			return "the created gateway"
+		}
 		return pod.Labels["app"]
 	}
 	return pod.Namespace + "/" + workloadOf(pod)

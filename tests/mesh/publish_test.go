@@ -10,8 +10,10 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	networking "istio.io/api/networking/v1alpha3"
+	"istio.io/istio/pkg/config/constants"
 )
 
 // publish brings the running control plane's view of the cluster up to date, object by object, and computes the
@@ -31,6 +33,12 @@ func (s *stage) publish() error {
 		}),
 		bring(endpointSlices, func(namespace string) objects[*discoveryv1.EndpointSlice, *discoveryv1.EndpointSliceList] {
 			return kube.DiscoveryV1().EndpointSlices(namespace)
+		}),
+		bring(s.cluster.routes(), func(namespace string) objects[*gatewayv1.HTTPRoute, *gatewayv1.HTTPRouteList] {
+			return s.server.KubeClient().GatewayAPI().GatewayV1().HTTPRoutes(namespace)
+		}),
+		bring(s.cluster.gateways(), func(namespace string) objects[*gatewayv1.Gateway, *gatewayv1.GatewayList] {
+			return s.server.KubeClient().GatewayAPI().GatewayV1().Gateways(namespace)
 		}),
 		s.publishConfigs(),
 	)
@@ -116,7 +124,8 @@ func (s *stage) publishConfigs() error {
 	}
 	for _, schema := range store.Schemas().All() {
 		for _, c := range store.List(schema.GroupVersionKind(), namespace) {
-			if !keep[c.Key()] {
+			// The control plane's own translation of the Gateway API is not for us to delete.
+			if _, isTranslation := c.Annotations[constants.InternalParentNames]; !keep[c.Key()] && !isTranslation {
 				if err := store.Delete(c.GroupVersionKind, c.Name, c.Namespace, nil); err != nil {
 					return err
 				}

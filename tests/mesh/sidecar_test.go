@@ -39,7 +39,7 @@ func newSidecar(t *testing.T, s *stage, workload, service string, port int) *sid
 			FlushInterval: -1,
 		}
 		server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			target, err := one.target()
+			target, err := one.target(r.UserAgent())
 			if err != nil {
 				http.Error(w, err.Error(), http.StatusServiceUnavailable)
 				return
@@ -57,8 +57,8 @@ func newSidecar(t *testing.T, s *stage, workload, service string, port int) *sid
 }
 
 // target is the next pod that the mesh would send a call to.
-func (s *sidecar) target() (string, error) {
-	outcome := s.stage.route(s.workload, s.service, s.port)
+func (s *sidecar) target(agent string) (string, error) {
+	outcome := s.stage.route(s.workload, s.service, s.port, agent)
 	var pods []string
 	for workload := range outcome {
 		pods = append(pods, s.stage.serving(workload)...)
@@ -77,7 +77,7 @@ func (s *sidecar) forward() {
 		}
 		go func() {
 			defer client.Close()
-			target, err := s.target()
+			target, err := s.target("")
 			if err != nil {
 				return
 			}

@@ -19,6 +19,7 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 
+	"istio.io/istio/pilot/pkg/model"
 	"istio.io/istio/pilot/test/xds"
 	"istio.io/istio/pkg/config/mesh"
 )
@@ -52,13 +53,13 @@ type realPod struct {
 	process *process
 }
 
-func newStage(t *testing.T) *stage {
+func newStage(t *testing.T, track track) *stage {
 	t.Helper()
 	s := &stage{
 		t: t, cluster: newCluster(), listens: freePort(t), binaries: setting(t, "VOTING_BINARIES"),
 		pods: map[string]*realPod{}, sidecars: map[string]*sidecar{}, routes: map[string]reached{},
 	}
-	s.cluster.real = s
+	s.cluster.real, s.cluster.gateway = s, track.gateway
 	config := mesh.DefaultMeshConfig()
 	config.EnableAutoMtls.Value = false
 	s.server = xds.NewFakeDiscoveryServer(t, xds.FakeOptions{
@@ -66,8 +67,24 @@ func newStage(t *testing.T) *stage {
 		MeshConfig:        config,
 		ListenerBuilder:   func() (net.Listener, error) { return net.Listen("tcp", "127.0.0.1:0") },
 	})
+	if track.name == apiTrack.name {
+		go s.pushTranslations()
+	}
 	startEnvoy(t, s.server.Listener.Addr(), s.cluster.gateway, s.address(s.cluster.gateway.pod()))
 	return s
+}
+
+// pushTranslations has the control plane push its configuration all the time. It translates the Gateway API beside the changes, and the
+// test's control plane, unlike a real one, does not push once a translation is there.
+func (s *stage) pushTranslations() {
+	for {
+		select {
+		case <-s.t.Context().Done():
+			return
+		case <-time.After(200 * time.Millisecond):
+			s.server.Discovery.ConfigUpdate(&model.PushRequest{Forced: true, Reason: model.NewReasonStats(model.DebugTrigger)})
+		}
+	}
 }
 
 // givenPorts are the results of freePort. The gateway listens on its port later than the pods on theirs, and on all addresses.
@@ -298,17 +315,17 @@ func hostOf(t *testing.T, name string) string {
 }
 
 // route is where the simulation sends a workload's call: worked out once after each change.
-func (s *stage) route(workload, service string, port int) reached {
+func (s *stage) route(workload, service string, port int, agent string) reached {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
-	id := fmt.Sprintf("%s %s:%d", workload, service, port)
+	id := fmt.Sprintf("%s %s:%d %s", workload, service, port, agent)
 	if known, found := s.routes[id]; found {
 		return known
 	}
 	if !s.mesh.has(workload) {
 		return reached{"no pod of " + workload: 100}
 	}
-	s.routes[id] = s.mesh.reach(request{from: workload, service: service, port: port})
+	s.routes[id] = s.mesh.reach(request{from: workload, service: service, port: port, agent: agent})
 	return s.routes[id]
 }
 

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -27,21 +28,33 @@ func TestMain(m *testing.M) {
 // TestEachStepReachesWhatItShould follows the tutorial command by command. After every single document that an API server
 // would accept, every legitimate request must succeed; after every step, the step's own table must hold.
 func TestEachStepReachesWhatItShould(t *testing.T) {
-	k := &kubectl{cluster: newCluster()}
-	k.changed = func(what string) error { return stillServed(t, k.cluster, what) }
-	blocks := tutorial(t)
+	ends := map[string]map[string]map[string]string{}
+	for _, track := range tracks {
+		ends[track.name] = map[string]map[string]string{}
+		t.Run(track.name, func(t *testing.T) { takeSteps(t, track, ends[track.name]) })
+	}
+	t.Run("to the same releases", func(t *testing.T) { assertSameOutcomes(t, ends[istioTrack.name], ends[apiTrack.name]) })
+}
+
+// takeSteps follows a track, and notes the ends of all calls in each state.
+func takeSteps(t *testing.T, track track, ends map[string]map[string]string) {
+	k := &kubectl{cluster: newClusterOf(track)}
+	k.changed = func(what string) error { return stillServed(t, k.cluster, track, what) }
+	blocks := track.of(tutorial(t))
 	checked := map[string]bool{}
 	for i, b := range blocks {
 		if !b.isStep() {
 			continue
 		}
-		if b.isWayBack() {
-			t.Run(b.step()+", way back", func(t *testing.T) { goBack(t, k.cluster, b) })
-		} else {
+		isLast := i+1 == len(blocks) || blocks[i+1].step() != b.step()
+		if !b.isWayBack() {
 			follow(t, k, b)
+		} else if isLast {
+			back := slices.DeleteFunc(slices.Clone(blocks), func(one block) bool { return one.step() != b.step() || !one.isWayBack() })
+			t.Run(b.step()+", way back", func(t *testing.T) { ends[b.step()+", way back"] = goBack(t, k.cluster, track, back) })
 		}
-		if i+1 == len(blocks) || blocks[i+1].step() != b.step() {
-			t.Run("after "+b.step(), func(t *testing.T) { assertTable(t, k.cluster, b.step()) })
+		if isLast {
+			t.Run("after "+b.step(), func(t *testing.T) { ends[b.step()] = assertTable(t, k.cluster, b.step()) })
 			checked[b.step()] = true
 		}
 	}
@@ -53,15 +66,26 @@ func TestEachStepReachesWhatItShould(t *testing.T) {
 }
 
 // goBack runs the way back of a step on a copy of the cluster.
-func goBack(t *testing.T, from *cluster, b block) {
+func goBack(t *testing.T, from *cluster, track track, back []block) map[string]string {
 	k := &kubectl{cluster: from.clone()}
-	k.changed = func(what string) error { return stillServed(t, k.cluster, what) }
-	follow(t, k, b)
-	assertTable(t, k.cluster, b.step()+", way back")
+	k.changed = func(what string) error { return stillServed(t, k.cluster, track, what) }
+	for _, b := range back {
+		follow(t, k, b)
+	}
+	return assertTable(t, k.cluster, back[0].step()+", way back")
 }
 
 // follow runs the kubectl commands of a block, and compares what they print if the tutorial shows it.
 func follow(t *testing.T, k *kubectl, b block) {
+	t.Helper()
+	printed, complete := runBlock(t, k, b)
+	if complete && printed != b.output {
+		t.Errorf("%s\n%s\nThe tutorial shows:\n%s\nIt prints:\n%s", b.section, b.commands, b.output, printed)
+	}
+}
+
+// runBlock runs the kubectl commands of a block, and returns what they print and whether it has no other commands.
+func runBlock(t *testing.T, k *kubectl, b block) (string, bool) {
 	t.Helper()
 	var printed strings.Builder
 	complete := true
@@ -83,9 +107,7 @@ func follow(t *testing.T, k *kubectl, b block) {
 		}
 		printed.WriteString(output)
 	}
-	if complete && printed.String() != b.output {
-		t.Errorf("%s\n%s\nThe tutorial shows:\n%s\nIt prints:\n%s", b.section, b.commands, b.output, printed.String())
-	}
+	return printed.String(), complete
 }
 
 // words splits a command at spaces outside single quotes, which is all of the shell's syntax that the tutorial needs.
@@ -107,8 +129,8 @@ func words(line string) []string {
 }
 
 // stillServed checks that every legitimate request succeeds in the current state of the cluster.
-func stillServed(t *testing.T, c *cluster, what string) error {
-	if _, found := c.documents["gateway.networking.istio.io/voting-app-gateway"]; !found {
+func stillServed(t *testing.T, c *cluster, track track, what string) error {
+	if _, found := c.documents[track.entrance]; !found {
 		return nil // there is no traffic yet
 	}
 	m := newMesh(t, c)

@@ -14,7 +14,7 @@ import (
 func manifests(t *testing.T) []string {
 	t.Helper()
 	var paths []string
-	for _, pattern := range []string{"istio/*.yaml", "k8s/*.yaml"} {
+	for _, pattern := range []string{"gateway-api/*.yaml", "istio/*.yaml", "k8s/*.yaml"} {
 		found, err := fs.Glob(os.DirFS(root), pattern)
 		if err != nil {
 			t.Fatal(err)
@@ -55,7 +55,7 @@ func TestEveryFieldOfEveryDocumentIsKnown(t *testing.T) {
 // free are the fields that hold keys of the author's own choice.
 var free = map[string]bool{
 	"labels": true, "annotations": true, "matchLabels": true, "sourceLabels": true, "selector": true,
-	"requests": true, "limits": true, "headers": true, "add": true,
+	"requests": true, "limits": true, "headers": true, "add": true, "data": true,
 }
 
 // misspell changes one field's name after the other, calls check, and restores the name.
@@ -77,7 +77,7 @@ func misspell(value any, check func(field string)) {
 			check(field)
 			delete(v, field+"x")
 			v[field] = inner
-			if m, isMap := inner.(map[string]any); !free[field] || isMap && (m["matchLabels"] != nil || m["response"] != nil) {
+			if m, isMap := inner.(map[string]any); !free[field] || !isMap || m["matchLabels"] != nil || m["response"] != nil {
 				misspell(inner, check)
 			}
 		}

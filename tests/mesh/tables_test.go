@@ -158,7 +158,9 @@ var tables = map[string][]expectation{
 	}, browsers(flagVariants, app2+" 100"), browsers(otherVariants, app2+" 100")),
 }
 
-func assertTable(t *testing.T, c *cluster, step string) {
+// assertTable checks the calls of a step's table, and returns the ends of all calls.
+func assertTable(t *testing.T, c *cluster, step string) map[string]string {
+	t.Helper()
 	table := tables[step]
 	if len(table) == 0 {
 		t.Fatalf("there is no table for %q", step)
@@ -170,4 +172,5 @@ func assertTable(t *testing.T, c *cluster, step string) {
 		}
 	}
 	t.Logf("%d calls end where they should", len(table))
+	return outcomes(m)
 }

@@ -3,6 +3,7 @@ package mesh
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -11,11 +12,13 @@ import (
 type block struct {
 	section    string // "Step 3: Canary release 2.0"
 	subsection string // "Way back", or empty
+	track      string // "Istio" or "Gateway API"; empty: of both
+	before     string // the text above the commands
 	commands   string
 	output     string
 }
 
-// tutorial reads the blocks of docs/tutorial.md in their order.
+// tutorial reads the blocks of docs/tutorial.md in their order, of all tracks.
 func tutorial(t *testing.T) []block {
 	t.Helper()
 	content, err := os.ReadFile(filepath.Join(root, "docs/tutorial.md"))
@@ -25,25 +28,33 @@ func tutorial(t *testing.T) []block {
 	var blocks []block
 	var current block
 	fence := ""
-	var inside strings.Builder
+	var before, inside strings.Builder
 	for line := range strings.Lines(string(content)) {
 		switch text := strings.TrimRight(line, "\n"); {
 		case fence == "" && strings.HasPrefix(text, "## "):
 			current = block{section: strings.TrimPrefix(text, "## ")}
 		case fence == "" && strings.HasPrefix(text, "### "):
 			current.subsection = strings.TrimPrefix(text, "### ")
+		case fence == "" && (text == "**Istio**" || text == "**Gateway API**"):
+			current.track = strings.Trim(text, "*")
 		case fence == "" && strings.HasPrefix(text, "```"):
 			fence = strings.TrimPrefix(text, "```")
 			inside.Reset()
 		case text == "```":
 			if fence == "bash" {
 				current.commands = inside.String()
+				current.before = before.String()
 				blocks = append(blocks, current)
+				current.track = ""
 			} else {
 				blocks[len(blocks)-1].output = inside.String()
 			}
 			fence = ""
+			before.Reset()
 		default:
+			if fence == "" {
+				before.WriteString(line)
+			}
 			inside.WriteString(line)
 		}
 	}
@@ -51,6 +62,11 @@ func tutorial(t *testing.T) []block {
 		t.Fatalf("the tutorial has %d blocks only", len(blocks))
 	}
 	return blocks
+}
+
+// of are the blocks of the tutorial for one track.
+func (track track) of(blocks []block) []block {
+	return slices.DeleteFunc(slices.Clone(blocks), func(b block) bool { return b.track != "" && b.track != track.name })
 }
 
 // step is the name that the tests know a section by: "Step 3b".

@@ -259,7 +259,7 @@ async fn the_cookies_of_a_sign_in_proxy_lock_nobody_out() {
 }
 
 #[tokio::test]
-async fn trace_headers_are_propagated_to_analytics() {
+async fn calls_of_analytics_carry_the_trace_headers_and_the_release() {
     use axum::http::HeaderMap;
     let (sender, mut heard) = tokio::sync::mpsc::unbounded_channel();
     let analytics = upstream(Router::new().fallback(async move |headers: HeaderMap| {
@@ -269,7 +269,8 @@ async fn trace_headers_are_propagated_to_analytics() {
     .await;
     let redis = Redis::database().await;
     let url = format!("http://{analytics}");
-    let app = Service::start("voting-app", &[("STORAGE_URL", &redis.url()), ("ANALYTICS_URL", &url)]).await;
+    let settings = [("RELEASE", "1.0"), ("STORAGE_URL", &redis.url()), ("ANALYTICS_URL", &url)];
+    let app = Service::start("voting-app", &settings).await;
     let visitor = Visitor::new(app.url(""));
     let trace = [
         ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
@@ -288,4 +289,6 @@ async fn trace_headers_are_propagated_to_analytics() {
         assert_eq!(headers[name], value);
     }
     assert!(!headers.contains_key("x-other"));
+    // With the Gateway API, the mesh routes by it.
+    assert_eq!(headers["user-agent"], "voting-app/1.0");
 }

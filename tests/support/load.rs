@@ -28,6 +28,8 @@ pub struct Load {
     votes: Arc<RwLock<()>>,
     step: Arc<Mutex<String>>,
     voters: JoinSet<()>,
+    /// Those of an address that voters leave.
+    leaving: JoinSet<()>,
     url: String,
 }
 
@@ -94,14 +96,21 @@ impl Load {
             votes: Arc::default(),
             step: Arc::new(Mutex::new(step.to_owned())),
             voters: JoinSet::new(),
+            leaving: JoinSet::new(),
             url: url.to_owned(),
         };
+        load.vote()?;
+        Ok(load)
+    }
+
+    /// Starts voters at the poll's current URL.
+    fn vote(&mut self) -> anyhow::Result<()> {
         for is_flagged in [false, true] {
             for keeps_connections in [false, true] {
                 let cookies = is_flagged.then_some("featureflag=on");
-                let client = Client::new(&plan(url, cookies, keeps_connections))?;
-                let (records, votes, step) = (load.records.clone(), load.votes.clone(), load.step.clone());
-                load.voters.spawn(async move {
+                let client = Client::new(&plan(&self.url, cookies, keeps_connections))?;
+                let (records, votes, step) = (self.records.clone(), self.votes.clone(), self.step.clone());
+                self.voters.spawn(async move {
                     for number in 0_u64.. {
                         let record = |failure, ballot| {
                             let step = step.lock().unwrap().clone();
@@ -133,7 +142,24 @@ impl Load {
                 });
             }
         }
-        Ok(load)
+        Ok(())
+    }
+
+    /// More voters come, to another address of the poll; [`Load::leave`] ends those before.
+    ///
+    /// # Errors
+    /// The HTTP client is unavailable.
+    pub fn come_to(&mut self, url: &str) -> anyhow::Result<()> {
+        url.clone_into(&mut self.url);
+        self.leaving = std::mem::take(&mut self.voters);
+        self.vote()
+    }
+
+    /// Ends the voters of the address before the current one, while no vote is in flight.
+    pub async fn leave(&mut self) {
+        let votes = self.votes.clone();
+        let _votes = votes.write().await;
+        self.leaving.shutdown().await;
     }
 
     /// The following requests belong to this step.
@@ -170,6 +196,7 @@ impl Load {
         let votes = self.votes.clone();
         let _votes = votes.write().await;
         self.voters.shutdown().await;
+        self.leaving.shutdown().await;
     }
 
     /// Waits until no request has failed for two seconds.

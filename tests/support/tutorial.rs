@@ -1,6 +1,28 @@
-//! The command blocks of `docs/tutorial.md`: [`blocks`] reads them, [`output`] judges what they print.
+//! The command blocks of `docs/tutorial.md`: [`blocks`] reads them, [`blocks_of`] those for one track, [`output`] judges what
+//! they print.
 
 pub mod output;
+
+use clap::ValueEnum as _;
+
+/// One of the two ways through the steps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Track {
+    /// With Istio's own API.
+    Istio,
+    /// With the Gateway API of Kubernetes.
+    GatewayApi,
+}
+
+impl Track {
+    /// The line of the document above a block that is for this track alone.
+    fn mark(self) -> &'static str {
+        match self {
+            Self::Istio => "**Istio**",
+            Self::GatewayApi => "**Gateway API**",
+        }
+    }
+}
 
 /// A block of commands with their output.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -9,6 +31,8 @@ pub struct Block {
     pub section: String,
     /// The subheading: `Way back`, or empty.
     pub subsection: String,
+    /// `None`: for both tracks.
+    pub track: Option<Track>,
     /// The paragraph before the commands.
     pub before: String,
     pub commands: String,
@@ -38,7 +62,17 @@ impl Block {
     }
 }
 
-/// Reads the blocks of a document.
+/// Reads the blocks of a document for one track.
+///
+/// # Panics
+/// A fence has no end, or output has no commands.
+pub fn blocks_of(document: &str, track: Track) -> Vec<Block> {
+    let mut blocks = blocks(document);
+    blocks.retain(|block| block.track.is_none_or(|only| only == track));
+    blocks
+}
+
+/// Reads the blocks of a document, of both tracks.
 ///
 /// # Panics
 /// A fence has no end, or output has no commands.
@@ -47,6 +81,7 @@ pub fn blocks(document: &str) -> Vec<Block> {
     let (mut section, mut subsection) = (String::new(), String::new());
     let mut paragraph = String::new();
     let mut fence: Option<(String, String)> = None;
+    let mut track = None;
     // Whether the current paragraph follows the last block.
     let mut follows = false;
     for line in document.lines() {
@@ -56,6 +91,7 @@ pub fn blocks(document: &str) -> Vec<Block> {
                     ("bash", _) => blocks.push(Block {
                         section: section.clone(),
                         subsection: subsection.clone(),
+                        track: track.take(),
                         before: std::mem::take(&mut paragraph),
                         commands: text,
                         ..Block::default()
@@ -68,6 +104,10 @@ pub fn blocks(document: &str) -> Vec<Block> {
             }
             Some((language, text)) => Some((language, text + line + "\n")),
             None if line.starts_with("```") => Some((line.trim_start_matches('`').to_owned(), String::new())),
+            None if Track::value_variants().iter().any(|one| one.mark() == line) => {
+                track = Track::value_variants().iter().copied().find(|one| one.mark() == line);
+                None
+            }
             None => {
                 if let Some(heading) = line.strip_prefix("## ") {
                     heading.clone_into(&mut section);
@@ -160,6 +200,43 @@ last
         assert_eq!(blocks[2].subsection, "Check");
         assert_eq!(blocks[2].announced(), ["a: b", "c"]);
         assert_eq!(blocks[3].before, "", "a heading ends the paragraph");
+    }
+
+    #[test]
+    fn a_line_says_for_which_track_the_next_block_is() {
+        let document = "## Step 1
+
+For all of us:
+
+**Istio**
+
+```bash
+one
+```
+```text
+first
+```
+
+**Gateway API**
+
+It should show `x`:
+
+```bash
+two
+```
+
+```bash
+three
+```
+";
+        let commands = |track| -> Vec<String> {
+            blocks_of(document, track).into_iter().map(|block| block.commands.trim().to_owned()).collect()
+        };
+        assert_eq!(commands(Track::Istio), ["one", "three"]);
+        assert_eq!(commands(Track::GatewayApi), ["two", "three"]);
+        let all = blocks(document);
+        assert_eq!(all[0].before, "For all of us:");
+        assert_eq!(all[1].announced(), ["x"]);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::http::HeaderMap;
+use axum::http::header::{HeaderMap, HeaderValue, USER_AGENT};
 use axum::http::{Request, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Empty, LengthLimitError, Limited};
 use hyper::body::Bytes;
@@ -20,6 +20,7 @@ use tokio::time::Instant;
 use tracing::{Span, field};
 use url::Url;
 use voting_batch::{BatchHandler, Batcher};
+use voting_core::release::{AppRelease, Released as _};
 use voting_http::serving_path::ServingPath;
 use voting_http::trace;
 use voting_storage::is_unspecified;
@@ -94,14 +95,19 @@ struct CategoryResult {
 pub struct AnalyticsClient(Batcher<Connection>);
 
 impl AnalyticsClient {
-    /// Starts a client of this URL. Must be called on a Tokio runtime.
-    pub fn new(url: AnalyticsUrl, metrics: AnalyticsMetrics) -> Self {
+    /// Starts a release's client of this URL. Must be called on a Tokio runtime.
+    ///
+    /// # Panics
+    /// If the release is not a valid header.
+    pub fn new(release: &AppRelease, url: AnalyticsUrl, metrics: AnalyticsMetrics) -> Self {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
         // The deadline of the batch bounds a call.
         let client = Client::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).build(connector);
         let batch = metrics.batch.clone();
-        Self(Batcher::start([Connection { client, url, metrics }], batch))
+        let agent = format!("{}/{}", AppRelease::COMPONENT, release.version);
+        let agent = HeaderValue::try_from(agent).expect("a component and a release are valid in a header");
+        Self(Batcher::start([Connection { client, agent, url, metrics }], batch))
     }
 
     /// Reads the results, not older than this call; `None` if they are unavailable. Forwards the trace headers among
@@ -113,6 +119,8 @@ impl AnalyticsClient {
 
 struct Connection {
     client: Client<HttpConnector, Empty<Bytes>>,
+    /// Names the release: with the Gateway API, the mesh routes by it.
+    agent: HeaderValue,
     url: AnalyticsUrl,
     metrics: AnalyticsMetrics,
 }
@@ -193,6 +201,7 @@ impl Connection {
         let mut request = Request::new(Empty::new());
         *request.uri_mut() = self.url.0.clone();
         *request.headers_mut() = trace;
+        request.headers_mut().insert(USER_AGENT, self.agent.clone());
         let response = self.client.request(request).await?;
         let path = ServingPath::from_headers(response.headers());
         // This app itself, or another one.

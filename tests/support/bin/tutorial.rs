@@ -13,7 +13,7 @@ use clap::Parser;
 use voting_tests::kubernetes::{Shell, preconditions};
 use voting_tests::load::Load;
 use voting_tests::tutorial::output::{Circumstances, compare};
-use voting_tests::tutorial::{Block, blocks};
+use voting_tests::tutorial::{Block, Track, blocks, blocks_of};
 
 /// Run docs/tutorial.md on the cluster that kubectl reaches.
 #[derive(Parser, Debug)]
@@ -22,6 +22,12 @@ struct Arguments {
     /// The context of the kubeconfig file; default: the current one.
     #[arg(long, value_name = "NAME")]
     context: Option<String>,
+    /// The commands for Istio's own API, or for the Gateway API.
+    #[arg(long, value_enum, default_value = "istio")]
+    track: Track,
+    /// Take the steps with Istio's API, and change to the Gateway API and back after each.
+    #[arg(long, conflicts_with = "track")]
+    change_track: bool,
 }
 
 /// The order of the tour: the steps and their ways back.
@@ -41,9 +47,27 @@ const TOUR: &[(&str, Part)] = &[
     ("Step 5", Part::Forward),
 ];
 
+/// The order of the tour that changes the track.
+const CHANGES: &[(&str, Part)] = &[
+    ("Step 1", Part::Forward),
+    ("Step 1", Part::Change),
+    ("Step 2", Part::Forward),
+    ("Step 2", Part::Change),
+    ("Step 3", Part::Forward),
+    ("Step 3", Part::Change),
+    ("Step 3b", Part::Forward),
+    ("Step 3b", Part::Change),
+    ("Step 4", Part::Forward),
+    ("Step 4", Part::Change),
+    ("Step 5", Part::Forward),
+    ("Step 5", Part::Change),
+];
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Part {
     Forward,
+    /// To the Gateway API and back.
+    Change,
     WayBack,
     /// "To restart the canary, run the last `kubectl apply` of step 3 again."
     Restart,
@@ -51,6 +75,8 @@ enum Part {
 
 /// New routes reach all proxies within this time on a busy machine.
 const ROUTES: Duration = Duration::from_secs(30);
+/// How long voters use both addresses, or the new one alone.
+const MEANWHILE: Duration = Duration::from_secs(2);
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -67,10 +93,19 @@ async fn main() -> ExitCode {
 async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let shell = Shell::new(arguments.context.as_deref()).await?;
     preconditions(&shell).await?;
-    let mut tour =
-        Tour { shell, start: Instant::now(), load: None, taken: Vec::new(), stored: HashSet::new() };
+    let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/tutorial.md"))?;
+    let mut tour = Tour {
+        shell,
+        text,
+        track: arguments.track,
+        start: Instant::now(),
+        load: None,
+        taken: Vec::new(),
+        stored: HashSet::new(),
+    };
+    let parts = if arguments.change_track { CHANGES } else { TOUR };
     let done = tokio::select! {
-        done = tour.run() => done,
+        done = tour.run(parts) => done,
         signal = interrupted() => Err(signal),
     };
     // Its voters end with it.
@@ -92,6 +127,9 @@ async fn interrupted() -> anyhow::Error {
 
 struct Tour {
     shell: Shell,
+    /// The tutorial.
+    text: String,
+    track: Track,
     start: Instant,
     load: Option<Load>,
     /// The parts that were taken already.
@@ -101,20 +139,24 @@ struct Tour {
 }
 
 impl Tour {
-    async fn run(&mut self) -> anyhow::Result<()> {
-        let text =
-            std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/tutorial.md"))?;
-        let blocks = blocks(&text);
+    async fn run(&mut self, parts: &[(&'static str, Part)]) -> anyhow::Result<()> {
+        let blocks = blocks_of(&self.text, self.track);
         // The cluster is prepared but for its namespace.
         let prepare = blocks.iter().filter(|block| block.subsection == "Any cluster");
-        for block in prepare.filter(|block| !block.commands.starts_with("istioctl install")) {
+        for block in prepare.filter(|block| block.commands.contains("k8s/step-0")) {
             self.block(block, "Prepare", Part::Forward).await?;
         }
-        for &(step, part) in TOUR {
+        for &(step, part) in parts {
             let label = match part {
                 Part::Forward => step.to_owned(),
                 Part::WayBack => format!("{step}, way back"),
                 Part::Restart => format!("{step}, again"),
+                Part::Change => {
+                    for to in [Track::GatewayApi, Track::Istio] {
+                        self.change(step, to).await?;
+                    }
+                    continue;
+                }
             };
             if let Some(load) = &self.load {
                 load.go_to(&label);
@@ -142,6 +184,57 @@ impl Tour {
         report.check()?;
         for block in blocks.iter().filter(|block| block.section == "Clean up") {
             self.block(block, "Clean up", Part::Forward).await?;
+        }
+        Ok(())
+    }
+
+    /// Changes the track after a step, as the tutorial says, while voters move from one gateway to the other.
+    async fn change(&mut self, step: &str, to: Track) -> anyhow::Result<()> {
+        let (label, heading) = match to {
+            Track::GatewayApi => (format!("{step}, to the API"), "From Istio to the Gateway API"),
+            Track::Istio => (format!("{step}, to Istio"), "From the Gateway API to Istio"),
+        };
+        self.load.as_ref().context("no voters")?.go_to(&label);
+        let (remove, create): (Vec<_>, Vec<_>) = blocks(&self.text)
+            .into_iter()
+            .filter(|block| block.subsection == heading)
+            .partition(|block| block.before.contains("remove the old routes"));
+        let names =
+            |block: &Block, when: &str| block.before.contains(&when.replace("STEP", &step.to_lowercase()));
+        let last = create.iter().rposition(|block| names(block, "From STEP on")).context("no such step")?;
+        for (index, block) in create.iter().enumerate() {
+            // Each step's block in order, up to that of the last step.
+            let is_for_all_later = !block.before.contains("alone:") && index <= last;
+            if is_for_all_later || names(block, "In STEP alone") {
+                self.block(block, &label, Part::Change).await?;
+            }
+        }
+        let address = blocks(&self.text).into_iter().filter(|block| {
+            let is_address = ["kubectl wait", "INGRESS_IP="].iter().any(|it| block.commands.starts_with(it));
+            block.step() == "Step 1" && block.track == Some(to) && is_address
+        });
+        for block in address {
+            self.block(&block, &label, Part::Change).await?;
+        }
+        let url = format!("http://{}", self.shell.run("echo $INGRESS_IP").await?.trim());
+        self.until_served(&url).await?;
+        let load = self.load.as_mut().context("no voters")?;
+        load.come_to(&url)?;
+        tokio::time::sleep(MEANWHILE).await;
+        load.leave().await;
+        for block in &remove {
+            self.block(block, &label, Part::Change).await?;
+        }
+        tokio::time::sleep(MEANWHILE).await;
+        Ok(())
+    }
+
+    /// Waits until a new gateway has its routes.
+    async fn until_served(&self, url: &str) -> anyhow::Result<()> {
+        let start = Instant::now();
+        while self.shell.run(&format!("curl --silent --fail --output /dev/null {url}")).await.is_err() {
+            ensure!(start.elapsed() < ROUTES, "{url} does not serve");
+            tokio::time::sleep(Duration::from_millis(200)).await;
         }
         Ok(())
     }
@@ -189,7 +282,8 @@ impl Tour {
     /// pods run.
     async fn judge(&self, block: &Block, circumstances: Circumstances) -> anyhow::Result<()> {
         let only_reads = (block.commands.contains("curl") && !block.commands.contains(" -d "))
-            || block.commands.starts_with("istioctl experimental describe");
+            || block.commands.starts_with("istioctl experimental describe")
+            || block.commands.starts_with("kubectl get httproute");
         let start = Instant::now();
         loop {
             let difference = match self.shell.run(&block.commands).await {

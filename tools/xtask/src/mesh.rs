@@ -58,7 +58,7 @@ fn check(release: &str, flags: &[&str], envoy: &Path, programs: &Path) -> anyhow
     step(&format!("the check with Istio {release}"), || {
         command::run(
             Command::new(programs.join("with-servers"))
-                .args(["go", "test", "-count=1", "-timeout=10m", "-v"])
+                .args(["go", "test", "-count=1", "-timeout=20m", "-v"])
                 .args(flags)
                 .arg("./...")
                 .current_dir(&directory)

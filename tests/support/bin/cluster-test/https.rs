@@ -35,7 +35,7 @@ async fn render(steps: &Steps) -> anyhow::Result<TempDir> {
     let commands = &chapter.next_back().context("the commands that render the manifests")?.commands;
     let script = format!(
         "set -e
-        cp -r k8s istio kustomize {folder}
+        cp -r k8s istio gateway-api kustomize {folder}
         cd {folder}
         sed -i 's#components: .*#components: [../https]#' kustomize/cluster/kustomization.yaml
         {commands}",

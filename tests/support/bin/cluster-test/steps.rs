@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use anyhow::{Context as _, ensure};
 use voting_tests::kubernetes::{Shell, no_voting, repository};
 use voting_tests::load::{Load, Report};
-use voting_tests::tutorial::{Block, blocks};
+use voting_tests::tutorial::{Block, Track, blocks_of};
 
 use crate::metrics_api;
 
@@ -19,7 +19,8 @@ pub struct Steps {
 impl Steps {
     /// Reads the tutorial, and refuses a cluster on which it was begun.
     pub async fn new() -> anyhow::Result<Self> {
-        let blocks = blocks(&std::fs::read_to_string(repository().join("docs/tutorial.md"))?);
+        let tutorial = std::fs::read_to_string(repository().join("docs/tutorial.md"))?;
+        let blocks = blocks_of(&tutorial, Track::Istio);
         let shell = Shell::new(None).await?;
         no_voting(&shell).await?;
         Ok(Self { shell, blocks })
