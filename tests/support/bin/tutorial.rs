@@ -249,7 +249,9 @@ impl Tour {
         let more = if number > 1 { format!(" (and {} more)", number - 1) } else { String::new() };
         println!("{:>4} s  {label}: {first}{more}", self.start.elapsed().as_secs());
         let is_merged = self.taken.iter().any(|(step, part)| *step == "Step 3b" && *part == Part::WayBack)
-            || self.taken.contains(&("Step 3", Part::WayBack));
+            || self.taken.contains(&("Step 3", Part::WayBack))
+            // The results are shown after the transfer.
+            || label.starts_with("Step 4");
         let is_repeated = part == Part::Restart
             || is_merged
             || self.taken.iter().any(|(step, part)| label.starts_with(step) && *part == Part::WayBack);

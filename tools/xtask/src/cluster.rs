@@ -213,7 +213,11 @@ impl Cluster {
             self.quietly("kubectl", &dns)?;
             node.stdin.take().context("the node has no standard input")
         })?;
-        step("Istio", || {
+        step("the Gateway API and Istio", || {
+            let module = ["list", "-m", "-f", "{{.Dir}}", "sigs.k8s.io/gateway-api"];
+            let module = command::output(Command::new("go").args(module).current_dir(&self.sources))?;
+            let definitions = format!("{}/config/crd/standard", module.trim());
+            self.quietly("kubectl", &["apply", "--server-side", "--filename", &definitions])?;
             self.quietly(
                 "istioctl",
                 &[
