@@ -125,29 +125,38 @@ func (c *cluster) objects() []runtime.Object {
 	return objects
 }
 
-// routes and gateways are those of the Gateway API.
-func (c *cluster) routes() []*gatewayv1.HTTPRoute {
-	var all []*gatewayv1.HTTPRoute
+// objectsOf are the documents of a kind, by name.
+func objectsOf[T runtime.Object](c *cluster) []T {
+	var all []T
 	for _, key := range c.sortedKeys() {
-		if route, ok := c.documents[key].object.(*gatewayv1.HTTPRoute); ok {
-			route = route.DeepCopy()
-			route.Namespace = namespace
-			all = append(all, route)
+		if object, ok := c.documents[key].object.(T); ok {
+			all = append(all, object)
 		}
 	}
 	return all
 }
 
-func (c *cluster) gateways() []*gatewayv1.Gateway {
-	var all []*gatewayv1.Gateway
-	for _, key := range c.sortedKeys() {
-		if gateway, ok := c.documents[key].object.(*gatewayv1.Gateway); ok {
-			gateway = gateway.DeepCopy()
-			gateway.Namespace = namespace
-			all = append(all, gateway)
-		}
+// inNamespace are copies of objects, in the tutorial's namespace.
+func inNamespace[T interface {
+	runtime.Object
+	metav1.Object
+}](objects []T) []T {
+	var all []T
+	for _, object := range objects {
+		object = object.DeepCopyObject().(T)
+		object.SetNamespace(namespace)
+		all = append(all, object)
 	}
 	return all
+}
+
+// routes and gateways are those of the Gateway API.
+func (c *cluster) routes() []*gatewayv1.HTTPRoute {
+	return inNamespace(objectsOf[*gatewayv1.HTTPRoute](c))
+}
+
+func (c *cluster) gateways() []*gatewayv1.Gateway {
+	return inNamespace(objectsOf[*gatewayv1.Gateway](c))
 }
 
 func (c *cluster) services() []*corev1.Service {
@@ -156,14 +165,10 @@ func (c *cluster) services() []*corev1.Service {
 		listens = c.real.port(c.gateway.pod(), corev1.ContainerPort{})
 	}
 	services := []*corev1.Service{c.gateway.newService(listens)}
-	for _, key := range c.sortedKeys() {
-		if service, ok := c.documents[key].object.(*corev1.Service); ok {
-			service = service.DeepCopy()
-			service.Namespace = namespace
-			service.Spec.ClusterIP = virtualAddress(service.Name)
-			service.Spec.ClusterIPs = []string{service.Spec.ClusterIP}
-			services = append(services, service)
-		}
+	for _, service := range inNamespace(objectsOf[*corev1.Service](c)) {
+		service.Spec.ClusterIP = virtualAddress(service.Name)
+		service.Spec.ClusterIPs = []string{service.Spec.ClusterIP}
+		services = append(services, service)
 	}
 	return services
 }
@@ -188,13 +193,7 @@ func (c *cluster) pods() []*corev1.Pod {
 
 // deployments are the Deployments applied so far, by name.
 func (c *cluster) deployments() []*appsv1.Deployment {
-	var all []*appsv1.Deployment
-	for _, key := range c.sortedKeys() {
-		if deployment, ok := c.documents[key].object.(*appsv1.Deployment); ok {
-			all = append(all, deployment)
-		}
-	}
-	return all
+	return objectsOf[*appsv1.Deployment](c)
 }
 
 func (c *cluster) podsOf(deployment *appsv1.Deployment) []*corev1.Pod {

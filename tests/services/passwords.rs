@@ -10,7 +10,7 @@ use tokio::process::{ChildStdin, ChildStdout, Command};
 use voting_tests::ledger::{BallotOutcome, Plan};
 use voting_tests::process::{Service, run};
 use voting_tests::servers::{MySql, Redis};
-use voting_tests::{PATIENCE, eventually, free_port};
+use voting_tests::{PATIENCE, eventually, free_port, replace_file};
 
 use crate::cause::openssl;
 
@@ -30,13 +30,6 @@ fn certificates() -> tempfile::TempDir {
 
 fn path(folder: &tempfile::TempDir, name: &str) -> String {
     folder.path().join(name).display().to_string()
-}
-
-/// Replaces the file in one step, as the kubelet does.
-fn change(file: &str, password: &str) {
-    let new = format!("{file}.new");
-    std::fs::write(&new, password).unwrap();
-    std::fs::rename(new, Path::new(file)).unwrap();
 }
 
 /// Votes while the password changes in the server and then in the file, and checks that each vote counts once.
@@ -61,7 +54,7 @@ async fn votes_go_on(
     for password in &PASSWORDS[1..] {
         set_password(password).await;
         go_on().await;
-        change(file, password);
+        replace_file(file.as_ref(), password);
         go_on().await;
         end_connections().await;
         go_on().await;
@@ -87,7 +80,7 @@ async fn the_password_of_redis_changes_under_votes() {
         redis.query::<()>("ACL", &user).await;
     };
     set_password(PASSWORDS[0]).await;
-    change(&file, PASSWORDS[0]);
+    replace_file(file.as_ref(), PASSWORDS[0]);
     let settings = [
         ("REDIS_HOST", "127.0.0.1"),
         ("REDIS_PORT", port.as_str()),
@@ -119,7 +112,7 @@ async fn the_password_of_mysql_changes_under_votes() {
         mysql.execute(&format!("ALTER USER voting@'%' IDENTIFIED BY '{password}'")).await;
     };
     set_password(PASSWORDS[0]).await;
-    change(&file, PASSWORDS[0]);
+    replace_file(file.as_ref(), PASSWORDS[0]);
     let (host, port) = (mysql.address().ip().to_string(), mysql.address().port().to_string());
     let settings = [
         ("MYSQL_HOST", host.as_str()),
@@ -130,17 +123,7 @@ async fn the_password_of_mysql_changes_under_votes() {
         ("MYSQL_SSL_MODE", "VERIFY_IDENTITY"),
         ("MYSQL_SSL_CA", ca.as_str()),
     ];
-    let end_connections = async || {
-        let all = "SELECT id FROM information_schema.processlist WHERE user = 'voting'";
-        let mut operator = mysql.connect().await;
-        let ids: Vec<i64> =
-            sqlx::query_scalar(sqlx::AssertSqlSafe(all)).fetch_all(&mut operator).await.unwrap();
-        for id in ids {
-            // It may have ended meanwhile.
-            let kill = sqlx::AssertSqlSafe(format!("KILL {id}"));
-            let _ = sqlx::raw_sql(kill).execute(&mut operator).await;
-        }
-    };
+    let end_connections = async || mysql.end_sessions_of("voting").await;
     votes_go_on(["2.0", "2.0"], &settings, &file, set_password, end_connections).await;
     // Without the authority the certificate is not trusted; without TLS the user may not log in.
     let plain: Vec<_> = settings.into_iter().filter(|(name, _)| !name.contains("SSL")).collect();
@@ -231,7 +214,7 @@ async fn a_token_is_sent_as_it_is_to_a_mysql_whose_certificate_is_verified() {
     let [ca, file] = ["ca.pem", "token"].map(|name| path(&folder, name));
     // Tokens are long.
     let token = "a.token-of_Entra".repeat(120);
-    change(&file, &token);
+    replace_file(file.as_ref(), &token);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port().to_string();
     let settings =

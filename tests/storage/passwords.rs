@@ -6,34 +6,30 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use sqlx::Row as _;
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 use voting_core::{Cast, Choice, Choices};
 use voting_storage::{PasswordFile, StoreUrl, VoteStore};
 use voting_tests::servers::{MySql, Redis, RedisCluster};
 use voting_tests::store::{ballot, open_patient};
-use voting_tests::{PATIENCE, eventually};
+use voting_tests::{PATIENCE, eventually, replace_file};
 
 /// A mounted secret.
 struct Secret {
-    folder: TempDir,
     file: PathBuf,
+    _folder: TempDir,
 }
 
 impl Secret {
     fn new(password: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let secret = Self { file: folder.path().join("password"), folder };
+        let secret = Self { file: folder.path().join("password"), _folder: folder };
         secret.change(password);
         secret
     }
 
-    /// Replaces the file in one step, as the kubelet does.
     fn change(&self, password: &str) {
-        let new = self.folder.path().join("new");
-        std::fs::write(&new, format!("{password}\n")).unwrap();
-        std::fs::rename(new, &self.file).unwrap();
+        replace_file(&self.file, &format!("{password}\n"));
     }
 
     /// The store at this URL, which has no password.
@@ -43,7 +39,7 @@ impl Secret {
     }
 }
 
-/// Some who vote one ballot after the other.
+/// Voters that cast one ballot after the other.
 struct Voters {
     store: Arc<dyn VoteStore>,
     stop: Arc<AtomicBool>,
@@ -112,6 +108,21 @@ fn redis_url(redis: &Redis) -> String {
     redis.url().replace("redis://", "redis://voting@")
 }
 
+/// A Redis with the first password, the file with it, and voters.
+async fn voters_of_redis() -> (Redis, Secret, Voters) {
+    let redis = Redis::own().await;
+    add_password(&redis, "first").await;
+    let secret = Secret::new("first");
+    let voters = Voters::start(secret.open(&redis_url(&redis)));
+    voters.go_on().await;
+    (redis, secret, voters)
+}
+
+/// Ends the store's connections.
+async fn end_connections(redis: &Redis) {
+    redis.query::<()>("CLIENT", &["KILL", "USER", "voting"]).await;
+}
+
 /// The ids of the store's connections.
 async fn redis_connections(redis: &Redis) -> Vec<String> {
     let list: String = redis.query("CLIENT", &["LIST"]).await;
@@ -143,11 +154,7 @@ const IN_USE: u64 = 2;
 
 #[tokio::test]
 async fn open_connections_to_redis_log_in_again_when_the_password_changes() {
-    let redis = Redis::own().await;
-    add_password(&redis, "first").await;
-    let secret = Secret::new("first");
-    let voters = Voters::start(secret.open(&redis_url(&redis)));
-    voters.go_on().await;
+    let (redis, secret, voters) = voters_of_redis().await;
     for password in ["second", "third"] {
         // As with tokens, the old password is good until the new one is in use.
         add_password(&redis, password).await;
@@ -164,22 +171,18 @@ async fn open_connections_to_redis_log_in_again_when_the_password_changes() {
 
 #[tokio::test]
 async fn connections_to_redis_that_are_ended_log_in_with_the_new_password() {
-    let redis = Redis::own().await;
-    add_password(&redis, "first").await;
-    let secret = Secret::new("first");
-    let voters = Voters::start(secret.open(&redis_url(&redis)));
-    voters.go_on().await;
+    let (redis, secret, voters) = voters_of_redis().await;
     for password in ["second", "third"] {
         // The server first.
         set_password(&redis, password).await;
         voters.go_on().await;
         secret.change(password);
-        redis.query::<()>("CLIENT", &["KILL", "USER", "voting"]).await;
+        end_connections(&redis).await;
         voters.go_on().await;
     }
-    // The server long before the file: nobody can log in meanwhile.
+    // The server first, and the file only after a login was refused.
     set_password(&redis, "fourth").await;
-    redis.query::<()>("CLIENT", &["KILL", "USER", "voting"]).await;
+    end_connections(&redis).await;
     let [_, failed] = logins(&redis).await;
     eventually("a login is refused", PATIENCE, async || logins(&redis).await[1] > failed).await;
     secret.change("fourth");
@@ -188,7 +191,7 @@ async fn connections_to_redis_that_are_ended_log_in_with_the_new_password() {
     let [_, failed] = logins(&redis).await;
     secret.change("fifth");
     eventually("a login is refused", PATIENCE, async || logins(&redis).await[1] > failed).await;
-    redis.query::<()>("CLIENT", &["KILL", "USER", "voting"]).await;
+    end_connections(&redis).await;
     voters.go_on().await;
     let before = logins(&redis).await;
     set_password(&redis, "fifth").await;
@@ -198,23 +201,19 @@ async fn connections_to_redis_that_are_ended_log_in_with_the_new_password() {
 
 #[tokio::test]
 async fn a_file_that_is_empty_or_gone_keeps_the_last_password() {
-    let redis = Redis::own().await;
-    add_password(&redis, "first").await;
-    let secret = Secret::new("first");
-    let voters = Voters::start(secret.open(&redis_url(&redis)));
-    voters.go_on().await;
+    let (redis, secret, voters) = voters_of_redis().await;
     for is_gone in [false, true] {
         if is_gone {
             std::fs::remove_file(&secret.file).unwrap();
         } else {
             secret.change("");
         }
-        redis.query::<()>("CLIENT", &["KILL", "USER", "voting"]).await;
+        end_connections(&redis).await;
         voters.go_on().await;
     }
     set_password(&redis, "second").await;
     secret.change("second");
-    redis.query::<()>("CLIENT", &["KILL", "USER", "voting"]).await;
+    end_connections(&redis).await;
     voters.go_on().await;
     voters.finish().await;
 }
@@ -243,28 +242,11 @@ async fn a_sharded_poll_and_a_cluster_change_their_password_under_load() {
                 logged_in(server, before, 1).await;
                 set_password(server, password).await;
                 voters.go_on().await;
-                server.query::<()>("CLIENT", &["KILL", "USER", "voting"]).await;
+                end_connections(server).await;
                 voters.go_on().await;
             }
         }
         voters.finish().await;
-    }
-}
-
-/// The ids of the store's connections.
-async fn mysql_connections(mysql: &MySql) -> Vec<i64> {
-    let query = "SELECT id FROM information_schema.processlist WHERE user = 'voting'";
-    let rows = sqlx::raw_sql(query).fetch_all(&mut mysql.connect().await).await.unwrap();
-    rows.iter().map(|row| row.try_get_unchecked(0).unwrap()).collect()
-}
-
-/// Ends the store's connections.
-async fn end_connections(mysql: &MySql) {
-    let mut operator = mysql.connect().await;
-    for id in mysql_connections(mysql).await {
-        // It may have ended meanwhile.
-        let kill = sqlx::AssertSqlSafe(format!("KILL {id}"));
-        let _ = sqlx::raw_sql(kill).execute(&mut operator).await;
     }
 }
 
@@ -286,7 +268,7 @@ async fn connections_to_mysql_are_replaced_when_the_password_changes() {
     voters.go_on().await;
     let are_replaced = async |open: Vec<i64>| {
         eventually("connections are replaced", PATIENCE, async || {
-            let now = mysql_connections(&mysql).await;
+            let now = mysql.sessions_of("voting").await;
             !open.iter().any(|id| now.contains(id))
         })
         .await;
@@ -294,7 +276,7 @@ async fn connections_to_mysql_are_replaced_when_the_password_changes() {
     };
     // The server first.
     for password in ["second", "third"] {
-        let open = mysql_connections(&mysql).await;
+        let open = mysql.sessions_of("voting").await;
         set_password(password).await;
         voters.go_on().await;
         secret.change(password);
@@ -302,21 +284,21 @@ async fn connections_to_mysql_are_replaced_when_the_password_changes() {
     }
     // The file first. Connections that end meanwhile are replaced by the last password.
     let refused = mysql.status("Aborted_connects").await;
-    let open = mysql_connections(&mysql).await;
+    let open = mysql.sessions_of("voting").await;
     secret.change("fourth");
     eventually("a login is refused", PATIENCE, async || mysql.status("Aborted_connects").await > refused)
         .await;
-    let now = mysql_connections(&mysql).await;
+    let now = mysql.sessions_of("voting").await;
     assert!(open.iter().all(|id| now.contains(id)), "{open:?}, {now:?}");
-    end_connections(&mysql).await;
+    mysql.end_sessions_of("voting").await;
     voters.go_on().await;
-    let open = mysql_connections(&mysql).await;
+    let open = mysql.sessions_of("voting").await;
     set_password("fourth").await;
     are_replaced(open).await;
-    // The server long before the file: nobody can log in meanwhile.
+    // The server first, and the file only after a login was refused.
     set_password("fifth").await;
     let refused = mysql.status("Aborted_connects").await;
-    end_connections(&mysql).await;
+    mysql.end_sessions_of("voting").await;
     eventually("a login is refused", PATIENCE, async || mysql.status("Aborted_connects").await > refused)
         .await;
     secret.change("fifth");

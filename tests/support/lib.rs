@@ -12,7 +12,7 @@
 //! - [`deployment`]: the programs together. [`http`]: a visitor of the page. [`browser`]: a visitor with a real browser.
 //! - [`tutorial`]: the command blocks of the tutorial. [`kubernetes`]: the cluster that they run on. [`load`]: voters beside them.
 //! - [`resource`]: the common fields of Kubernetes resources.
-//! - [`timing`]: waits and time limits. [`port`]: ports on loopback.
+//! - [`timing`]: waits and time limits. [`port`]: ports on loopback. [`file`]: files that others read.
 
 pub mod balancer;
 pub mod browser;
@@ -20,6 +20,7 @@ pub mod clock;
 pub mod compose;
 pub mod deployment;
 pub mod faults;
+pub mod file;
 pub mod http;
 pub mod kubernetes;
 pub mod ledger;
@@ -35,5 +36,6 @@ pub mod timing;
 pub mod tutorial;
 mod watchdog;
 
+pub use file::replace_file;
 pub use port::{ClosedPort, free_port};
 pub use timing::{PATIENCE, Stopwatch, eventually};

@@ -20,6 +20,7 @@ use tokio::time::Instant;
 use tracing::{Span, field};
 use url::Url;
 use voting_batch::{BatchHandler, Batcher};
+use voting_config::has_user;
 use voting_core::release::{AppRelease, Released as _};
 use voting_http::serving_path::ServingPath;
 use voting_http::trace;
@@ -49,10 +50,8 @@ impl FromStr for AnalyticsUrl {
 
     fn from_str(text: &str) -> Result<Self, InvalidAnalyticsUrl> {
         let url = Url::parse(text).map_err(|_| InvalidAnalyticsUrl)?;
-        // A user and password would appear in logs.
-        let has_user = !url.username().is_empty() || url.password().is_some();
         let is_server = url.host_str().is_some_and(|host| !is_unspecified(host));
-        if url.scheme() != "http" || !is_server || url.path() != "/" || has_user {
+        if url.scheme() != "http" || !is_server || url.path() != "/" || has_user(&url) {
             return Err(InvalidAnalyticsUrl);
         }
         let url = url.join("analytics").map_err(|_| InvalidAnalyticsUrl)?;

@@ -20,7 +20,7 @@ pub use output::print;
 pub use poll::PollArgs;
 pub use setting::{InvalidSetting, parse, parse_from};
 pub use store::{InvalidStoreChoice, StoreArgs, StoreChoice};
-pub use value::{address, host, listen_port, number, port, switch, url_host};
+pub use value::{address, has_user, host, listen_port, number, port, switch, url_host};
 
 #[cfg(test)]
 mod tests {

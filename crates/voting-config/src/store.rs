@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::sync::Arc;
 
 use clap::Args;
 use secrecy::{ExposeSecret as _, SecretString};
@@ -152,11 +151,33 @@ const MYSQL_SSL_CA: &str = "MYSQL_SSL_CA";
 /// Default of `REDIS_HOST` and `MYSQL_HOST`.
 const LOCALHOST: &str = "localhost";
 
-/// The password of a store, as the settings give it.
-enum Password {
-    Missing,
-    Given(SecretString),
-    InFile(Arc<PasswordFile>),
+/// A variable with the password of a store, or with the file that has it.
+#[derive(Clone, Copy)]
+enum PasswordSetting<'a> {
+    Text(&'static str, &'a SecretString),
+    File(&'static str, &'a Path),
+}
+
+impl PasswordSetting<'_> {
+    fn variable(self) -> &'static str {
+        match self {
+            Self::Text(variable, _) | Self::File(variable, _) => variable,
+        }
+    }
+
+    fn conflict(self, with: &str) -> InvalidSetting {
+        match self {
+            Self::Text(variable, _) => InvalidSetting::of_secret(variable, conflict(with)),
+            Self::File(variable, path) => {
+                InvalidSetting::of(variable, &path.to_string_lossy(), conflict(with))
+            }
+        }
+    }
+}
+
+/// Why a setting is invalid together with this one.
+fn conflict(with: &str) -> String {
+    format!("conflicts with {with}; allowed: one of the two")
 }
 
 impl StoreArgs {
@@ -202,15 +223,11 @@ impl StoreArgs {
 
     /// `STORAGE_URL`, with the settings that it leaves open. What it says itself must not be set again.
     fn storage_url(&self, url: &StoreUrl) -> Result<StoreUrl, InvalidSetting> {
-        let conflict = |with: &str| {
-            let reason = format!("conflicts with {with}; allowed: one of the two");
-            InvalidSetting::of(STORAGE_URL, &url.to_string(), reason)
-        };
-        let passwords = self.passwords(url.kind());
-        if let Some((variable, _)) = passwords.into_iter().find(|(_, is_set)| *is_set)
+        let conflict = |with: &str| InvalidSetting::of(STORAGE_URL, &url.to_string(), conflict(with));
+        if let Some(password) = self.passwords(url.kind()).first()
             && !url.lacks_password()
         {
-            return Err(conflict(variable));
+            return Err(conflict(password.variable()));
         }
         match url.kind() {
             StoreKind::Redis => {
@@ -242,7 +259,7 @@ impl StoreArgs {
                 if let Some(user) = &self.redis_user {
                     url = url.with_user(user);
                 }
-                url = with_password(url, self.redis_password()?);
+                url = self.with_password(url)?;
                 if url.has_user_without_password() {
                     let user = self.redis_user.as_deref().unwrap_or_default();
                     return Err(InvalidSetting::of(
@@ -253,7 +270,7 @@ impl StoreArgs {
                 }
             }
             StoreKind::MySql => {
-                url = with_password(url, self.mysql_password()?);
+                url = self.with_password(url)?;
                 for (_, name, value) in self.ssl_parameters() {
                     url = url.with_parameter(name, &value);
                 }
@@ -308,63 +325,39 @@ impl StoreArgs {
         Ok(())
     }
 
-    /// The settings for the password of this kind of store, and whether they are set.
-    fn passwords(&self, kind: StoreKind) -> Vec<(&'static str, bool)> {
-        let is_set = |password: &SecretString| !password.expose_secret().is_empty();
-        match kind {
-            StoreKind::Redis => vec![
-                (REDIS_PASSWORD, is_set(&self.redis_password)),
-                (REDIS_PWD, is_set(&self.redis_pwd)),
-                (REDIS_PASSWORD_FILE, self.redis_password_file.is_some()),
-            ],
-            StoreKind::MySql => vec![
-                (MYSQL_PASSWORD, is_set(&self.mysql_password)),
-                (MYSQL_PASSWORD_FILE, self.mysql_password_file.is_some()),
-            ],
-            StoreKind::Sqlite => Vec::new(),
+    /// The settings for the password of this kind of store that are set.
+    fn passwords(&self, kind: StoreKind) -> Vec<PasswordSetting<'_>> {
+        let (texts, file) = match kind {
+            StoreKind::Redis => (
+                vec![(REDIS_PASSWORD, &self.redis_password), (REDIS_PWD, &self.redis_pwd)],
+                (REDIS_PASSWORD_FILE, &self.redis_password_file),
+            ),
+            StoreKind::MySql => (
+                vec![(MYSQL_PASSWORD, &self.mysql_password)],
+                (MYSQL_PASSWORD_FILE, &self.mysql_password_file),
+            ),
+            StoreKind::Sqlite => return Vec::new(),
+        };
+        let texts = texts.into_iter().filter(|(_, password)| !password.expose_secret().is_empty());
+        let texts = texts.map(|(variable, password)| PasswordSetting::Text(variable, password));
+        let file = file.1.as_deref().map(|path| PasswordSetting::File(file.0, path));
+        texts.chain(file).collect()
+    }
+
+    /// The URL with the password of the settings, wherever it lacks one.
+    fn with_password(&self, url: StoreUrl) -> Result<StoreUrl, InvalidSetting> {
+        match self.passwords(url.kind())[..] {
+            [] => Ok(url),
+            [PasswordSetting::Text(_, password)] => Ok(url.with_password(password)),
+            [PasswordSetting::File(variable, path)] => {
+                let file = PasswordFile::open(path).map_err(|error| {
+                    let reason =
+                        format!("can't be read ({error}); allowed: a file with the password in UTF-8");
+                    InvalidSetting::of(variable, &path.to_string_lossy(), reason)
+                })?;
+                Ok(url.with_password_file(&file))
+            }
+            [first, second, ..] => Err(second.conflict(first.variable())),
         }
     }
-
-    fn redis_password(&self) -> Result<Password, InvalidSetting> {
-        let texts = [(REDIS_PASSWORD, &self.redis_password), (REDIS_PWD, &self.redis_pwd)];
-        password(&texts, (REDIS_PASSWORD_FILE, self.redis_password_file.as_deref()))
-    }
-
-    fn mysql_password(&self) -> Result<Password, InvalidSetting> {
-        let texts = [(MYSQL_PASSWORD, &self.mysql_password)];
-        password(&texts, (MYSQL_PASSWORD_FILE, self.mysql_password_file.as_deref()))
-    }
-}
-
-fn with_password(url: StoreUrl, password: Password) -> StoreUrl {
-    match password {
-        Password::Missing => url,
-        Password::Given(password) => url.with_password(&password),
-        Password::InFile(file) => url.with_password_file(&file),
-    }
-}
-
-/// The password in one of these variables or in this file.
-fn password(
-    texts: &[(&str, &SecretString)],
-    (file_variable, file): (&str, Option<&Path>),
-) -> Result<Password, InvalidSetting> {
-    let mut set = texts.iter().filter(|(_, password)| !password.expose_secret().is_empty());
-    let (first, second) = (set.next(), set.next());
-    if let (Some((one, _)), Some((other, _))) = (first, second) {
-        return Err(InvalidSetting::of_secret(
-            other,
-            format!("conflicts with {one}; allowed: one of the two"),
-        ));
-    }
-    let Some(file) = file else {
-        return Ok(first.map_or(Password::Missing, |(_, password)| Password::Given((*password).clone())));
-    };
-    let invalid = |reason: String| InvalidSetting::of(file_variable, &file.to_string_lossy(), reason);
-    if let Some((variable, _)) = first {
-        return Err(invalid(format!("conflicts with {variable}; allowed: one of the two")));
-    }
-    PasswordFile::open(file).map(Password::InFile).map_err(|error| {
-        invalid(format!("can't be read ({error}); allowed: a file with the password in UTF-8"))
-    })
 }

@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use clap::builder::{StringValueParser, TypedValueParser};
-use url::Host;
+use url::{Host, Url};
 use voting_storage::{MYSQL_SSL_MODES, is_unspecified};
 
 /// Parses a port to connect to.
@@ -51,6 +51,11 @@ pub fn address() -> impl TypedValueParser<Value = IpAddr> {
             "is not an IP address; allowed: one of IPv4 or IPv6, such as 127.0.0.1 or ::1; 0.0.0.0 or :: for all"
         })
     })
+}
+
+/// Whether a URL has a user or a password, which would appear in logs.
+pub fn has_user(url: &Url) -> bool {
+    !url.username().is_empty() || url.password().is_some()
 }
 
 /// Parses the host of a server; an address of IPv6 may stand in brackets.

@@ -7,6 +7,7 @@
 
 use anyhow::bail;
 use url::Url;
+use voting_config::has_user;
 
 /// The allowed endpoints.
 const ENDPOINT: &str =
@@ -161,7 +162,6 @@ fn requested_by(variable: impl Fn(&str) -> Option<String>) -> anyhow::Result<Opt
 
 /// The exporter's errors, which are logged, repeat the URL.
 fn is_endpoint(text: &str) -> bool {
-    let has_user = |url: &Url| !url.username().is_empty() || url.password().is_some();
     Url::parse(text).is_ok_and(|url| url.scheme() == "http" && url.has_host() && !has_user(&url))
 }
 

@@ -56,7 +56,7 @@ impl<B: Backend> Connection<B> {
         }
     }
 
-    /// Whether there is a connection: none was made yet, or it was dropped after a failure.
+    /// Whether there is a connection: one was made, and no failure has ended it.
     pub(crate) fn is_open(&self) -> bool {
         self.session.is_some()
     }

@@ -151,8 +151,13 @@ impl backend::Backend for Backend {
             max_memory_percent: None,
             is_replica: false,
             is_adopted: false,
-            cast: Script::new(concat!(include_str!("redis/write.lua"), include_str!("redis/cast.lua"))),
+            cast: Script::new(concat!(
+                include_str!("redis/limit.lua"),
+                include_str!("redis/write.lua"),
+                include_str!("redis/cast.lua")
+            )),
             counters: Script::new(concat!(
+                include_str!("redis/limit.lua"),
                 include_str!("redis/write.lua"),
                 include_str!("redis/counters.lua")
             )),
@@ -278,7 +283,7 @@ impl Session {
 
 /// Gives the store an origin: another one (`renew`), or one if it has none (`if-missing`).
 async fn adopt(connection: &mut Connection, keys: &Keys, action: &str) -> Result<(), RedisError> {
-    let script = Script::new(include_str!("redis/adopt.lua"));
+    let script = Script::new(concat!(include_str!("redis/limit.lua"), include_str!("redis/adopt.lua")));
     let mut call = script.key(&keys.counts);
     call.key(&keys.counters).arg(Origin::new().to_string()).arg(action);
     call.invoke_async(connection).await
@@ -303,7 +308,7 @@ impl backend::Session for Session {
     async fn probe(&mut self, ballots: &[Ballot], until: Instant) -> Result<(), StoreError> {
         self.adopt().await;
         self.ballots("find", ballots, until).await?;
-        let script = Script::new(include_str!("redis/probe.lua"));
+        let script = Script::new(concat!(include_str!("redis/limit.lua"), include_str!("redis/probe.lua")));
         let mut call = script.key(&self.keys.counts);
         call.key(format!("{}probe", self.keys.ballots))
             .invoke_async(&mut self.connection)

@@ -128,6 +128,22 @@ impl MySql {
         operator.execute("KILL CONNECTION USER voter").await.unwrap();
     }
 
+    /// The ids of a user's sessions.
+    pub async fn sessions_of(&self, user: &str) -> Vec<i64> {
+        let query = format!("SELECT id FROM information_schema.processlist WHERE user = '{user}'");
+        let rows = self.operator().await.fetch_all(sqlx::raw_sql(AssertSqlSafe(query))).await.unwrap();
+        rows.iter().map(|row| row.try_get_unchecked(0).unwrap()).collect()
+    }
+
+    /// Ends a user's sessions one by one: not every server can end them by the user's name.
+    pub async fn end_sessions_of(&self, user: &str) {
+        let mut operator = self.operator().await;
+        for id in self.sessions_of(user).await {
+            // It may have ended meanwhile.
+            let _ = operator.execute(sqlx::raw_sql(AssertSqlSafe(format!("KILL {id}")))).await;
+        }
+    }
+
     /// A session of the administrator, without a database.
     pub async fn operator(&self) -> MySqlConnection {
         let url = format!("mysql://{}@{}?ssl-mode=DISABLED", self.login, self.address);

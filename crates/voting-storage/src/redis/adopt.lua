@@ -4,8 +4,6 @@
 -- ARGV: the new origin, and 'renew' to use it in any case
 -- The field own:run has the run id of the server, which changes with each start and differs between servers.
 
-local MAX_VOTES = 9007199254740991
-
 local info = redis.pcall('INFO', 'server')
 local run = type(info) == 'string' and string.match(info, 'run_id:(%w+)') or ''
 

@@ -6,9 +6,6 @@
 -- Returns positions in the order of the ids, counted from one: those of ballots that were counted before, and as negative
 -- numbers those that are as old as purged ids, so that nothing is known about them.
 
--- The largest count, as in counters.lua.
-local MAX_VOTES = 9007199254740991
-
 local action = ARGV[1]
 local time = redis.call('TIME')
 if action == 'cast' and time[1] * 1000 + math.floor(time[2] / 1000) > tonumber(ARGV[2]) then

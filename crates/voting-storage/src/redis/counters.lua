@@ -9,9 +9,6 @@
 -- other origins, so casting a vote touches the count alone. 'read' writes nothing, so it works on a full or read-only
 -- server.
 
--- Doubles, Lua's only numbers, are exact up to here.
-local MAX_VOTES = 9007199254740991
-
 local time = redis.call('TIME')
 if time[1] * 1000 + math.floor(time[2] / 1000) > tonumber(ARGV[1]) then
   -- The caller has been told that the request failed, so it must have no effect.

@@ -2,9 +2,6 @@
 -- KEYS: the counts of the two choices, then a key of no other use
 local key = KEYS[3]
 
--- As in cast.lua.
-local MAX_VOTES = 9007199254740991
-
 for choice = 1, 2 do
   if (tonumber(redis.call('GET', KEYS[choice]) or 0) or 0) >= MAX_VOTES then
     return redis.error_reply('FULL ' .. KEYS[choice])
