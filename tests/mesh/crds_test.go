@@ -140,14 +140,15 @@ func TestTheSchemasOfOthersKnowEveryField(t *testing.T) {
 // TestTheGatewayAPIIsThatOfEveryRelease: the standard channel of each release has all fields that the files use, its rules hold,
 // and its default values are those of the files, so that applying a file again changes nothing.
 func TestTheGatewayAPIIsThatOfEveryRelease(t *testing.T) {
+	all := withHTTPS(t)
 	for _, release := range gatewayAPIs {
 		for kind, file := range map[string]string{"HTTPRoute": "httproutes", "Gateway": "gateways"} {
 			definition := definitionOf(t, resourceSchema{
 				"sigs.k8s.io/gateway-api@" + release, "config/crd/standard/gateway.networking.k8s.io_" + file + ".yaml",
 			})
 			checked := 0
-			for _, path := range manifests(t) {
-				for _, d := range readManifest(t, path) {
+			for path, documents := range all {
+				for _, d := range documents {
 					var document map[string]any
 					if err := yaml.Unmarshal([]byte(d.text), &document); err != nil {
 						t.Fatal(err)
@@ -172,6 +173,19 @@ func TestTheGatewayAPIIsThatOfEveryRelease(t *testing.T) {
 			}
 		}
 	}
+}
+
+// withHTTPS are the documents of all files, and those of the rendered ones with HTTPS.
+func withHTTPS(t *testing.T) map[string][]document {
+	t.Helper()
+	all := map[string][]document{redirect: readManifest(t, redirect)}
+	for _, path := range manifests(t) {
+		all[path] = readManifest(t, path)
+	}
+	for path, documents := range renderWith(t, "components: [../https]\n") {
+		all[path+" with HTTPS"] = documents
+	}
+	return all
 }
 
 func deepCopy(t *testing.T, value map[string]any) map[string]any {

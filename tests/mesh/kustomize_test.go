@@ -18,6 +18,9 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
+// redirect is the file that HTTPS needs beside the rendered ones.
+const redirect = "gateway-api/https/redirect.yaml"
+
 // kustomize renders a folder as `kubectl kustomize --load-restrictor LoadRestrictionsNone` does.
 func kustomize(folder string) ([]byte, error) {
 	options := krusty.MakeDefaultOptions()
@@ -168,6 +171,18 @@ func secureCookies(routes []any) bool {
 	return changed
 }
 
+// secureFilters is the same for the routes of the Gateway API.
+func secureFilters(rules []any) {
+	for _, rule := range rules {
+		for _, backend := range rule.(map[string]any)["backendRefs"].([]any) {
+			if backend.(map[string]any)["filters"] != nil {
+				set := at(backend.(map[string]any), "filters", "responseHeaderModifier", "add")
+				set["value"] = set["value"].(string) + "; Secure"
+			}
+		}
+	}
+}
+
 // components hold, for each component of kustomize/, its intended difference from the plain files.
 var components = map[string]func(key string, content map[string]any) bool{
 	"aks-add-on": func(key string, content map[string]any) bool {
@@ -182,6 +197,25 @@ var components = map[string]func(key string, content map[string]any) bool{
 		return true
 	},
 	"https": func(key string, content map[string]any) bool {
+		switch key {
+		case "gateway.gateway.networking.k8s.io/voting-app-gateway":
+			at(content, "spec")["listeners"] = append(at(content, "spec")["listeners"].([]any), map[string]any{
+				"name": "https", "port": 443, "protocol": "HTTPS",
+				"allowedRoutes": map[string]any{"namespaces": map[string]any{"from": "Same"}},
+				"tls": map[string]any{"mode": "Terminate", "certificateRefs": []any{
+					map[string]any{"group": "", "kind": "Secret", "name": "voting-app-tls"},
+				}},
+			})
+			return true
+		case "httproute.gateway.networking.k8s.io/voting-app":
+			at(content, "spec", "parentRefs")["sectionName"] = "https"
+			secureFilters(at(content, "spec")["rules"].([]any))
+			return true
+		case "networkpolicy.networking.k8s.io/voting-app-gateway":
+			ingress := at(content, "spec", "ingress")
+			ingress["ports"] = append(ingress["ports"].([]any), map[string]any{"port": 443, "protocol": "TCP"})
+			return true
+		}
 		if strings.HasPrefix(key, "deployment.apps/voting-app-") {
 			one := container(content)
 			one["env"] = append(one["env"].([]any), map[string]any{"name": "HSTS_MAX_AGE", "value": "86400"})

@@ -24,7 +24,7 @@ enum Suite {
     Lifecycle,
     /// Who reaches whom after each step of the tutorial, and the certificates of the pods.
     Access,
-    /// HTTPS at the gateway, step by step, in a browser.
+    /// HTTPS at the gateway of each track, step by step, in a browser.
     Https,
     /// The preflight script finds each fault of a cluster.
     Doctor,

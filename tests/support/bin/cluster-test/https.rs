@@ -4,10 +4,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use serde_json::json;
-use tempfile::TempDir;
 use voting_tests::browser::Browser;
-use voting_tests::kubernetes::repository;
-use voting_tests::tutorial::{Block, blocks};
+use voting_tests::tutorial::Block;
 
 use crate::steps::Steps;
 
@@ -16,39 +14,17 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// The name in the certificate.
 const HOST: &str = "vote.example";
 
-/// Runs the test.
+/// Runs the test with a track of the tutorial.
 pub async fn test(steps: &Steps) -> anyhow::Result<()> {
-    let folder = render(steps).await?;
-    steps.shell.go_to(&folder.path().join("my-cluster"));
+    println!("track: {:?}", steps.track);
+    let _folder = steps.render("https").await?;
     take_the_steps(steps).await
 }
 
-fn document(path: &str) -> anyhow::Result<Vec<Block>> {
-    Ok(blocks(&std::fs::read_to_string(repository().join(path))?))
-}
-
-/// Renders the manifests with the component and the tutorial's commands, in a copy of the repository's files.
-async fn render(steps: &Steps) -> anyhow::Result<TempDir> {
-    let folder = TempDir::new()?;
-    let tutorial = document("docs/tutorial.md")?;
-    let mut chapter = tutorial.iter().filter(|block| block.subsection == "Manifests for your cluster");
-    let commands = &chapter.next_back().context("the commands that render the manifests")?.commands;
-    let script = format!(
-        "set -e
-        cp -r k8s istio gateway-api kustomize {folder}
-        cd {folder}
-        sed -i 's#components: .*#components: [../https]#' kustomize/cluster/kustomization.yaml
-        {commands}",
-        folder = folder.path().display()
-    );
-    steps.shell.run(&script).await.context("rendering the manifests")?;
-    Ok(folder)
-}
-
 async fn take_the_steps(steps: &Steps) -> anyhow::Result<()> {
-    let platforms = document("docs/platforms.md")?;
+    let platforms = steps.document("docs/platforms.md")?;
     let chapter: Vec<_> = platforms.into_iter().filter(|block| block.section == "HTTPS").collect();
-    let [certificate, variables, renewal] = &chapter[..] else {
+    let [certificate, secret, variables, renewal] = &chapter[..] else {
         anyhow::bail!("{} blocks of commands", chapter.len());
     };
     steps.prepare().await?;
@@ -56,6 +32,7 @@ async fn take_the_steps(steps: &Steps) -> anyhow::Result<()> {
     steps.take_if("Step 1", |block| !block.commands.contains("curl")).await?;
     let address = steps.shell.run("echo $INGRESS_IP").await?.trim().to_owned();
     run(steps, certificate).await?;
+    run(steps, secret).await?;
     run(steps, variables).await?;
     eventually(steps, "curl --silent --fail --output /dev/null $INGRESS_IP").await?;
     steps.take_if("Step 1", |block| block.commands.contains("-d vote=")).await?;
@@ -117,8 +94,7 @@ async fn take_the_steps(steps: &Steps) -> anyhow::Result<()> {
     println!("step 4: all votes are there: {votes:?}");
     browser.quit().await;
 
-    let create = certificate.commands.lines().next().unwrap_or_default();
-    steps.shell.run(&format!("(INGRESS_IP={address}; {create})")).await?;
+    steps.shell.run(&format!("(INGRESS_IP={address}; {})", certificate.commands)).await?;
     let served = format!("openssl s_client -connect {address}:443 </dev/null 2>/dev/null");
     let serial = "openssl x509 -noout -serial";
     let is_served = format!("[ \"$({serial} -in tls.crt)\" = \"$({served} | {serial})\" ]");

@@ -18,6 +18,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use futures_util::FutureExt as _;
+use voting_tests::tutorial::Track;
 
 use steps::Steps;
 
@@ -29,7 +30,7 @@ enum Suite {
     Lifecycle,
     /// Checks who reaches whom after each step of the tutorial, and the certificates of the pods.
     Access,
-    /// Takes the steps with HTTPS at the gateway, and votes in a browser.
+    /// Takes the steps of each track with HTTPS at the gateway, and votes in a browser.
     Https,
     /// Has k8s/doctor.sh find each fault that it looks for.
     Doctor,
@@ -47,13 +48,16 @@ enum Suite {
 async fn main() -> ExitCode {
     let done = match Suite::parse() {
         Suite::Lifecycle => lifecycle::run(),
-        Suite::Access => on_the_cluster(access::run).await,
-        Suite::Https => on_the_cluster(https::test).await,
-        Suite::Doctor => on_the_cluster(doctor::run).await,
-        Suite::Faults => on_the_cluster(faults::run).await,
-        Suite::Autoscaler => on_the_cluster(autoscaler::run).await,
-        Suite::Prometheus => on_the_cluster(prometheus::run).await,
-        Suite::Upgrade => on_the_cluster(upgrade::run).await,
+        Suite::Access => on_the_cluster(Track::Istio, access::run).await,
+        Suite::Https => match on_the_cluster(Track::Istio, https::test).await {
+            Ok(()) => on_the_cluster(Track::GatewayApi, https::test).await,
+            failed => failed,
+        },
+        Suite::Doctor => on_the_cluster(Track::Istio, doctor::run).await,
+        Suite::Faults => on_the_cluster(Track::Istio, faults::run).await,
+        Suite::Autoscaler => on_the_cluster(Track::Istio, autoscaler::run).await,
+        Suite::Prometheus => on_the_cluster(Track::Istio, prometheus::run).await,
+        Suite::Upgrade => on_the_cluster(Track::Istio, upgrade::run).await,
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -65,8 +69,11 @@ async fn main() -> ExitCode {
 }
 
 /// Runs a test, or until Ctrl-C, and removes what it created.
-async fn on_the_cluster(test: impl AsyncFnOnce(&Steps) -> anyhow::Result<()>) -> anyhow::Result<()> {
-    let steps = Steps::new().await?;
+async fn on_the_cluster(
+    track: Track,
+    test: impl AsyncFnOnce(&Steps) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let steps = Steps::new(track).await?;
     let done = tokio::select! {
         // A test that panics is cleaned up as well.
         done = AssertUnwindSafe(test(&steps)).catch_unwind() => {

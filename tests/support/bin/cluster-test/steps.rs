@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use anyhow::{Context as _, ensure};
+use tempfile::TempDir;
 use voting_tests::kubernetes::{Shell, no_voting, repository};
 use voting_tests::load::{Load, Report};
 use voting_tests::tutorial::{Block, Track, blocks_of};
@@ -14,16 +15,40 @@ use crate::metrics_api;
 pub struct Steps {
     pub shell: Shell,
     blocks: Vec<Block>,
+    pub track: Track,
 }
 
 impl Steps {
-    /// Reads the tutorial, and refuses a cluster on which it was begun.
-    pub async fn new() -> anyhow::Result<Self> {
-        let tutorial = std::fs::read_to_string(repository().join("docs/tutorial.md"))?;
-        let blocks = blocks_of(&tutorial, Track::Istio);
+    /// Reads a track of the tutorial, and refuses a cluster on which it was begun.
+    pub async fn new(track: Track) -> anyhow::Result<Self> {
         let shell = Shell::new(None).await?;
         no_voting(&shell).await?;
-        Ok(Self { shell, blocks })
+        let steps = Self { shell, blocks: Vec::new(), track };
+        Ok(Self { blocks: steps.document("docs/tutorial.md")?, ..steps })
+    }
+
+    /// The blocks of a document for the track.
+    pub fn document(&self, path: &str) -> anyhow::Result<Vec<Block>> {
+        Ok(blocks_of(&std::fs::read_to_string(repository().join(path))?, self.track))
+    }
+
+    /// Renders the manifests with a component and the tutorial's commands, in a copy of the repository's files, where the following
+    /// commands run.
+    pub async fn render(&self, component: &str) -> anyhow::Result<TempDir> {
+        let folder = TempDir::new()?;
+        let mut chapter = self.blocks.iter().filter(|block| block.subsection == "Manifests for your cluster");
+        let commands = &chapter.next_back().context("the commands that render the manifests")?.commands;
+        let script = format!(
+            "set -e
+            cp -r k8s istio gateway-api kustomize {folder}
+            cd {folder}
+            sed -i 's#components: .*#components: [../{component}]#' kustomize/cluster/kustomization.yaml
+            {commands}",
+            folder = folder.path().display()
+        );
+        self.shell.run(&script).await.context("rendering the manifests")?;
+        self.shell.go_to(&folder.path().join("my-cluster"));
+        Ok(folder)
     }
 
     /// Creates the namespace.
