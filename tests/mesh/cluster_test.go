@@ -26,6 +26,7 @@ type cluster struct {
 	documents map[string]document
 	replicas  map[string]int32 // what `kubectl scale` has asked for, by deployment
 	gateway   gateway
+	meshless  bool     // pods have no sidecars
 	real      realPods // nil: each pod has an address of its own, a sidecar, and is ready
 }
 
@@ -71,7 +72,7 @@ func (c *cluster) delete(key string) {
 // clone copies the cluster for a test that continues from here.
 func (c *cluster) clone() *cluster {
 	other := newCluster()
-	other.gateway = c.gateway
+	other.gateway, other.meshless = c.gateway, c.meshless
 	for k, v := range c.documents {
 		other.documents[k] = v
 	}
@@ -119,6 +120,7 @@ func (c *cluster) objects() []runtime.Object {
 	for _, gateway := range c.gateways() {
 		objects = append(objects, gateway)
 	}
+	objects = append(objects, routingClass)
 	for _, name := range []string{namespace, istioGateway.namespace, addOnGateway.namespace} {
 		objects = append(objects, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}})
 	}
@@ -220,8 +222,10 @@ func (c *cluster) newPod(name string, template corev1.PodTemplateSpec) *corev1.P
 		Spec:       *template.Spec.DeepCopy(),
 	}
 	pod.Name, pod.Namespace = name, namespace
-	if c.real == nil {
+	if c.real == nil && !c.meshless {
 		pod.Labels["security.istio.io/tlsMode"] = "istio"
+	}
+	if c.real == nil {
 		setAddress(pod, podAddress(name))
 	} else {
 		setAddress(pod, c.real.address(pod))

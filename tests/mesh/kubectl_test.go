@@ -18,6 +18,8 @@ import (
 // kubectl. Unknown commands and options are errors, so that every command of the tutorial is tested.
 type kubectl struct {
 	*cluster
+	// rendered are files that take the place of the plain ones.
+	rendered map[string][]document
 	// changed is called for every single change, in the order of an API server.
 	changed func(what string) error
 	// runJob runs a job. Nil: jobs have no programs.
@@ -88,6 +90,8 @@ func (k *kubectl) run(args []string, stdin io.Reader) (string, error) {
 		return k.runScale(parsed)
 	case verb == "patch" && len(parsed.words) == 2 && parsed.words[0] == "secret":
 		return k.runPatchSecret(parsed.words[1], stdin)
+	case verb == "patch" && len(parsed.words) == 2 && parsed.words[0] == "service":
+		return k.runPatchService(parsed.words[1], parsed.flags["--patch"])
 	case verb == "wait":
 		return k.runWait(parsed)
 	case verb == "get":
@@ -96,7 +100,13 @@ func (k *kubectl) run(args []string, stdin io.Reader) (string, error) {
 	return "", fmt.Errorf("kubectl %s: the stand-in does not know this", args)
 }
 
-func manifest(path string) ([]document, error) {
+func (k *kubectl) manifest(path string) ([]document, error) {
+	if documents, found := k.rendered[path]; found {
+		if len(documents) == 0 {
+			return nil, fmt.Errorf("%s: no objects", path)
+		}
+		return documents, nil
+	}
 	content, err := os.ReadFile(filepath.Join(root, path))
 	if err != nil {
 		return nil, err
@@ -105,7 +115,7 @@ func manifest(path string) ([]document, error) {
 }
 
 func (k *kubectl) runApply(a arguments) (string, error) {
-	documents, err := manifest(a.flags["-f"])
+	documents, err := k.manifest(a.flags["-f"])
 	if err != nil {
 		return "", err
 	}
@@ -143,7 +153,7 @@ var groups = map[string]string{
 func (k *kubectl) runDelete(a arguments) (string, error) {
 	var keys []string
 	if file, found := a.flags["-f"]; found {
-		documents, err := manifest(file)
+		documents, err := k.manifest(file)
 		if err != nil {
 			return "", err
 		}
@@ -244,16 +254,35 @@ func (k *kubectl) runPatchSecret(name string, stdin io.Reader) (string, error) {
 	return key + " patched\n", k.changed(key + " patched")
 }
 
+func (k *kubectl) runPatchService(name, patch string) (string, error) {
+	key := "service/" + name
+	d, found := k.documents[key]
+	if !found {
+		return "", fmt.Errorf("%s is not found", key)
+	}
+	service := d.object.(*corev1.Service).DeepCopy()
+	if err := yaml.UnmarshalStrict([]byte(patch), service); err != nil {
+		return "", err
+	}
+	d.object, d.text = service, d.text+patch
+	k.documents[key] = d
+	return key + " patched\n", k.changed(key + " patched")
+}
+
 func (k *kubectl) runWait(a arguments) (string, error) {
 	condition, kind := a.flags["--for"], a.words[0]
 	switch {
-	case condition == "condition=programmed" || kind == "deployment/"+createdGateway.service:
+	case condition == "condition=programmed" || kind == "deployment/"+k.gateway.service:
 		// The controllers of Gateways and Deployments do this.
 		key := strings.Replace(kind, "deployment/", "deployment.apps/", 1)
 		return key + " condition met\n", nil
-	case condition == "condition=available" && kind == "deployment":
+	case condition == "condition=available" && strings.HasPrefix(kind, "deployment"):
+		keys := k.selected("deployment.apps", a.selector)
+		if name, isOne := strings.CutPrefix(kind, "deployment/"); isOne {
+			keys = []string{"deployment.apps/" + name}
+		}
 		var printed strings.Builder
-		for _, key := range k.selected("deployment.apps", a.selector) {
+		for _, key := range keys {
 			if err := k.startable(key); err != nil {
 				return "", err
 			}

@@ -158,6 +158,9 @@ func (m *meshUnderTest) reach(r request) reached {
 			return reached{problem: 100}
 		}
 	}
+	if m.cluster.meshless && r.from != gatewayName {
+		return m.cluster.direct(caller, r.service, r.port)
+	}
 	for name, share := range m.targets(caller, r) {
 		m.arrive(caller, r, name, share, result)
 	}
@@ -255,6 +258,9 @@ func (m *meshUnderTest) arrive(caller *corev1.Pod, r request, name string, share
 
 // enter checks whether the configuration of the called pod allows the call.
 func (m *meshUnderTest) enter(caller, pod *corev1.Pod, port int, r request, mutualTLS bool) string {
+	if m.cluster.meshless {
+		return m.cluster.arriveAt(caller, pod, port)
+	}
 	var chain *listener.FilterChain
 	call := simulation.Call{
 		Address:  pod.Status.PodIP,

@@ -21,7 +21,23 @@ type block struct {
 // tutorial reads the blocks of docs/tutorial.md in their order, of all tracks.
 func tutorial(t *testing.T) []block {
 	t.Helper()
-	content, err := os.ReadFile(filepath.Join(root, "docs/tutorial.md"))
+	blocks := blocksOf(t, "docs/tutorial.md")
+	if len(blocks) < 20 {
+		t.Fatalf("the tutorial has %d blocks only", len(blocks))
+	}
+	return blocks
+}
+
+// blocksIn are the blocks of a section of a document.
+func blocksIn(t *testing.T, path, section string) []block {
+	t.Helper()
+	return slices.DeleteFunc(blocksOf(t, path), func(b block) bool { return b.section != section })
+}
+
+// blocksOf reads the blocks of a document in their order.
+func blocksOf(t *testing.T, path string) []block {
+	t.Helper()
+	content, err := os.ReadFile(filepath.Join(root, path))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -57,9 +73,6 @@ func tutorial(t *testing.T) []block {
 			}
 			inside.WriteString(line)
 		}
-	}
-	if len(blocks) < 20 {
-		t.Fatalf("the tutorial has %d blocks only", len(blocks))
 	}
 	return blocks
 }

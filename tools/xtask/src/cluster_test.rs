@@ -26,6 +26,8 @@ enum Suite {
     Access,
     /// HTTPS at the gateway of each track, step by step, in a browser.
     Https,
+    /// The steps of the Gateway API's track without a mesh, under votes.
+    Approuting,
     /// The preflight script finds each fault of a cluster.
     Doctor,
     /// Pods deleted, evicted and killed under votes.
@@ -54,6 +56,7 @@ pub fn run(arguments: &ClusterTestArgs) -> anyhow::Result<()> {
                 install::browser()?;
                 cluster::run_on_cluster(&program, &["https"])?;
             }
+            Suite::Approuting => cluster::run_on_cluster(&program, &["approuting"])?,
             Suite::Doctor => cluster::run_on_cluster(&program, &["doctor"])?,
             Suite::Faults => cluster::run_on_cluster(&program, &["faults"])?,
             Suite::Autoscaler => {

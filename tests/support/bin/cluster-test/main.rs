@@ -1,6 +1,7 @@
 //! Tests of the cluster, and of the voting app on it. `cargo xtask cluster-test` runs them.
 
 mod access;
+mod approuting;
 mod autoscaler;
 mod doctor;
 mod faults;
@@ -32,6 +33,8 @@ enum Suite {
     Access,
     /// Takes the steps of each track with HTTPS at the gateway, and votes in a browser.
     Https,
+    /// Takes the steps of the Gateway API's track without a mesh, under votes.
+    Approuting,
     /// Has k8s/doctor.sh find each fault that it looks for.
     Doctor,
     /// Deletes, evicts and kills pods under votes.
@@ -53,6 +56,7 @@ async fn main() -> ExitCode {
             Ok(()) => on_the_cluster(Track::GatewayApi, https::test).await,
             failed => failed,
         },
+        Suite::Approuting => on_the_cluster(Track::GatewayApi, approuting::run).await,
         Suite::Doctor => on_the_cluster(Track::Istio, doctor::run).await,
         Suite::Faults => on_the_cluster(Track::Istio, faults::run).await,
         Suite::Autoscaler => on_the_cluster(Track::Istio, autoscaler::run).await,

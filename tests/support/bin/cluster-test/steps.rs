@@ -14,7 +14,7 @@ use crate::metrics_api;
 #[derive(Debug)]
 pub struct Steps {
     pub shell: Shell,
-    blocks: Vec<Block>,
+    pub blocks: Vec<Block>,
     pub track: Track,
 }
 
