@@ -5,6 +5,7 @@ mod feature_flag;
 mod history;
 mod layout;
 mod live;
+mod markup;
 mod outage;
 mod proxies;
 mod voting;

@@ -258,9 +258,13 @@ impl WebDriverCompatibleCommand for Post {
 
 /// The script of axe-core, the accessibility checker.
 pub fn axe() -> String {
+    std::fs::read_to_string(page_checker("axe-core/axe.min.js")).unwrap()
+}
+
+/// A file of one of the checkers of pages.
+pub fn page_checker(file: &str) -> PathBuf {
     let this = std::env::current_exe().unwrap();
-    let path = this.ancestors().nth(3).unwrap_or(Path::new("")).join("axe-core/package/axe.min.js");
-    std::fs::read_to_string(&path).unwrap_or_else(|_| {
-        panic!("no axe-core in {}: `cargo xtask test` gets it", path.display());
-    })
+    let path = this.ancestors().nth(3).unwrap_or(Path::new("")).join("npm/node_modules").join(file);
+    assert!(path.is_file(), "no {}: `cargo xtask test` gets it", path.display());
+    path
 }

@@ -1,0 +1,35 @@
+//! The HTML of the pages, by the recommended rules of html-validate.
+
+use std::process::Command;
+
+use voting_tests::browser::page_checker;
+use voting_tests::deployment::Deployment;
+use voting_tests::process::Local;
+
+#[tokio::test]
+async fn all_pages_keep_the_recommended_rules_of_html() {
+    let (data, pages) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let local = Local::start(data.path(), &[]).await;
+    let dead = format!("redis://127.0.0.1:{}", voting_tests::free_port());
+    let without_store = Deployment::start("1.0", "1.1", &dead, &[("SHOWDETAILS", "true")]).await;
+    let (visitor, outage) = (voting_tests::http::Visitor::new(local.url.clone()), without_store.visitor());
+    let tester = visitor.with_cookies("featureflag=on");
+    for (name, page, status) in [
+        ("poll-1.0", visitor.get("/").await, 200),
+        ("poll-2.0", tester.get("/").await, 200),
+        ("not-found", visitor.get("/elsewhere").await, 404),
+        ("bad-vote", visitor.post("/", "vote=Birds").await, 422),
+        ("poll-without-store", outage.get("/").await, 200),
+        ("refused-vote", outage.post("/", "vote=Cats").await, 503),
+    ] {
+        assert_eq!(page.status, status, "{name}: {}", page.text);
+        std::fs::write(pages.path().join(name).with_extension("html"), page.text).unwrap();
+    }
+    let checked = Command::new("node")
+        .arg(page_checker("html-validate/bin/html-validate.mjs"))
+        .args(["--preset", "recommended", "."])
+        .current_dir(pages.path())
+        .output()
+        .unwrap();
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stdout));
+}
