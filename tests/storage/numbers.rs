@@ -47,6 +47,21 @@ async fn a_reset_of_redis_works_on_any_count() {
     }
     redis.query::<()>("HSET", &["voting:{Cats}:counters", "x:votes", "many", "x:reset", "none"]).await;
     a_reset_makes_it_usable(&redis.url(), "counters that are no numbers").await;
+    for (key, command) in [("Cats", "RPUSH"), ("voting:{Cats}:counters", "SADD")] {
+        redis.query::<()>("DEL", &[key]).await;
+        redis.query::<()>(command, &[key, "1"]).await;
+        a_reset_makes_it_usable(&redis.url(), command).await;
+    }
+}
+
+#[tokio::test]
+async fn a_count_of_another_type_is_an_error_not_zero() {
+    let redis = Redis::database().await;
+    let store = open_store(&redis.url());
+    store.cast(ballot(Choice::Second)).await.unwrap();
+    redis.query::<()>("RPUSH", &["Cats", "1"]).await;
+    let error = store.tally().await.unwrap_err();
+    assert!(error.to_string().contains("WRONGTYPE"), "{error}");
 }
 
 #[tokio::test]

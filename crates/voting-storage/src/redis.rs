@@ -347,6 +347,14 @@ impl backend::Session for Session {
             .query_async(&mut self.connection)
             .await
             .map_err(reading)?;
+        for (key, _) in self.keys.counts.iter().zip(&counts).filter(|(_, count)| count.is_none()) {
+            // Absent, or no text: MGET has no error for that.
+            redis::cmd("GET")
+                .arg(key)
+                .query_async::<Option<i64>>(&mut self.connection)
+                .await
+                .map_err(reading)?;
+        }
         // Another client may have decremented a count below zero.
         let [first, second] =
             counts.map(|count| u64::try_from(count.unwrap_or_default()).unwrap_or_default());

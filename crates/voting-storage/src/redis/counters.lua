@@ -17,16 +17,25 @@ end
 local action = ARGV[2]
 
 local function read(count, hash)
-  local total = redis.call('GET', count) or '0'
-  if not string.match(total, '^-?%d+$') then
+  -- A reset always works, whatever the keys hold.
+  local total = redis.pcall('GET', count) or '0'
+  if type(total) == 'table' or not string.match(total, '^-?%d+$') then
     if action == 'reset' then
-      -- A reset always works.
       total = '0'
     else
       return redis.error_reply('INVALID ' .. count .. ' does not hold a count')
     end
   end
-  local fields, list = {}, redis.call('HGETALL', hash)
+  local fields, list = {}, redis.pcall('HGETALL', hash)
+  if list.err then
+    if action == 'reset' then
+      -- The votes have lost their origin.
+      redis.call('UNLINK', hash)
+      total, list = '0', {}
+    else
+      return redis.error_reply('INVALID ' .. hash .. ' does not hold counters')
+    end
+  end
   for i = 1, #list, 2 do
     fields[list[i]] = list[i + 1]
   end
@@ -61,9 +70,9 @@ local function write_count(count, choice)
   for _, counter in pairs(choice.counters) do
     total = total + counter[1] - counter[2]
   end
-  local before = redis.call('GET', count) or '0'
+  local before = redis.pcall('GET', count) or '0'
   local failed = write('SET', count, string.format('%.0f', total))
-  if not failed then
+  if not failed and type(before) == 'string' then
     undo[#undo + 1] = {'SET', count, before}
   end
   return failed
