@@ -88,7 +88,8 @@ async fn a_reset_of_a_slow_shard_ends_by_its_deadline() {
     let stopwatch = Stopwatch::start();
     let error = store.reset().await.unwrap_err();
     stopwatch.assert_within(deadline, "a reset of a slow shard");
-    assert!(matches!(error, StoreError::Unconfirmed(_)), "{error}");
+    // On a busy machine, the shard's answer comes too late.
+    assert!(matches!(error, StoreError::Unconfirmed(_) | StoreError::Unavailable(_)), "{error}");
 }
 
 #[tokio::test]
@@ -186,13 +187,23 @@ async fn the_session_defaults_of_a_mysql_server_do_not_matter() {
         "completion_type = 'RELEASE'",
         "sql_mode = 'ANSI_QUOTES,NO_BACKSLASH_ESCAPES'",
         "sql_mode = ''",
+        // The comment is a statement to MariaDB alone.
+        "sql_mode = CONCAT('ANSI' /*M! , ',ORACLE' */)",
+        "sql_safe_updates = 1",
+        "sql_select_limit = 0",
+        "max_join_size = 1",
+        "TRANSACTION READ ONLY",
     ]
     .into_iter()
     .enumerate()
     {
         let engine = engines[place % engines.len()];
-        mysql.execute(&format!("SET GLOBAL default_storage_engine = {engine}, GLOBAL {settings}")).await;
-        mysql.execute("DROP DATABASE votes; CREATE DATABASE votes").await;
+        mysql
+            .execute(&format!(
+                "DROP DATABASE votes; CREATE DATABASE votes; \
+                 SET GLOBAL default_storage_engine = {engine}; SET GLOBAL {settings}"
+            ))
+            .await;
         let store = open_store(&mysql.url());
         let votes = [ballot(Choice::First), ballot(Choice::First), ballot(Choice::Second)];
         for vote in votes {
@@ -204,7 +215,13 @@ async fn the_session_defaults_of_a_mysql_server_do_not_matter() {
         assert_eq!(other.tally().await.unwrap(), Tally::new(2, 1), "{settings}");
         store.reset().await.unwrap();
         assert_eq!(other.tally().await.unwrap(), Tally::new(0, 0), "{settings}");
-        mysql.execute("SET GLOBAL autocommit = 1, GLOBAL completion_type = 'NO_CHAIN'").await;
+        mysql
+            .execute(
+                "SET GLOBAL autocommit = 1, GLOBAL completion_type = 'NO_CHAIN', GLOBAL sql_mode = DEFAULT, \
+                 GLOBAL sql_safe_updates = 0, GLOBAL sql_select_limit = DEFAULT, GLOBAL max_join_size = DEFAULT; \
+                 SET GLOBAL TRANSACTION READ WRITE",
+            )
+            .await;
     }
 }
 

@@ -16,16 +16,21 @@ const LOCK_WAIT_SECONDS: u32 = 1;
 /// Sets the session values.
 ///
 /// - `autocommit`, `completion_type`: a lone statement commits, and a commit neither chains a transaction nor disconnects.
-/// - isolation: a read sees committed data only. (READ COMMITTED would fail with statement-based binary logs.)
+/// - `sql_mode`: the SQL of MySQL, not that of another product, and numbers that do not fit are errors.
+/// - `sql_safe_updates`, `sql_select_limit`, `sql_big_selects`: no statement is refused or cut short for its form.
+/// - isolation and access: a read sees committed data only. (READ COMMITTED would fail with statement-based binary logs.)
 /// - `default_storage_engine`: new tables have transactions.
 /// - lock waits end before the attempt does.
 pub(super) async fn configure(connection: &mut MySqlConnection) -> Result<(), sqlx::Error> {
     let settings = format!(
         "SET SESSION autocommit = 1, completion_type = 0, default_storage_engine = InnoDB, \
-         innodb_lock_wait_timeout = {LOCK_WAIT_SECONDS}, lock_wait_timeout = {LOCK_WAIT_SECONDS}"
+         sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', \
+         sql_safe_updates = 0, sql_select_limit = {no_limit}, sql_big_selects = 1, \
+         innodb_lock_wait_timeout = {LOCK_WAIT_SECONDS}, lock_wait_timeout = {LOCK_WAIT_SECONDS}",
+        no_limit = u64::MAX,
     );
     connection.execute(sqlx::raw_sql(sqlx::AssertSqlSafe(settings))).await?;
-    connection.execute("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ").await?;
+    connection.execute("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ WRITE").await?;
     Ok(())
 }
 
