@@ -1,12 +1,20 @@
 //! The page during outages, which also leave messages in the console.
 
+use std::time::Duration;
+
 use voting_tests::browser::Browser;
 use voting_tests::deployment::Deployment;
 use voting_tests::process::Signal;
 use voting_tests::proxy::{Mode, Proxy};
 use voting_tests::servers::Redis;
+use voting_tests::{Stopwatch, figure};
 
 use crate::{CATS, DOGS};
+
+/// What an open page showed after a kill, and after the restart.
+fn seen(notice: Duration, votes: Duration) -> String {
+    format!("the page says so after {notice:.1?}, and shows the votes {votes:.1?} after the restart")
+}
 
 #[tokio::test]
 async fn an_open_page_survives_an_outage_of_analytics() {
@@ -19,7 +27,9 @@ async fn an_open_page_survives_an_outage_of_analytics() {
 
     deployment.analytics.signal(Signal::Kill);
     deployment.analytics.wait().await;
+    let stopwatch = Stopwatch::start();
     browser.wait_for("#results", "The votes are unavailable right now. You can still vote.").await;
+    let notice = stopwatch.elapsed();
     assert_eq!(browser.text("[data-release=analytics]").await, "unavailable");
     assert_eq!(browser.text("[data-count='0']").await, "–");
     browser.follow(DOGS).await;
@@ -27,7 +37,9 @@ async fn an_open_page_survives_an_outage_of_analytics() {
     assert_eq!(browser.text("[data-release=analytics]").await, "unavailable");
 
     deployment.analytics.restart().await;
+    let stopwatch = Stopwatch::start();
     browser.wait_for("#results", "Cats: 1/2 (50%) | Dogs: 1/2 (50%)").await;
+    figure("SIGKILL of analytics", seen(notice, stopwatch.elapsed()));
     assert_eq!(browser.text("[data-release=analytics]").await, "1.1");
     assert_eq!(browser.text("[data-count='0']").await, "1");
     browser.end().await;
@@ -42,11 +54,15 @@ async fn the_page_reconnects_when_the_app_is_back() {
     browser.wait_for("#connection", "Live").await;
     deployment.app.signal(Signal::Kill);
     deployment.app.wait().await;
+    let stopwatch = Stopwatch::start();
     browser.wait_for("#connection", "Reconnecting").await;
+    let notice = stopwatch.elapsed();
     deployment.app.restart().await;
+    let stopwatch = Stopwatch::start();
     deployment.visitor().vote("Dogs").await;
     browser.wait_for("#connection", "Live").await;
     browser.wait_for("#results", "Cats: 0/1 (0%) | Dogs: 1/1 (100%)").await;
+    figure("SIGKILL of the app", seen(notice, stopwatch.elapsed()));
     browser.quit().await;
 }
 

@@ -4,7 +4,7 @@ use voting_core::BallotId;
 use voting_tests::faults::{Disk, Preload};
 use voting_tests::http::Visitor;
 use voting_tests::process::Service;
-use voting_tests::{PATIENCE, eventually};
+use voting_tests::{PATIENCE, Stopwatch, eventually, figure};
 
 /// A POST of this ballot; the answer's outcome.
 async fn cast(visitor: &Visitor, id: BallotId) -> String {
@@ -39,6 +39,9 @@ async fn a_sqlite_file_takes_votes_again_after_its_file_system_was_read_only() {
     reqwest::get(&metrics).await.unwrap().error_for_status().unwrap();
 
     preload.set_disk(Disk::Writable);
+    let recovery = Stopwatch::start();
     eventually("votes count again", PATIENCE, async || cast(&visitor, tries).await.ends_with("counted"))
         .await;
+    let measured = format!("votes count again after {:.1?}", recovery.elapsed());
+    figure("SQLite's file system is writable again", measured);
 }

@@ -7,7 +7,7 @@ use voting_tests::deployment::Deployment;
 use voting_tests::ledger::{Plan, Progress, Report};
 use voting_tests::proxy::{Mode, Proxy};
 use voting_tests::servers::{MySql, Redis, RedisCluster};
-use voting_tests::{PATIENCE, eventually};
+use voting_tests::{PATIENCE, eventually, figure};
 
 const VOTERS: u16 = 8;
 
@@ -42,7 +42,9 @@ impl Poll {
         self.more_votes(200).await;
         self.progress.stop();
         let report = self.load.await.unwrap().unwrap();
-        println!("{name}: {} ballots, lost {}, doubled {}", report.ballots(), report.lost, report.doubled);
+        let measured =
+            format!("{} ballots, lost {}, doubled {}", report.ballots(), report.lost, report.doubled);
+        figure(name, measured);
         assert_eq!((report.doubled, report.counted_though_refused), (0, 0), "{report}");
         report
     }

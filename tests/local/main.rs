@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use tempfile::TempDir;
 use voting_tests::http::{Visitor, send};
 use voting_tests::process::{Local, Signal, clean, program, run};
-use voting_tests::{PATIENCE, eventually};
+use voting_tests::{PATIENCE, eventually, figure};
 
 fn folder() -> TempDir {
     tempfile::tempdir().unwrap()
@@ -119,6 +119,7 @@ async fn votes_survive_a_restart_and_a_kill() {
     }
     let local = Local::start(data.path(), &[]).await;
     assert_eq!(Visitor::new(&local.url).results().await, "Cats: 15/15 (100%) | Dogs: 0/15 (0%)");
+    figure("SIGTERM, then two times SIGKILL", "15 of 15 votes are there");
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use voting_tests::http::{Answer, Visitor, upstream};
 use voting_tests::process::Service;
 use voting_tests::proxy::{Mode, Proxy};
 use voting_tests::servers::{MySql, Redis};
-use voting_tests::{ClosedPort, PATIENCE, Stopwatch, eventually};
+use voting_tests::{ClosedPort, PATIENCE, Stopwatch, eventually, figure};
 
 const UNAVAILABLE: &str = "The votes are unavailable right now. You can still vote.";
 
@@ -25,8 +25,10 @@ async fn page_with(what: &str, analytics: SocketAddr) -> Answer {
     let stopwatch = Stopwatch::start();
     let page = visitor.get("/").await;
     stopwatch.assert_within(Duration::from_millis(1500), what);
+    let after = stopwatch.elapsed();
     visitor.vote("Cats").await;
     assert_eq!(redis.query::<u64>("GET", &["Cats"]).await, 1);
+    figure(&format!("analytics: {what}"), format!("the page after {after:.1?}, 1 of 1 votes accepted"));
     page
 }
 

@@ -10,7 +10,7 @@ use tokio::process::{ChildStdin, ChildStdout, Command};
 use voting_tests::ledger::{BallotOutcome, Plan};
 use voting_tests::process::{Service, run};
 use voting_tests::servers::{MySql, Redis};
-use voting_tests::{PATIENCE, eventually, free_port, replace_file};
+use voting_tests::{PATIENCE, eventually, figure, free_port, replace_file};
 
 use crate::cause::openssl;
 
@@ -64,7 +64,13 @@ async fn votes_go_on(
     progress.stop();
     let report = load.await.unwrap().unwrap();
     assert!(report.is_clean(), "{report}");
-    assert_eq!(report.outcomes[&BallotOutcome::Accepted], report.ballots(), "{report}");
+    let accepted = report.outcomes[&BallotOutcome::Accepted];
+    assert_eq!(accepted, report.ballots(), "{report}");
+    let measured = format!(
+        "{accepted} of {accepted} ballots accepted, lost {}, doubled {}",
+        report.lost, report.doubled
+    );
+    figure("a password that changes under votes", measured);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -2,11 +2,11 @@
 
 use reqwest::header::CONTENT_TYPE;
 use voting_core::BallotId;
-use voting_tests::ClosedPort;
 use voting_tests::deployment::Deployment;
 use voting_tests::http::{Visitor, send};
 use voting_tests::reverse_proxy::ReverseProxy;
 use voting_tests::servers::Redis;
+use voting_tests::{ClosedPort, figure};
 
 const FORM: &str = "application/x-www-form-urlencoded";
 
@@ -68,4 +68,5 @@ async fn a_form_without_a_ballot_that_a_proxy_repeats_is_not_counted_twice() {
     assert!(visitor.get("/").await.text.contains("Cats: 2/2"));
     assert_eq!(reset("1").await.status, 303);
     assert!(visitor.get("/").await.text.contains("Cats: 0/0"));
+    figure("a repeated vote without a ballot, and a repeated reset", "2 of 2 unconfirmed, none done twice");
 }

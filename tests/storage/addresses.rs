@@ -8,7 +8,7 @@ use std::process::Stdio;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use voting_tests::process::{clean, program};
 use voting_tests::servers::{MySql, Redis, RedisCluster};
-use voting_tests::{PATIENCE, free_port};
+use voting_tests::{PATIENCE, Stopwatch, figure, free_port};
 
 /// The silence of an address.
 #[derive(Clone, Copy, Debug)]
@@ -66,8 +66,14 @@ async fn the_second_address_is_used(server: SocketAddr, silence: Silence, url: i
     // Repeats a call that takes too long, as creating a schema may on a slow machine.
     unshare.arg(program("voting-storage")).args(["migrate", "--wait", &PATIENCE.as_secs().to_string()]);
     unshare.env("STORAGE_URL", url(&format!("votes.test:{port}"))).stderr(Stdio::piped());
+    let stopwatch = Stopwatch::start();
     let output = tokio::time::timeout(2 * PATIENCE, unshare.output()).await.unwrap().unwrap();
     assert!(output.status.success(), "{silence:?}: {}", String::from_utf8_lossy(&output.stderr));
+    let (scheme, after) = (url("").split(':').next().unwrap().to_owned(), stopwatch.elapsed());
+    figure(
+        &format!("{scheme}, first address {silence:?}"),
+        format!("voting-storage migrate ends after {after:.1?}"),
+    );
 }
 
 const BOTH: [Silence; 2] = [Silence::Unreachable, Silence::Mute];

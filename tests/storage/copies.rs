@@ -9,7 +9,7 @@ use voting_storage::{StoreError, VoteStore};
 use voting_tests::proxy::{Mode, Proxy};
 use voting_tests::servers::{MySql, Redis};
 use voting_tests::store::{ballot, open_store};
-use voting_tests::{PATIENCE, eventually};
+use voting_tests::{PATIENCE, eventually, figure};
 
 async fn vote(store: &Arc<dyn VoteStore>, votes: u32) {
     for _ in 0..votes {
@@ -18,13 +18,14 @@ async fn vote(store: &Arc<dyn VoteStore>, votes: u32) {
 }
 
 /// Transfers in both directions; both stores have these votes afterwards.
-async fn all_votes_are_in_both(stores: [&Arc<dyn VoteStore>; 2], votes: u64) {
+async fn all_votes_are_in_both(stores: [&Arc<dyn VoteStore>; 2], votes: u64, case: &str) {
     for (from, to) in [(0, 1), (1, 0), (0, 1)] {
         transfer(stores[from].as_ref(), stores[to].as_ref()).await.unwrap();
     }
     for store in stores {
         assert_eq!(store.tally().await.unwrap(), Tally::new(votes, 0));
     }
+    figure(case, format!("{votes} of {votes} votes in both stores"));
 }
 
 fn url(file: &Path) -> String {
@@ -79,7 +80,7 @@ async fn a_copied_file_takes_votes_of_its_own() {
     let copied = open_store(&url(&b));
     vote(&original, 5).await;
     vote(&copied, 3).await;
-    all_votes_are_in_both([&original, &copied], 18).await;
+    all_votes_are_in_both([&original, &copied], 18, "a copied file").await;
 }
 
 #[tokio::test]
@@ -97,7 +98,7 @@ async fn a_restored_file_takes_votes_of_its_own() {
     copy(&backup, &a);
     let restored = open_store(&url(&a));
     vote(&restored, 3).await;
-    all_votes_are_in_both([&other, &restored], 13).await;
+    all_votes_are_in_both([&other, &restored], 13, "a restored file").await;
 }
 
 #[tokio::test]
@@ -118,7 +119,7 @@ async fn a_promoted_replica_takes_votes_of_its_own() {
     let promoted = open_store(&replica.url());
     vote(&original, 5).await;
     vote(&promoted, 3).await;
-    all_votes_are_in_both([&original, &promoted], 10).await;
+    all_votes_are_in_both([&original, &promoted], 10, "a promoted replica").await;
 }
 
 #[tokio::test]
@@ -136,7 +137,7 @@ async fn a_redis_that_was_restored_from_a_snapshot_takes_votes_of_its_own() {
     let restored = open_store(&redis.url());
     // More votes than were lost.
     vote(&restored, 5).await;
-    all_votes_are_in_both([&other, &restored], 15).await;
+    all_votes_are_in_both([&other, &restored], 15, "a restored snapshot of Redis").await;
 }
 
 #[tokio::test]
@@ -151,7 +152,7 @@ async fn a_copied_database_takes_votes_of_its_own() {
     let copied = open_store(&b.url());
     vote(&original, 5).await;
     vote(&copied, 3).await;
-    all_votes_are_in_both([&original, &copied], 18).await;
+    all_votes_are_in_both([&original, &copied], 18, "a copied database").await;
 }
 
 #[tokio::test]
@@ -174,11 +175,12 @@ async fn a_store_that_lost_votes_is_not_merged_before_it_has_a_new_origin() {
     for error in refused {
         assert!(matches!(error, TransferError::Restored(_)), "{error}");
     }
+    figure("a dump in place, without a new origin", "4 of 4 transfers refused");
     assert_eq!(store.tally().await.unwrap(), Tally::new(6, 0), "a refused transfer changed the store");
     store.renew_origin().await.unwrap();
     let restored = open_store(&mysql.url());
     vote(&restored, 3).await;
-    all_votes_are_in_both([&other, &restored], 13).await;
+    all_votes_are_in_both([&other, &restored], 13, "a dump in place, with a new origin").await;
 }
 
 /// Renews the origin of a store; its votes stay.
@@ -237,6 +239,7 @@ async fn one_store_under_two_names_is_not_a_sharded_poll() {
         assert!(store.tally().await.is_err() && store.reset().await.is_err());
         assert_eq!(open_store(&url).tally().await.unwrap(), Tally::new(0, 0));
     }
+    figure("one store listed twice", "8 of 8 votes refused");
 }
 
 #[tokio::test]
@@ -257,4 +260,5 @@ async fn votes_never_go_to_a_file_that_was_removed_or_replaced() {
     assert_eq!(store.tally().await.unwrap(), Tally::new(3, 0));
     vote(&store, 2).await;
     assert_eq!(open_store(&url(&file)).tally().await.unwrap(), Tally::new(5, 0), "votes in a replaced file");
+    figure("a file that is removed, then replaced", "4 of 4 later votes in the file that is there");
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use sqlx::Row as _;
 use voting_core::{Cast, Choice, Choices, Tally};
 use voting_storage::{StoreError, open};
+use voting_tests::figure;
 use voting_tests::servers::MySql;
 use voting_tests::store::{ballot, ballot_of_age, cast_until_confirmed, open_patient, open_store};
 
@@ -180,17 +181,20 @@ async fn commits_that_hang_do_not_exhaust_the_connections() {
     let store = open(&mysql.url().parse().unwrap(), &Choices::default()).unwrap();
     cast_until_confirmed(store.as_ref(), ballot(Choice::First)).await;
     let mut operator = mysql.connect().await;
-    let mut most = 0;
+    let (mut most, mut longest, mut ended) = (0, Duration::ZERO, 0);
     sqlx::query("SET GLOBAL rpl_semi_sync_master_enabled = ON").execute(&mut operator).await.unwrap();
     let stop = std::time::Instant::now() + Duration::from_secs(12);
     while std::time::Instant::now() < stop {
         let mut calls = tokio::task::JoinSet::new();
+        let start = std::time::Instant::now();
         for _ in 0..20 {
             let (voter, operator) = (store.clone(), store.clone());
             calls.spawn(async move { voter.cast(ballot(Choice::First)).await.is_ok() });
             calls.spawn(async move { operator.reset().await.is_ok() });
         }
         while calls.join_next().await.is_some() {
+            ended += 1;
+            longest = longest.max(start.elapsed());
             let others = "SELECT COUNT(*) FROM information_schema.processlist WHERE db = DATABASE() AND id <> CONNECTION_ID()";
             let count: i64 = sqlx::query_scalar(others).fetch_one(&mut operator).await.unwrap();
             most = most.max(count);
@@ -198,6 +202,8 @@ async fn commits_that_hang_do_not_exhaust_the_connections() {
     }
     // A connection of each kind, and one that only kills those that were given up.
     assert!(most <= 4, "{most} connections");
+    let measured = format!("{ended} calls, the longest {longest:.1?}, at most {most} connections");
+    figure("commits that hang", measured);
     sqlx::query("SET GLOBAL rpl_semi_sync_master_enabled = OFF").execute(&mut operator).await.unwrap();
     assert_eq!(cast_until_confirmed(store.as_ref(), ballot(Choice::First)).await, Cast::Counted);
 }

@@ -12,7 +12,7 @@ use voting_core::{Cast, Choice, Choices};
 use voting_storage::{PasswordFile, StoreUrl, VoteStore};
 use voting_tests::servers::{MySql, Redis, RedisCluster};
 use voting_tests::store::{ballot, open_patient};
-use voting_tests::{PATIENCE, eventually, replace_file};
+use voting_tests::{PATIENCE, eventually, figure, replace_file};
 
 /// A mounted secret.
 struct Secret {
@@ -86,6 +86,10 @@ impl Voters {
         let tally = self.store.tally().await.unwrap();
         let sum: u64 = Choice::ALL.into_iter().map(|choice| tally[choice]).sum();
         assert_eq!(sum, ballots.len() as u64);
+        figure(
+            "a password that changes under votes",
+            format!("{sum} of {sum} ballots accepted, each counted once"),
+        );
         for ballot in ballots {
             assert_eq!(self.store.cast(ballot).await.unwrap(), Cast::AlreadyCounted);
         }

@@ -13,6 +13,7 @@
 //! - [`tutorial`]: the command blocks of the tutorial. [`kubernetes`]: the cluster that they run on. [`load`]: voters beside them.
 //! - [`resource`]: the common fields of Kubernetes resources.
 //! - [`timing`]: waits and time limits. [`port`]: ports on loopback. [`file`]: files that others read.
+//! - [`figure`]: what tests measure, for `docs/reliability.md`.
 
 pub mod balancer;
 pub mod browser;
@@ -20,6 +21,7 @@ pub mod clock;
 pub mod compose;
 pub mod deployment;
 pub mod faults;
+pub mod figure;
 pub mod file;
 pub mod http;
 pub mod kubernetes;
@@ -36,6 +38,7 @@ pub mod timing;
 pub mod tutorial;
 mod watchdog;
 
+pub use figure::figure;
 pub use file::replace_file;
 pub use port::{ClosedPort, free_port};
 pub use timing::{PATIENCE, Stopwatch, eventually};

@@ -1,8 +1,9 @@
 //! Disturbances of the cluster, with voters of both releases beside them.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
+use voting_tests::figure;
 use voting_tests::kubernetes::repository;
 use voting_tests::load::Load;
 use voting_tests::tutorial::blocks;
@@ -113,6 +114,7 @@ async fn another_password(steps: &Steps) -> anyhow::Result<()> {
     let run = async |script: &str| {
         steps.shell.run(&format!("set -e\n{script}")).await.with_context(|| script.to_owned())
     };
+    let start = Instant::now();
     run(&restart.commands).await?;
     let vote = "curl --silent --cookie featureflag=on --data vote=Cats --output /dev/null --write-out '%{http_code}' $INGRESS_IP";
     let wait = |code: &str| {
@@ -123,11 +125,17 @@ async fn another_password(steps: &Steps) -> anyhow::Result<()> {
         .run(&format!("({})", wait("503")))
         .await
         .context("votes are taken with the wrong password")?;
+    let repaired = Instant::now();
     run(&repair.commands).await?;
     steps
         .shell
         .run(&format!("({})", wait("303")))
         .await
-        .context("votes are not taken with the new password")
-        .map(drop)
+        .context("votes are not taken with the new password")?;
+    let (all, repair) = (start.elapsed(), repaired.elapsed());
+    figure(
+        "another password",
+        format!("the repair takes {repair:.1?}; votes count {all:.1?} after the restart of MySQL"),
+    );
+    Ok(())
 }
