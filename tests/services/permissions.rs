@@ -99,6 +99,7 @@ async fn is_named_at_once(url: &str, part: &str) {
         assert!(!ended.success, "{arguments:?}");
         let needs_migration = arguments != ["migrate"] && ended.stderr.contains("`voting-storage migrate`");
         assert!(ended.stderr.contains(part) || needs_migration, "{}", ended.stderr);
+        assert!(ended.stderr.contains("allowed: "), "{}", ended.stderr);
         assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
         assert!(!ended.stderr.contains("secret"), "{}", ended.stderr);
         stopwatch.assert_within(Duration::from_secs(2), format!("{arguments:?}"));

@@ -494,11 +494,7 @@ fn forbidden(error: &RedisError) -> Option<StoreError> {
         "no permissions",
     ];
     let text = error.to_string();
-    PARTS.iter().any(|part| text.contains(part)).then(|| {
-        StoreError::unusable(format!(
-            "{text}; allowed: a user and password with the permissions that docs/operations.md lists"
-        ))
-    })
+    PARTS.iter().any(|part| text.contains(part)).then(|| StoreError::denied(text))
 }
 
 /// An error in answer to a write. It had no effect only if the answer is known to say so: a proxy in front of the server

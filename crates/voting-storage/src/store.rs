@@ -175,6 +175,14 @@ impl StoreError {
         Self::Unusable(cause.to_string().into())
     }
 
+    /// The store rejects the login, or denies the user something.
+    #[cfg(any(feature = "redis", feature = "mysql"))]
+    pub(crate) fn denied(cause: impl fmt::Display) -> Self {
+        Self::unusable(format!(
+            "{cause}; allowed: a user and password with the permissions that docs/operations.md lists"
+        ))
+    }
+
     /// The error of a ballot for which the counter of its choice has no room.
     pub(crate) fn full_counter() -> Self {
         let most = voting_core::tally::Counter::MAX_VOTES;

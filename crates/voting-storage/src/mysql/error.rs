@@ -65,11 +65,14 @@ pub(super) fn answering(error: sqlx::Error) -> StoreError {
         1040 | 1203 | 1226 | 1021 | 1036 | 1114 | 1205 | 1213 | 1290 | 1792 | 1836 => {
             StoreError::unavailable(error)
         }
-        // Access denied (user, database, table, column, privilege), unknown database, table or column, invalid SQL or data.
-        1044 | 1045 | 1049 | 1054 | 1064 | 1142 | 1143 | 1146 | 1227 | 1264 | 1364 | 1366 | 1370 | 1406 | 1690
-        | 1698 | 3118
-        // A host, password, account or login method that is blocked or expired, TLS required; not supported.
-        | 1129 | 1130 | 1235 | 1251 | 1305 | 1524 | 1820 | 1862 | 3159 | 4151 => StoreError::unusable(error),
+        // User, database, table, column, privilege, routine; a password or an account that has expired or is locked.
+        1044 | 1045 | 1142 | 1143 | 1227 | 1370 | 1698 | 1820 | 1862 | 3118 | 4151 => {
+            StoreError::denied(error)
+        }
+        // Unknown database, table or column, invalid SQL or data; a host or login method that is blocked, TLS required; not
+        // supported.
+        1049 | 1054 | 1064 | 1129 | 1130 | 1146 | 1235 | 1251 | 1264 | 1305 | 1364 | 1366 | 1406 | 1524
+        | 1690 | 3159 => StoreError::unusable(error),
         // Anything else, among it a shutdown, a killed query or connection, and errors of the commit itself
         // (ER_ERROR_DURING_COMMIT, group replication, Galera).
         _ => StoreError::unconfirmed(error),

@@ -123,7 +123,7 @@ fn login_error(error: RedisError) -> LoginError {
         || error.code() == Some("WRONGPASS")
         || error.to_string().to_lowercase().contains(REFUSED);
     if is_refusal {
-        LoginError::Refused(StoreError::unusable(REFUSED))
+        LoginError::Refused(StoreError::denied(REFUSED))
     } else {
         LoginError::Other(connecting(error))
     }
