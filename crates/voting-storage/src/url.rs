@@ -417,8 +417,13 @@ fn parameter(kind: StoreKind, name: &str) -> String {
     if kind == StoreKind::MySql { name.replacen("ssl-", "ssl", 1) } else { name.to_owned() }
 }
 
-/// The file of an SQLite URL; none if its votes would be in memory alone.
+/// The file of an SQLite URL; none if its votes would be in memory alone, or if another URL follows.
 fn sqlite_file(rest: &str) -> Option<&str> {
+    // A path may contain blanks. One SQLite file can't be sharded, so a further URL is a mistake.
+    let is_url = |word: &str| word.starts_with("sqlite:") || word.contains("://");
+    if rest.split_whitespace().skip(1).any(is_url) {
+        return None;
+    }
     let (file, query) = rest.split_once('?').unwrap_or((rest, ""));
     let file = file.trim_start_matches("//");
     // SQLite also takes URIs, and the driver decodes the file name.
@@ -501,6 +506,8 @@ mod tests {
             "mysql://user:secret@[::]:3306/votes",
             "mysql://",
             "sqlite:",
+            "sqlite:a.db sqlite:b.db",
+            "sqlite:a.db\tredis://h",
             "sqlite::memory:",
             "sqlite://:memory:",
             "sqlite:%3Amemory%3A",
