@@ -22,7 +22,7 @@ pub fn run() -> anyhow::Result<()> {
     );
     let untouched = Machine::now()?;
     let own = namespaces(&PathBuf::from("/proc/self"));
-    for stage in ["xtask: the images", "xtask: the node", "xtask: Istio"] {
+    for stage in ["xtask: the images", "xtask: the node", "xtask: the Gateway API and Istio"] {
         println!("cluster-test: Ctrl-C at {stage:?}");
         interrupt_at(stage)?;
         nothing_runs(&BTreeSet::new())?;
