@@ -88,3 +88,30 @@ async fn a_certificate_that_redis_is_rejected_for_is_named_with_the_setting() {
         assert!(cause.contains(part) && cause.contains("redis:// instead of rediss://"), "{cause}");
     }
 }
+
+#[tokio::test]
+async fn tls_that_one_side_alone_expects_is_named_with_the_setting() {
+    let folder = certificates();
+    let [certificate, key] = ["v3.pem", "key.pem"].map(|name| folder.path().join(name).display().to_string());
+    let port = free_port().to_string();
+    let tls = ["--save", "", "--tls-port", &port, "--tls-cert-file", &certificate, "--tls-key-file", &key];
+    let redis = Redis::with(&[&tls[..], &["--tls-auth-clients", "no"]].concat()).await;
+    let without = cause(&format!("rediss://{}", redis.address())).await;
+    assert!(without.contains("if its port is without TLS, redis:// instead of rediss://"), "{without}");
+    let with = cause(&format!("redis://127.0.0.1:{port}")).await;
+    assert!(with.contains("if its port is with TLS, rediss:// instead of redis://"), "{with}");
+    let mysql = MySql::own_with(&["--skip-ssl"]).await;
+    let without = cause(&format!("{}?ssl-mode=REQUIRED", mysql.url())).await;
+    assert!(without.contains("TLS"), "{without}");
+}
+
+#[tokio::test]
+async fn a_file_of_authorities_without_a_certificate_is_named() {
+    let mysql = MySql::database().await;
+    let empty = tempfile::NamedTempFile::new().unwrap();
+    for file in [empty.path(), Path::new("/nonexistent.pem")] {
+        let cause = cause(&format!("{}?ssl-mode=VERIFY_CA&ssl-ca={}", mysql.url(), file.display())).await;
+        assert!(cause.contains("the file of ssl-ca or MYSQL_SSL_CA"), "{cause}");
+        assert!(cause.contains("allowed: a file with certificates in PEM"), "{cause}");
+    }
+}

@@ -239,6 +239,13 @@ async fn every_wrong_use_of_an_argument_is_answered_with_what_is_allowed() {
             "delete",
             "allowed: migrate, tally, reset, check, transfer, new-origin, export, import",
         ),
+        ("voting-storage", &["--redis-host", "a"], "command", "allowed: migrate, tally, "),
+        (
+            "voting-storage",
+            &["tally", "--storage-url", "redis://cache"],
+            "--storage-url",
+            "allowed: before the command",
+        ),
         (
             "voting-storage",
             &["transfer"],
@@ -251,6 +258,12 @@ async fn every_wrong_use_of_an_argument_is_answered_with_what_is_allowed() {
             &["tally"],
             "STORAGE_URL",
             "allowed: the URL of a store, or one of REDIS_HOST and MYSQL_HOST",
+        ),
+        (
+            "voting-storage",
+            &["--redis-host", "a", "--mysql-host", "b", "tally"],
+            "MYSQL_HOST",
+            "allowed: one of the two",
         ),
         ("voting-local", &["--step", "3", "--locked"], "STEP", "allowed: 2"),
         (

@@ -86,6 +86,7 @@ fn one_line(command: &clap::Command, arguments: &[OsString], error: &clap::Error
     let argument = flag.first().and_then(|flag| named(command, flag));
     let name = flag.iter().map(|flag| variable(command, flag)).collect::<Vec<_>>().join(", ");
     let help = argument.map_or_else(|| "see --help".to_owned(), help);
+    let commands = || command.get_subcommands().map(clap::Command::get_name).collect::<Vec<_>>().join(", ");
     InvalidSetting(match (error.kind(), value) {
         (ErrorKind::InvalidUtf8, _) => return not_unicode(command, arguments),
         (ErrorKind::MissingRequiredArgument, _) => format!("{name}: is missing; allowed: {help}"),
@@ -107,13 +108,20 @@ fn one_line(command: &clap::Command, arguments: &[OsString], error: &clap::Error
             }
         }
         (ErrorKind::InvalidSubcommand, _) => {
-            let names: Vec<_> = command.get_subcommands().map(clap::Command::get_name).collect();
             let unknown = text(error, ContextKind::InvalidSubcommand).unwrap_or_default();
-            format!("{} is not a command; allowed: {}", shown(None, unknown), names.join(", "))
+            format!("{} is not a command; allowed: {}", shown(None, unknown), commands())
         }
+        (ErrorKind::MissingSubcommand, _) => format!("a command is missing; allowed: {}", commands()),
         (ErrorKind::UnknownArgument, _) => {
             let unknown = flag.join(" ");
-            format!("unexpected argument {}; allowed: the arguments that --help lists", shown(None, &unknown))
+            let is_of_program =
+                |arg: &clap::Arg| arg.get_long().is_some_and(|long| unknown == format!("--{long}"));
+            let allowed = if command.get_arguments().any(is_of_program) {
+                "before the command"
+            } else {
+                "the arguments that --help lists"
+            };
+            format!("unexpected argument {}; allowed: {allowed}", shown(None, &unknown))
         }
         (_, Some("")) if std::error::Error::source(error).is_none() => {
             format!("{name}: has no value; allowed: {help}")

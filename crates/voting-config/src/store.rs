@@ -201,6 +201,9 @@ impl StoreArgs {
             (Some(url), ..) => self.storage_url(url),
             (None, Some(_), None) => self.url_of(StoreKind::Redis),
             (None, None, Some(_)) => self.url_of(StoreKind::MySql),
+            (None, Some(_), Some(host)) => {
+                Err(InvalidSetting::of("MYSQL_HOST", host, conflict("REDIS_HOST")))
+            }
             _ => Err(InvalidSetting::of(
                 STORAGE_URL,
                 "",

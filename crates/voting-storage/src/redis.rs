@@ -461,11 +461,16 @@ impl backend::Session for Session {
     }
 }
 
+/// How to connect without TLS.
+const NO_TLS: &str =
+    "redis:// instead of rediss:// (redis+cluster:// instead of rediss+cluster://, REDIS_TLS=false)";
+/// How to connect with TLS.
+const WITH_TLS: &str =
+    "rediss:// instead of redis:// (rediss+cluster:// instead of redis+cluster://, REDIS_TLS=true)";
+
 /// An error before the first request.
 fn connecting(error: RedisError) -> StoreError {
-    const OFF: &str =
-        "redis:// instead of rediss:// (redis+cluster:// instead of rediss+cluster://, REDIS_TLS=false)";
-    if let Some(cause) = explain(&error.to_string(), OFF) {
+    if let Some(cause) = explain(&error.to_string(), NO_TLS) {
         return StoreError::unusable(cause);
     }
     if let Some(error) = forbidden(&error) {

@@ -310,7 +310,7 @@ impl StoreAddress {
     }
 
     /// The value of a parameter.
-    fn parameter(&self, name: &str) -> Option<String> {
+    pub(crate) fn parameter(&self, name: &str) -> Option<String> {
         let name = parameter(self.kind, name);
         let url = self.parsed()?;
         let mut pairs = url.query_pairs();

@@ -36,7 +36,23 @@ impl Connector {
     pub(super) fn new(address: &StoreAddress) -> Result<Self, StoreError> {
         let connector = Self { address: address.clone(), logins: Logins::new(address.password_file()) };
         connector.options(&None)?;
+        connector.check_authorities()?;
         Ok(connector)
+    }
+
+    /// The driver would take a file without a certificate for one of no authority, and reject every server.
+    fn check_authorities(&self) -> Result<(), StoreError> {
+        let Some(file) = self.address.parameter("ssl-ca") else { return Ok(()) };
+        let invalid = |reason: &str| {
+            StoreError::unusable(format!(
+                "the file of ssl-ca or MYSQL_SSL_CA, {file:?}, {reason}; allowed: a file with certificates in PEM"
+            ))
+        };
+        let content = std::fs::read(&file).map_err(|error| invalid(&format!("can't be read ({error})")))?;
+        if !String::from_utf8_lossy(&content).contains("-----BEGIN CERTIFICATE-----") {
+            return Err(invalid("has no certificate"));
+        }
+        Ok(())
     }
 
     /// The options of a connection with this login.

@@ -15,7 +15,7 @@ use redis::{
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::time::timeout;
 
-use super::connecting;
+use super::{NO_TLS, WITH_TLS, connecting};
 use crate::password::{Login, LoginError, Logins};
 use crate::race::{race, resolve};
 use crate::store::{StoreError, Timeouts};
@@ -45,7 +45,11 @@ impl Connector {
     }
 
     pub(super) async fn connect(&self) -> Result<(Connection, Login), StoreError> {
-        self.logins.log_in(|login| async move { self.connect_with(&login).await.map_err(login_error) }).await
+        self.logins
+            .log_in(|login| async move {
+                self.connect_with(&login).await.map_err(|error| self.login_error(error))
+            })
+            .await
     }
 
     /// Logs in again, if the password has changed: an open connection to one Redis by `AUTH`; to a cluster by a new
@@ -55,14 +59,16 @@ impl Connector {
         let Some(password) = self.logins.changed(login).await else { return true };
         let password = Some(password);
         let renewed = match connection {
-            Connection::Single(open) => self.authenticate(open, &password).await.map_err(login_error),
+            Connection::Single(open) => {
+                self.authenticate(open, &password).await.map_err(|error| self.login_error(error))
+            }
             Connection::Cluster(_) => {
                 match timeout(self.timeouts.connect, self.connect_with(&password)).await {
                     Ok(Ok(renewed)) => {
                         *connection = renewed;
                         Ok(())
                     }
-                    Ok(Err(error)) => Err(login_error(error)),
+                    Ok(Err(error)) => Err(self.login_error(error)),
                     // The open connection is as good as it was.
                     Err(_) => return true,
                 }
@@ -114,18 +120,30 @@ impl Connector {
         let password = login.clone().unwrap_or_default();
         self.address.url_with(&password)
     }
-}
 
-/// An error of a connection, or of `AUTH` on an open one. That of a cluster has the server's answer as a text only.
-fn login_error(error: RedisError) -> LoginError {
-    const REFUSED: &str = "authentication failed";
-    let is_refusal = error.kind() == ErrorKind::AuthenticationFailed
-        || error.code() == Some("WRONGPASS")
-        || error.to_string().to_lowercase().contains(REFUSED);
-    if is_refusal {
-        LoginError::Refused(StoreError::denied(REFUSED))
-    } else {
-        LoginError::Other(connecting(error))
+    /// An error of a connection, or of `AUTH` on an open one. That of a cluster has the server's answer as a text only.
+    fn login_error(&self, error: RedisError) -> LoginError {
+        const REFUSED: &str = "authentication failed";
+        let is_refusal = error.kind() == ErrorKind::AuthenticationFailed
+            || error.code() == Some("WRONGPASS")
+            || error.to_string().to_lowercase().contains(REFUSED);
+        if is_refusal {
+            return LoginError::Refused(StoreError::denied(REFUSED));
+        }
+        // A Redis without TLS takes a handshake for the start of a command and waits for its end; one with TLS takes a command
+        // for a bad handshake and closes the connection.
+        let has_tls = self.address.expose().starts_with("rediss");
+        let hint = if has_tls && error.is_timeout() {
+            format!("; if its port is without TLS, {NO_TLS}")
+        } else if !has_tls && error.is_connection_dropped() && !error.is_connection_refusal() {
+            format!("; if its port is with TLS, {WITH_TLS}")
+        } else {
+            String::new()
+        };
+        LoginError::Other(match connecting(error) {
+            StoreError::Unavailable(cause) => StoreError::unavailable(format!("{cause}{hint}")),
+            error => error,
+        })
     }
 }
 
