@@ -2,6 +2,7 @@
 
 use voting_tests::browser::Browser;
 use voting_tests::http::Visitor;
+use voting_tests::{PATIENCE, eventually};
 
 use crate::{CATS, DOGS, visit};
 
@@ -41,10 +42,7 @@ async fn a_page_from_the_back_forward_cache_gets_a_new_ballot() {
     let before = ballot(&browser).await;
     let comes_back = "dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true }))";
     browser.script(comes_back, serde_json::json!([])).await;
-    voting_tests::eventually("a new ballot", std::time::Duration::from_secs(5), || async {
-        ballot(&browser).await != before
-    })
-    .await;
+    eventually("a new ballot", PATIENCE, || async { ballot(&browser).await != before }).await;
     browser.end().await;
 }
 

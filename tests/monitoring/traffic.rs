@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use voting_tests::deployment::Deployment;
-use voting_tests::eventually;
 use voting_tests::http::Visitor;
 use voting_tests::proxy::{Mode, Proxy};
 use voting_tests::servers::Redis;
+use voting_tests::{PATIENCE, eventually};
 
 /// App 1.0 with analytics 1.1 on a Redis behind a proxy.
 pub struct Poll {
@@ -45,10 +45,7 @@ impl Poll {
         assert_eq!(visitor.get("/").await.status, 200);
         self.proxy.set(Mode::Open);
         let admin = Visitor::new(self.deployment.app.admin_url(""));
-        eventually("the store is back", Duration::from_secs(5), async || {
-            admin.get("/readyz").await.status == 200
-        })
-        .await;
+        eventually("the store is back", PATIENCE, async || admin.get("/readyz").await.status == 200).await;
         visitor.vote("Cats").await;
         assert_eq!(visitor.get("/").await.status, 200);
     }
@@ -61,7 +58,7 @@ impl Poll {
         assert!(answer.is_err(), "{answer:?}");
         let admin = Visitor::new(self.deployment.app.admin_url(""));
         let abandoned = "choice=\"Cats\",outcome=\"abandoned\"} 1\n";
-        eventually("the vote is called abandoned", Duration::from_secs(5), async || {
+        eventually("the vote is called abandoned", PATIENCE, async || {
             admin.get("/metrics").await.text.contains(abandoned)
         })
         .await;

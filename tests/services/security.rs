@@ -1,13 +1,11 @@
 //! Secrets, and ports that other sites and visitors must not reach.
 
-use std::time::Duration;
-
 use tokio::net::TcpStream;
 use voting_tests::deployment::Deployment;
 use voting_tests::http::{Visitor, send};
 use voting_tests::process::{Service, Signal, clean, program};
 use voting_tests::servers::Redis;
-use voting_tests::{eventually, free_port};
+use voting_tests::{PATIENCE, eventually, free_port};
 
 #[tokio::test]
 async fn secrets_stay_out_of_the_log() {
@@ -35,7 +33,7 @@ async fn secrets_stay_out_of_the_log() {
         command.env("PORT", &port).env("ADMIN_PORT", &admin).stdout(file.try_clone().unwrap()).stderr(file);
         let mut app = command.spawn().unwrap();
         let visitor = Visitor::new(format!("http://127.0.0.1:{port}"));
-        eventually("the app listens", Duration::from_secs(10), || async {
+        eventually("the app listens", PATIENCE, || async {
             TcpStream::connect(format!("127.0.0.1:{port}")).await.is_ok()
         })
         .await;

@@ -15,12 +15,9 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use url::{ParseError, Url};
 
-use crate::free_port;
 use crate::servers::find_program;
 use crate::watchdog::Watchdog;
-
-/// Time limit of a wait for the page.
-const PATIENCE: Duration = Duration::from_secs(10);
+use crate::{PATIENCE, free_port};
 
 /// The chromedriver of all browsers of this program. It ends with the program and ends the browsers.
 struct Driver {

@@ -1,7 +1,5 @@
 //! Metrics of the operator's port.
 
-use std::time::Duration;
-
 use voting_tests::http::{Visitor, send};
 use voting_tests::proxy::{Mode, Proxy};
 use voting_tests::servers::Redis;
@@ -84,10 +82,7 @@ async fn viewers_are_counted_while_they_are_connected() {
     let viewer = Visitor::new(app.url("")).request("GET", "/events").send().await.unwrap();
     assert_eq!(viewers().await, Some(1.0));
     drop(viewer);
-    eventually("the viewer is no longer counted", Duration::from_secs(5), async || {
-        viewers().await == Some(0.0)
-    })
-    .await;
+    eventually("the viewer is no longer counted", PATIENCE, async || viewers().await == Some(0.0)).await;
 }
 
 #[tokio::test]

@@ -1,7 +1,6 @@
 //! Traces: their propagation and export.
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
@@ -13,11 +12,11 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
 };
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value};
 use prost::Message as _;
-use voting_tests::eventually;
 use voting_tests::http::{Visitor, send, upstream};
 use voting_tests::process::Service;
 use voting_tests::proxy::{Mode, Proxy};
 use voting_tests::servers::Redis;
+use voting_tests::{PATIENCE, eventually};
 
 use super::{GATEWAY_SPAN, TRACE, start, terminate};
 
@@ -91,7 +90,7 @@ async fn span(spans: &Spans, trace: &str, service: &str, name: &str) -> Span {
         spans.iter().find(is_match).cloned()
     };
     let event = format!("{service} exports span {name} of trace {trace}");
-    eventually(&event, Duration::from_secs(10), async || found().is_some()).await;
+    eventually(&event, PATIENCE, async || found().is_some()).await;
     found().unwrap()
 }
 
@@ -260,7 +259,7 @@ async fn a_batch_is_linked_to_each_of_its_requests_and_an_outage_is_an_error_in_
     for vote in votes {
         vote.await.unwrap();
     }
-    eventually("all 200 votes are in the trace", Duration::from_secs(10), async || {
+    eventually("all 200 votes are in the trace", PATIENCE, async || {
         let spans = spans.lock().unwrap();
         let casts = spans.iter().filter(|span| span.name == "cast");
         casts.map(|cast| cast.links.len() + 1).sum::<usize>() == 200
@@ -271,7 +270,7 @@ async fn a_batch_is_linked_to_each_of_its_requests_and_an_outage_is_an_error_in_
 
     proxy.set(Mode::Closed);
     assert_eq!(visitor.post("/", "vote=Cats").await.status, 503);
-    eventually("the failed vote is an error", Duration::from_secs(10), async || {
+    eventually("the failed vote is an error", PATIENCE, async || {
         spans.lock().unwrap().iter().any(|span| span.name == "POST /" && span.is_error)
     })
     .await;

@@ -173,7 +173,11 @@ impl Redis {
     /// Runs a command.
     pub async fn query<T: redis::FromRedisValue>(&self, command: &str, arguments: &[&str]) -> T {
         let client = redis::Client::open(self.url()).unwrap();
-        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+        // The driver's own limits are below the pauses of a busy machine.
+        let patient = redis::AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(PATIENCE))
+            .set_response_timeout(Some(PATIENCE));
+        let mut connection = client.get_multiplexed_async_connection_with_config(&patient).await.unwrap();
         redis::cmd(command).arg(arguments).query_async(&mut connection).await.unwrap()
     }
 
