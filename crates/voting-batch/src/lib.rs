@@ -7,9 +7,9 @@
 //! never older than any request of its batch.
 //!
 //! A request whose deadline passes while it queues is removed and never handled. So is one with too little time left for
-//! a call of the present length, unless the whole batch is: a slow backend then serves the requests that it can serve in
-//! time, and the others are told early. A request that even calls as short as the last few can't serve in time, because
-//! a whole batch or more waits before it, is rejected on arrival. A request whose deadline passes while its batch is in flight ends
+//! a call of the present length, as long as others have enough: a slow backend then serves the requests that it can serve
+//! in time, and the others are told early. A request that could not be served in time, because a whole batch or more waits
+//! before it, is rejected on arrival. A request whose deadline passes while its batch is in flight ends
 //! with [`SubmitError::OutcomeUnknown`]; the call goes on for the others.
 
 #[cfg(test)]
@@ -27,7 +27,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use futures_util::StreamExt as _;
-use futures_util::future::Either;
 use futures_util::stream::FuturesUnordered;
 use tracing::{Instrument as _, Span};
 
@@ -167,6 +166,21 @@ impl<H: BatchHandler> Batcher<H> {
     }
 }
 
+/// The work of a busy handler.
+enum Work<H: BatchHandler> {
+    Prepare(H, Vec<Pending<H>>),
+    Call(H, Vec<Pending<H>>),
+    Maintain(H),
+}
+
+/// A handler whose work is done.
+enum Done<H: BatchHandler> {
+    /// It has prepared for this batch, or failed to.
+    Prepared(H, Vec<Pending<H>>, Result<(), H::Answer>),
+    /// It is idle again, after a call for this number of requests.
+    Idle(H, usize),
+}
+
 /// Gives batches to idle handlers. The one that was busy last comes first, so that no more connections than needed are
 /// used; handlers that are not ready come last, the one that failed first before the others.
 async fn dispatch<H: BatchHandler>(
@@ -175,59 +189,99 @@ async fn dispatch<H: BatchHandler>(
     pace: Pace,
     metrics: BatchMetrics,
 ) {
+    let run = |work| run(work, &metrics, &pace);
     let mut busy = FuturesUnordered::new();
-    let mut in_flight = 0;
-    loop {
+    let (mut in_flight, mut is_open) = (0, true);
+    while is_open || !busy.is_empty() {
         let mut batch = Vec::new();
         let is_ready = idle.last().is_some_and(|handler| handler.is_ready() || in_flight == 0);
-        let is_free = is_ready && in_flight < H::PARALLEL_BELOW;
+        let is_free = is_open && is_ready && in_flight < H::PARALLEL_BELOW;
         pace.set_busy(!is_free);
         select! {
             biased;
-            Some((handler, handled)) = busy.next() => {
-                in_flight -= handled;
-                let handler: H = handler;
-                let place = if handler.is_ready() { idle.len() } else { 0 };
-                idle.insert(place, handler);
-            }
+            Some(done) = busy.next() => match done {
+                Done::Prepared(handler, batch, Ok(())) => {
+                    in_flight -= batch.len();
+                    let batch = close(batch, &mut queue, &pace);
+                    in_flight += batch.len();
+                    busy.push(run(Work::Call(handler, batch)));
+                }
+                Done::Prepared(handler, batch, Err(answer)) => {
+                    in_flight -= batch.len();
+                    // No request is marked as decided: one that was abandoned meanwhile has been told that it was not started.
+                    batch.into_iter().for_each(|pending| drop(pending.reply.send(answer.clone())));
+                    retire(&mut idle, handler);
+                }
+                Done::Idle(handler, handled) => {
+                    in_flight -= handled;
+                    retire(&mut idle, handler);
+                }
+            },
             received = queue.recv_many(&mut batch, H::MAX_BATCH), if is_free => {
-                let Some(handler) = idle.pop().filter(|_| received > 0) else { break };
+                let Some(handler) = idle.pop().filter(|_| received > 0) else {
+                    is_open = false;
+                    continue;
+                };
                 in_flight += received;
-                let (metrics, pace) = (metrics.clone(), pace.clone());
-                busy.push(Either::Left(async move { (run(handler, batch, &metrics, &pace).await, received) }));
+                busy.push(run(Work::Prepare(handler, batch)));
             }
         }
-        for mut handler in idle.extract_if(.., |handler| handler.needs_maintenance()) {
-            busy.push(Either::Right(async move {
-                handler.maintain().await;
-                (handler, 0)
-            }));
+        for handler in idle.extract_if(.., |handler| is_open && handler.needs_maintenance()) {
+            busy.push(run(Work::Maintain(handler)));
         }
     }
-    while busy.next().await.is_some() {}
 }
 
-/// Runs one batch and returns the handler.
-async fn run<H: BatchHandler>(
-    mut handler: H,
-    mut batch: Vec<Pending<H>>,
-    metrics: &BatchMetrics,
+fn retire<H: BatchHandler>(idle: &mut Vec<H>, handler: H) {
+    let place = if handler.is_ready() { idle.len() } else { 0 };
+    idle.insert(place, handler);
+}
+
+/// Decides which requests a call that starts now handles. Those that it can't serve in time make room for later ones, and
+/// are told now that they were not started, unless all are late: then the call may turn out shorter than the last ones.
+fn close<H: BatchHandler>(
+    batch: Vec<Pending<H>>,
+    queue: &mut mpsc::Receiver<Pending<H>>,
     pace: &Pace,
-) -> H {
-    if let Err(answer) = handler.prepare().await {
-        // No request is marked as decided: one that was abandoned meanwhile has been told that it was not started.
-        batch.into_iter().for_each(|pending| drop(pending.reply.send(answer.clone())));
-        return handler;
-    }
+) -> Vec<Pending<H>> {
     let earliest = pace.earliest_deadline();
-    if batch.iter().any(|pending| pending.deadline >= earliest) {
-        // The others are told now that they were not started.
-        batch.retain(|pending| pending.deadline >= earliest);
+    let (mut closed, mut late): (Vec<_>, Vec<_>) =
+        batch.into_iter().partition(|pending| pending.deadline >= earliest);
+    while closed.len() < H::MAX_BATCH {
+        match queue.try_recv() {
+            Ok(pending) if pending.deadline >= earliest => closed.push(pending),
+            Ok(pending) => late.push(pending),
+            Err(_) => break,
+        }
     }
-    batch.retain(|pending| !pending.decided.swap(true, Ordering::AcqRel));
-    let Some(until) = batch.iter().map(|pending| pending.deadline).max() else {
-        return handler;
-    };
+    if closed.is_empty() {
+        closed = late.split_off(late.len().saturating_sub(H::MAX_BATCH));
+    }
+    closed.retain(|pending| !pending.decided.swap(true, Ordering::AcqRel));
+    closed
+}
+
+async fn run<H: BatchHandler>(work: Work<H>, metrics: &BatchMetrics, pace: &Pace) -> Done<H> {
+    match work {
+        Work::Prepare(mut handler, batch) => {
+            let prepared = handler.prepare().await;
+            Done::Prepared(handler, batch, prepared)
+        }
+        Work::Call(mut handler, batch) => {
+            let size = batch.len();
+            call(&mut handler, batch, metrics, pace).await;
+            Done::Idle(handler, size)
+        }
+        Work::Maintain(mut handler) => {
+            handler.maintain().await;
+            Done::Idle(handler, 0)
+        }
+    }
+}
+
+/// Handles one batch, unless every request of it was abandoned.
+async fn call<H: BatchHandler>(handler: &mut H, batch: Vec<Pending<H>>, metrics: &BatchMetrics, pace: &Pace) {
+    let Some(until) = batch.iter().map(|pending| pending.deadline).max() else { return };
     let span = handler.span(&batch[0].span);
     batch[1..].iter().for_each(|pending| {
         span.follows_from(&pending.span);
@@ -245,5 +299,4 @@ async fn run<H: BatchHandler>(
         // The requester may have given up; it has been told so.
         let _ = reply.send(answer);
     }
-    handler
 }

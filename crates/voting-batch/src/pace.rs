@@ -13,8 +13,6 @@ pub(crate) struct Pace(Arc<Mutex<Calls>>);
 struct Calls {
     /// Rises at once and falls slowly, so that a single fast call among slow ones does not mislead.
     present: Duration,
-    /// The last ones, of which one slow call among fast ones does not raise the shortest.
-    last: [Duration; 3],
     /// The start of the call that the next batch waits for; `None`: a handler is free.
     busy_since: Option<Instant>,
 }
@@ -23,8 +21,6 @@ impl Pace {
     pub(crate) fn record(&self, length: Duration) {
         let mut calls = self.calls();
         calls.present = length.max(calls.present * 3 / 4);
-        calls.last.rotate_right(1);
-        calls.last[0] = length;
     }
 
     pub(crate) fn set_busy(&self, is_busy: bool) {
@@ -32,29 +28,22 @@ impl Pace {
         calls.busy_since = is_busy.then(|| calls.busy_since.unwrap_or_else(Instant::now));
     }
 
-    /// The earliest deadline that a call which starts now meets.
+    /// The earliest deadline that a call which starts now meets, with a little to spare.
     pub(crate) fn earliest_deadline(&self) -> Instant {
-        Instant::now() + with_margin(self.calls().present)
+        let present = self.calls().present;
+        Instant::now() + present + present / 32
     }
 
-    /// The earliest deadline that a call meets behind the one in flight and this number of waiting ones; `None`: a
-    /// handler is free.
+    /// The earliest deadline that a call meets behind the one in flight and this number of waiting ones, even if they are a
+    /// little longer than at present; `None`: a handler is free.
     pub(crate) fn earliest_deadline_behind(&self, waiting: usize) -> Option<Instant> {
-        let now = Instant::now();
-        let (since, length) = {
-            let calls = self.calls();
-            (calls.busy_since?, calls.last.into_iter().min().unwrap_or_default())
-        };
+        let calls = self.calls();
+        let (since, length) = (calls.busy_since?, calls.present);
         let waiting = u32::try_from(waiting).unwrap_or(u32::MAX);
-        Some(now.max(since + length) + length * waiting + with_margin(length))
+        Some(Instant::now().max(since + length) + length.saturating_mul(waiting) + length + length / 4)
     }
 
     fn calls(&self) -> MutexGuard<'_, Calls> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// The length of a call with a little to spare.
-fn with_margin(length: Duration) -> Duration {
-    length + length / 32
 }

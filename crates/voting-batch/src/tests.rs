@@ -129,9 +129,14 @@ async fn a_request_abandoned_during_preparation_is_never_handled() {
     let handled = Arc::default();
     let batcher = Batcher::start([Slow { permits, handled: Arc::clone(&handled) }], BatchMetrics::default());
     assert_eq!(batcher.submit(1, after(30)).await, Err(SubmitError::NotStarted));
+    // A later one joins the batch.
+    let later = spawn({
+        let batcher = batcher.clone();
+        async move { batcher.submit(2, after(5000)).await }
+    });
+    settle().await;
     permit.send(()).await.unwrap();
-    permit.send(()).await.unwrap();
-    assert_eq!(batcher.submit(2, after(5000)).await, Ok(Ok(())));
+    assert_eq!(later.await.unwrap(), Ok(Ok(())));
     assert_eq!(*handled.lock().unwrap(), [2]);
     drop(permit);
     assert_eq!(batcher.submit(3, after(5000)).await, Ok(Err("never ready")));
@@ -238,6 +243,65 @@ async fn requests_beyond_the_capacity_are_rejected_on_arrival_and_no_others() {
     }
     // 20 s and the 3 s that requests may wait.
     assert!(answered >= 430, "{answered}");
+}
+
+/// Takes 800 ms for each batch of at most 50, twice as long to prepare, and must prepare again after a batch that could
+/// not end in time, as a store does whose connection is then closed.
+struct Distant {
+    is_open: bool,
+}
+
+impl BatchHandler for Distant {
+    type Request = ();
+    type Answer = bool;
+    const MAX_BATCH: usize = 50;
+
+    fn is_ready(&self) -> bool {
+        self.is_open
+    }
+
+    async fn prepare(&mut self) -> Result<(), bool> {
+        if !self.is_open {
+            time::sleep(Duration::from_millis(1600)).await;
+            self.is_open = true;
+        }
+        Ok(())
+    }
+
+    async fn handle(&mut self, batch: &[()], until: Instant) -> Vec<bool> {
+        let end = Instant::now() + Duration::from_millis(800);
+        time::sleep_until(end).await;
+        self.is_open = end <= until;
+        vec![self.is_open; batch.len()]
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn overload_costs_neither_the_connection_nor_the_rate() {
+    for times in [2, 5, 20] {
+        let batcher = Batcher::start([Distant { is_open: false }], BatchMetrics::default());
+        let start = Instant::now();
+        let mut requests = Vec::new();
+        // The capacity is 62.5 a second.
+        for number in 0..(times * 1250) {
+            let batcher = batcher.clone();
+            requests.push(spawn(async move {
+                let start = Instant::now();
+                (batcher.submit((), after(3000)).await, start.elapsed())
+            }));
+            time::sleep_until(start + Duration::from_secs(20) * (number + 1) / (times * 1250)).await;
+        }
+        let (mut answered, mut late) = (0, 0);
+        for request in requests {
+            match request.await.unwrap() {
+                (Ok(true), _) => answered += 1,
+                (Err(SubmitError::Overloaded), time) => assert!(time < Duration::from_millis(10)),
+                _ => late += 1,
+            }
+        }
+        // All but the first two seconds and a half, in which nothing is known of the calls.
+        assert!(answered >= 1250 * 9 / 10 && late < 50 * 4 * times, "{times}: {answered}, {late} late");
+    }
 }
 
 #[tokio::test(start_paused = true)]

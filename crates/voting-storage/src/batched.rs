@@ -22,7 +22,7 @@ use crate::purge;
 use crate::retry::retry;
 use crate::store::{Finding, OtherVotes, StoreError, Timeouts, VoteStore};
 
-/// Limit of looking a batch up after it failed. Leaves most of an attempt to the cast itself.
+/// Limit of looking a batch up after it failed, unless the failure itself took longer: the store may be slow.
 const FIND_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// A store whose concurrent work is batched.
@@ -250,9 +250,11 @@ impl<B: Backend> BatchHandler for CastBatch<B> {
         ballots.dedup_by_key(|ballot| ballot.id);
         let mut found = None;
         let casts = self.0.run("cast", None, async |session, limit| {
+            let start = Instant::now();
             let casts = session.cast(&ballots, until.min(limit)).await;
             if let Err(StoreError::Unavailable(_) | StoreError::Unusable(_)) = &casts {
-                found = timeout(FIND_TIMEOUT, session.find(&ballots)).await.ok().and_then(Result::ok);
+                let limit = FIND_TIMEOUT.max(start.elapsed() * 5 / 4);
+                found = timeout(limit, session.find(&ballots)).await.ok().and_then(Result::ok);
             }
             casts
         });
