@@ -1,9 +1,10 @@
 //! Who reaches whom, asked from real pods after each step of the tutorial, and the certificates that they show.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use anyhow::{Context as _, ensure};
+use serde_json::Value;
 use tokio::task::JoinSet;
 use voting_tests::kubernetes::Shell;
 
@@ -104,7 +105,14 @@ pub async fn run(steps: &Steps) -> anyhow::Result<()> {
             (*answer != Allowed && expected(step, call.0.name, call.1) != Allowed).then(|| call.clone())
         };
         let watched: Vec<_> = before.iter().filter_map(denied).collect();
+        if step == "Step 3" {
+            // With the rules of the step, and without its pods.
+            let rules = "istio/step-3-add-routing-for-2.0-components.yaml";
+            assert_analysis(&steps.shell, rules, &["IST0101", "IST0173"]).await?;
+        }
         let asked = watch(steps, step, &watched).await?;
+        let messages: &[_] = if step == "Step 4" { &["IST0127"] } else { &[] };
+        assert_analysis(&steps.shell, "", messages).await?;
         before = matrix(steps, step).await?;
         let count = |answer| before.values().filter(|it| **it == answer).count();
         println!(
@@ -126,6 +134,24 @@ pub async fn run(steps: &Steps) -> anyhow::Result<()> {
                 .await?;
         }
     }
+    Ok(())
+}
+
+/// Checks that `istioctl analyze` reports what the tutorial says, apart from messages on this test's own pods. The files are
+/// analyzed as if they were applied.
+async fn assert_analysis(shell: &Shell, files: &str, expected: &[&str]) -> anyhow::Result<()> {
+    let report =
+        shell.run(&format!("istioctl analyze --namespace voting --output json {files} || true")).await?;
+    let messages: Vec<Value> = serde_json::from_str(&report).with_context(|| report.clone())?;
+    let is_own = |message: &Value| {
+        let origin = message["origin"].as_str().unwrap_or_default();
+        PROBES
+            .iter()
+            .any(|(name, ..)| origin.ends_with(&format!("/{name}")) || origin.contains(&format!("/{name} ")))
+    };
+    let codes: BTreeSet<_> =
+        messages.iter().filter(|one| !is_own(one)).filter_map(|one| one["code"].as_str()).collect();
+    ensure!(codes == expected.iter().copied().collect(), "istioctl analyze {files}: {report}");
     Ok(())
 }
 
