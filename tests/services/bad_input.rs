@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use reqwest::header::{CONTENT_TYPE, ORIGIN};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use voting_core::BallotId;
 use voting_tests::deployment::Deployment;
 use voting_tests::figure;
 use voting_tests::http::{Answer, Visitor, send};
@@ -90,6 +91,41 @@ async fn bad_input_is_rejected(deployment: &Deployment) {
     }
     figure("forms of other sites", format!("{foreign} of {foreign} got a 403, none counted"));
     visitor.vote("Cats").await;
+}
+
+#[tokio::test]
+async fn only_a_form_without_a_ballot_is_refused_before_the_store_is_asked() {
+    let redis = Redis::database().await;
+    let deployment = Deployment::start("1.0", "1.1", &redis.url(), &[]).await;
+    let renamed = Deployment::start("1.0", "1.1", &redis.url(), &[("VOTE1VALUE", "Birds")]).await;
+    let visitor = deployment.visitor();
+    let id = BallotId::new();
+    let ballot = format!("ballot={id}");
+    let form = |body: String| visitor.request("POST", "/").header(CONTENT_TYPE, FORM).body(body);
+    let counted = send(form(format!("vote=Cats&{ballot}"))).await;
+    assert_eq!(counted.header("x-vote-outcome"), "counted");
+    let renamed = renamed.visitor().request("POST", "/").header(CONTENT_TYPE, FORM);
+    for (what, request, outcome) in [
+        ("another name", form(format!("vote=Birds&{ballot}")), "unconfirmed"),
+        ("renamed choices", renamed.body(format!("vote=Cats&{ballot}")), "unconfirmed"),
+        ("no vote", form(ballot.clone()), "unconfirmed"),
+        ("two ballots", form(format!("vote=Cats&{ballot}&ballot={}", BallotId::new())), "unconfirmed"),
+        (
+            "another site",
+            form(format!("vote=Cats&{ballot}")).header(ORIGIN, "http://evil.example"),
+            "unconfirmed",
+        ),
+        ("too large", form(format!("vote=Cats&{ballot}&x={}", "x".repeat(20_000))), "unconfirmed"),
+        ("a text", visitor.request("POST", "/").body(format!("vote=Cats&{ballot}")), "unconfirmed"),
+        ("no ballot", form("vote=Birds".into()), "refused"),
+        ("no ballot id", form("vote=Cats&ballot=1".into()), "refused"),
+    ] {
+        let answer = send(request).await;
+        assert!((400..500).contains(&answer.status), "{what}: {}", answer.status);
+        assert_eq!(answer.header("x-vote-outcome"), outcome, "{what}");
+    }
+    let again = send(form(format!("vote=Cats&{ballot}"))).await;
+    assert_eq!(again.header("x-vote-outcome"), "already-counted");
 }
 
 #[tokio::test]

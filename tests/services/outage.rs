@@ -67,6 +67,12 @@ async fn the_page_renders_in_time_and_takes_votes_despite_any_fault_of_analytics
         ("null", garbage("null")),
         ("garbled", garbage("{\"category1\":")),
         ("another JSON", garbage("{\"category1\":{\"count\":\"2\"}}")),
+        (
+            "other choices",
+            garbage(
+                r#"{"category1":{"name":"Dogs","count":1},"category2":{"name":"Cats","count":2},"text":"Dogs: 1 | Cats: 2"}"#,
+            ),
+        ),
         ("huge", huge),
         ("slow", slow),
         ("500", broken),

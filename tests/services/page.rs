@@ -183,7 +183,7 @@ async fn counted_reads() -> (Service, Redis, Arc<AtomicU64>) {
     let analytics = upstream(Router::new().fallback(async move || {
         let read = counter.fetch_add(1, Ordering::Relaxed);
         format!(
-            "{{\"category1\":{{\"count\":{read}}},\"category2\":{{\"count\":0}},\"text\":\"read {read}\"}}"
+            "{{\"category1\":{{\"name\":\"Cats\",\"count\":{read}}},\"category2\":{{\"name\":\"Dogs\",\"count\":0}},\"text\":\"read {read}\"}}"
         )
     }))
     .await;

@@ -149,7 +149,7 @@ async fn a_rejected_form_is_named_with_both_values_on_the_page_and_in_one_log_li
     let app = logged(folder.path(), &redis.url()).await;
     let proxy = ReverseProxy::nginx(NGINX_DEFAULTS, app.address).await;
     let answer = vote_from("http://vote.example", "vote.example", &proxy).await;
-    assert_eq!((answer.status, answer.header("x-vote-outcome")), (403, "refused"));
+    assert_eq!((answer.status, answer.header("x-vote-outcome")), (403, "unconfirmed"));
     let page = answer.element("main").unwrap();
     for part in ["http://vote.example", "voting_app", "TRUSTED_ORIGINS"] {
         assert!(page.contains(part), "{page}");

@@ -22,6 +22,7 @@ use url::Url;
 use voting_batch::{BatchHandler, Batcher};
 use voting_config::has_user;
 use voting_core::release::{AppRelease, Released as _};
+use voting_core::{Choice, Choices};
 use voting_http::serving_path::ServingPath;
 use voting_http::trace;
 use voting_storage::is_unspecified;
@@ -86,6 +87,7 @@ struct AnalyticsResponse {
 
 #[derive(Deserialize)]
 struct CategoryResult {
+    name: String,
     count: u64,
 }
 
@@ -98,7 +100,12 @@ impl AnalyticsClient {
     ///
     /// # Panics
     /// If the release is not a valid header.
-    pub fn new(release: &AppRelease, url: AnalyticsUrl, metrics: AnalyticsMetrics) -> Self {
+    pub fn new(
+        release: &AppRelease,
+        url: AnalyticsUrl,
+        choices: &Choices,
+        metrics: AnalyticsMetrics,
+    ) -> Self {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
         // The deadline of the batch bounds a call.
@@ -106,7 +113,7 @@ impl AnalyticsClient {
         let batch = metrics.batch.clone();
         let agent = format!("{}/{}", AppRelease::COMPONENT, release.version);
         let agent = HeaderValue::try_from(agent).expect("a component and a release are valid in a header");
-        Self(Batcher::start([Connection { client, agent, url, metrics }], batch))
+        Self(Batcher::start([Connection { client, agent, url, choices: choices.clone(), metrics }], batch))
     }
 
     /// Reads the results, not older than this call; `None` if they are unavailable. Forwards the trace headers among
@@ -121,6 +128,7 @@ struct Connection {
     /// Names the release: with the Gateway API, the mesh routes by it.
     agent: HeaderValue,
     url: AnalyticsUrl,
+    choices: Choices,
     metrics: AnalyticsMetrics,
 }
 
@@ -153,7 +161,9 @@ impl BatchHandler for Connection {
             Err(CallError::Request(_) | CallError::Status(_) | CallError::OfApp(_) | CallError::Body(_)) => {
                 "failed"
             }
-            Err(CallError::BodyTooLarge | CallError::InvalidBody(_)) => "invalid",
+            Err(CallError::BodyTooLarge | CallError::InvalidBody(_) | CallError::OfOtherPoll { .. }) => {
+                "invalid"
+            }
         };
         self.metrics.observe(outcome, start.elapsed());
         if let Err(error) = &result {
@@ -182,6 +192,10 @@ enum CallError {
     BodyTooLarge,
     #[error("invalid response: {0}")]
     InvalidBody(#[from] serde_json::Error),
+    #[error(
+        "the results are for {theirs:?}, this page is for {own:?}; allowed: the same VOTE1VALUE and VOTE2VALUE for both"
+    )]
+    OfOtherPoll { theirs: [String; 2], own: [String; 2] },
 }
 
 /// An error with its causes, which its own text omits.
@@ -214,6 +228,13 @@ impl Connection {
             if error.is::<LengthLimitError>() { CallError::BodyTooLarge } else { CallError::Body(error) }
         })?;
         let AnalyticsResponse { category1, category2, text } = serde_json::from_slice(&body.to_bytes())?;
+        let (theirs, own) = (
+            [category1.name, category2.name],
+            Choice::ALL.map(|choice| self.choices.name(choice).to_string()),
+        );
+        if theirs != own {
+            return Err(CallError::OfOtherPoll { theirs, own });
+        }
         Ok(Results {
             text: text.replace(['\r', '\n'], " "),
             counts: [category1.count, category2.count],

@@ -75,7 +75,7 @@ impl App {
 
         let store = open_with(store, &choices, Timeouts::default(), store_metrics)
             .with_context(|| store.to_string())?;
-        let analytics = AnalyticsClient::new(release, analytics, metrics.analytics.clone());
+        let analytics = AnalyticsClient::new(release, analytics, &choices, metrics.analytics.clone());
         let app = Self(Arc::new(AppState {
             release,
             choices,

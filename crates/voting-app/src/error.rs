@@ -118,12 +118,12 @@ impl AppError {
                 "This is not a valid form",
                 format!("A multipart form must be complete and begin with its boundary. {}", allowed()),
             ),
-            Self::Form(InvalidForm::Vote) => (
+            Self::Form(InvalidForm::Vote { .. }) => (
                 StatusCode::UNPROCESSABLE_ENTITY,
                 "This is not a valid vote",
                 format!("The field “vote” must occur once and name a choice. {}", allowed()),
             ),
-            Self::Form(InvalidForm::Ballot) => (
+            Self::Form(InvalidForm::Ballot | InvalidForm::Ballots) => (
                 StatusCode::UNPROCESSABLE_ENTITY,
                 "This is not a valid ballot",
                 "The field “ballot” may occur once and must be a UUID of version 7.".to_owned(),
@@ -186,7 +186,8 @@ impl AppError {
                 StatusCode::REQUEST_TIMEOUT,
                 "This form did not arrive in time",
                 format!(
-                    "A form must arrive within {} seconds. Go back to the poll and try again.",
+                    "A form must arrive within {} seconds. Reload this page to send the same form again: a ballot is \
+                     never counted twice.",
                     limit.as_secs()
                 ),
             ),
@@ -216,9 +217,11 @@ impl AppError {
     /// The outcome of the vote; `None` if the request was not one.
     fn outcome(&self) -> Option<Outcome> {
         match self {
-            Self::Form(InvalidForm::Stale) => Some(Outcome::Stale),
-            Self::Form(_) | Self::CrossSite(_) | Self::BodyTooLarge { .. } | Self::BodyTooSlow { .. } => {
+            Self::Form(InvalidForm::Vote { has_ballot: false } | InvalidForm::Ballot) => {
                 Some(Outcome::Invalid)
+            }
+            Self::Form(_) | Self::CrossSite(_) | Self::BodyTooLarge { .. } | Self::BodyTooSlow { .. } => {
+                Some(Outcome::Rejected)
             }
             Self::Vote(_, error) => Some(error.into()),
             Self::Expired => Some(Cast::Expired.into()),
@@ -259,6 +262,6 @@ mod tests {
         assert_eq!((retry.vote, retry.ballot), ("Dogs".to_owned(), ballot.id.to_string()));
         assert_eq!(view.outcome, Some(Outcome::Refused));
         assert!(!view.text.contains("down"));
-        assert!(AppError::Form(InvalidForm::Vote).describe(&choices).retry.is_none());
+        assert!(AppError::Form(InvalidForm::Vote { has_ballot: true }).describe(&choices).retry.is_none());
     }
 }

@@ -33,9 +33,14 @@ pub enum InvalidForm {
     /// The content type is that of a multipart form, which the body is not.
     Multipart,
     /// The field `vote` is missing, occurs more than once or is not on the poll.
-    Vote,
-    /// The field `ballot` occurs more than once or is not a ballot id.
+    Vote {
+        /// Whether the form has a field `ballot`.
+        has_ballot: bool,
+    },
+    /// The field `ballot` is not a ballot id.
     Ballot,
+    /// The field `ballot` occurs more than once.
+    Ballots,
     /// The ballot is too old, or from the future.
     Stale,
 }
@@ -66,9 +71,10 @@ impl Form {
                 (_, Some(_)) => Err(()),
             }
         };
-        let vote = field("vote").ok().flatten().ok_or(InvalidForm::Vote)?;
-        let choice = if vote == "reset" { None } else { Some(choices.find(vote).ok_or(InvalidForm::Vote)?) };
-        let id = field("ballot").map_err(|()| InvalidForm::Ballot)?;
+        let invalid_vote = InvalidForm::Vote { has_ballot: field("ballot") != Ok(None) };
+        let vote = field("vote").ok().flatten().ok_or(invalid_vote)?;
+        let choice = if vote == "reset" { None } else { Some(choices.find(vote).ok_or(invalid_vote)?) };
+        let id = field("ballot").map_err(|()| InvalidForm::Ballots)?;
         match (choice, id.map(|text| BallotId::parse_at(text, now))) {
             (_, Some(Err(InvalidBallotId::Malformed))) => Err(InvalidForm::Ballot),
             // A reset deletes the votes of any page, however old.
@@ -137,7 +143,7 @@ mod tests {
         assert_eq!(parse(b"vote=reset"), Ok(Form::Reset));
         assert_eq!(parse(format!("vote=reset&ballot={id}").as_bytes()), Ok(Form::Reset));
         assert_eq!(parse(format!("vote=reset&ballot={id}x").as_bytes()), Err(InvalidForm::Ballot));
-        assert_eq!(parse(b"vote=reset&ballot=&ballot="), Err(InvalidForm::Ballot));
+        assert_eq!(parse(b"vote=reset&ballot=&ballot="), Err(InvalidForm::Ballots));
         assert!(parse_as("Application/X-WWW-Form-URLencoded; charset=utf-8", b"vote=Cats").is_ok());
     }
 
@@ -161,7 +167,7 @@ mod tests {
             "vote=Cats&vote=Dogs",
             "vote=Cats%20",
         ] {
-            assert_eq!(parse(body.as_bytes()), Err(InvalidForm::Vote), "{body}");
+            assert_eq!(parse(body.as_bytes()), Err(InvalidForm::Vote { has_ballot: false }), "{body}");
         }
         assert_eq!(parse(b"vote=Cats&ballot=1"), Err(InvalidForm::Ballot));
         assert_eq!(parse(b"vote=Cats&ballot="), Err(InvalidForm::Ballot));
@@ -184,9 +190,12 @@ mod tests {
             Ok(Form::Vote(Ballot { id, choice: Choice::Second }))
         );
         assert_eq!(form(part("vote", "reset")), Ok(Form::Reset));
-        assert_eq!(form(part("vote", "Birds")), Err(InvalidForm::Vote));
-        assert_eq!(form(part("vote", "Cats") + &part("vote", "Dogs")), Err(InvalidForm::Vote));
-        assert_eq!(form(String::new()), Err(InvalidForm::Vote));
+        assert_eq!(form(part("vote", "Birds")), Err(InvalidForm::Vote { has_ballot: false }));
+        assert_eq!(
+            form(part("vote", "Cats") + &part("vote", "Dogs")),
+            Err(InvalidForm::Vote { has_ballot: false })
+        );
+        assert_eq!(form(String::new()), Err(InvalidForm::Vote { has_ballot: false }));
         assert_eq!(parse_as("multipart/form-data; boundary=x", b"vote=Cats"), Err(InvalidForm::Multipart));
         assert_eq!(parse_as("multipart/form-data", b"vote=Cats"), Err(InvalidForm::Multipart));
     }

@@ -5,7 +5,7 @@ use voting_core::Cast;
 use voting_storage::StoreError;
 
 /// The header with the outcome of a vote, for programs: `counted`, `already-counted`, `refused` (not counted, and never
-/// will be) or `unconfirmed` (sending the same ballot again settles it; with the status 422, the ballot is too old for that).
+/// will be) or `unconfirmed` (sending the same ballot again settles it; with a status of 4xx, as a valid request).
 pub const OUTCOME: HeaderName = HeaderName::from_static("x-vote-outcome");
 
 /// The outcome of a vote.
@@ -21,27 +21,27 @@ pub enum Outcome {
     Unconfirmed,
     /// The client disconnected before the response: the vote may be stored.
     Abandoned,
-    /// The ballot is too old or from the future. It was not counted now, but may have been counted before.
-    Stale,
-    /// The request was not a vote of this poll; nothing was counted.
+    /// The request was rejected before the store was asked. It counted nothing, but its ballot may have been counted before.
+    Rejected,
+    /// The request had no ballot that could have been counted before, and was not a vote of this poll.
     Invalid,
 }
 
 impl Outcome {
-    /// The outcomes of a valid ballot: all but [`Self::Stale`] and [`Self::Invalid`].
+    /// The outcomes of a valid ballot: all but [`Self::Rejected`] and [`Self::Invalid`].
     pub const OF_BALLOTS: [Self; 5] =
         [Self::Counted, Self::AlreadyCounted, Self::Refused, Self::Unconfirmed, Self::Abandoned];
 
     /// Whether the request was not a vote that could be counted now.
     pub fn is_invalid(self) -> bool {
-        matches!(self, Self::Stale | Self::Invalid)
+        matches!(self, Self::Rejected | Self::Invalid)
     }
 
     /// The value of the metric label.
     pub fn label(self) -> &'static str {
         match self {
             Self::Abandoned => "abandoned",
-            Self::Stale | Self::Invalid => "invalid",
+            Self::Rejected | Self::Invalid => "invalid",
             other => other.header(),
         }
     }
@@ -52,7 +52,7 @@ impl Outcome {
             Self::Counted => "counted",
             Self::AlreadyCounted => "already-counted",
             Self::Refused | Self::Invalid => "refused",
-            Self::Unconfirmed | Self::Abandoned | Self::Stale => "unconfirmed",
+            Self::Unconfirmed | Self::Abandoned | Self::Rejected => "unconfirmed",
         }
     }
 }
@@ -62,7 +62,7 @@ impl From<Cast> for Outcome {
         match cast {
             Cast::Counted => Self::Counted,
             Cast::AlreadyCounted => Self::AlreadyCounted,
-            Cast::Expired => Self::Stale,
+            Cast::Expired => Self::Rejected,
         }
     }
 }
