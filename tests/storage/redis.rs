@@ -81,6 +81,16 @@ async fn a_missing_permission_leaves_no_half_of_a_write() {
 }
 
 #[tokio::test]
+async fn a_redis_without_a_needed_command_takes_no_ballots() {
+    for command in ["EVALSHA", "TIME", "SADD"] {
+        let redis = Redis::with(&["--save", "", "--rename-command", command, "\"\""]).await;
+        let error = open_store(&redis.url()).cast_new(ballot(Choice::First)).await.unwrap_err();
+        assert!(matches!(error, StoreError::Unusable(_)), "{command}: {error}");
+        assert!(error.to_string().contains("docs/operations.md lists"), "{command}: {error}");
+    }
+}
+
+#[tokio::test]
 async fn a_redis_without_smismember_works() {
     // Redis before release 6.2.
     let redis = Redis::with(&["--save", "", "--rename-command", "SMISMEMBER", "\"\""]).await;

@@ -2,7 +2,7 @@
 
 use voting_core::{Cast, Choice, Choices, Tally};
 use voting_tests::servers::RedisCluster;
-use voting_tests::store::{ballot, open_patient, open_store};
+use voting_tests::store::{ballot, cast_until_confirmed, open_patient, open_store};
 
 use crate::contract::contract;
 
@@ -25,6 +25,30 @@ async fn all_servers_share_the_votes() {
         let keys: Vec<String> = server.query("KEYS", &["voting:*:count:Cats"]).await;
         assert!(!keys.is_empty(), "{cluster:?}");
     }
+}
+
+#[tokio::test]
+async fn another_number_of_parts_takes_no_ballots() {
+    let cluster = RedisCluster::start().await;
+    let vote = ballot(Choice::First);
+    cast_until_confirmed(open_store(&cluster.url(8)).as_ref(), vote).await;
+    for parts in [4, 16] {
+        let store = open_store(&cluster.url(parts));
+        for _ in 0..20 {
+            let error = store.cast(ballot(Choice::First)).await.unwrap_err().to_string();
+            assert!(error.contains(&format!("it is shard 1 of 8, not shard 1 of {parts}")), "{error}");
+        }
+    }
+    assert!(open_store(&cluster.url(16)).tally().await.is_err());
+    assert_eq!(open_store(&cluster.url(8)).cast(vote).await.unwrap(), Cast::AlreadyCounted);
+}
+
+#[tokio::test]
+async fn the_url_of_a_cluster_is_named() {
+    let cluster = RedisCluster::start().await;
+    let store = open_store(&cluster.servers[0].url());
+    let error = store.cast_new(ballot(Choice::First)).await.unwrap_err().to_string();
+    assert!(error.contains("allowed: redis+cluster://"), "{error}");
 }
 
 #[tokio::test]

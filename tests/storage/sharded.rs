@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use voting_core::{Choice, Choices, Tally};
+use voting_core::{Ballot, Cast, Choice, Choices, Tally};
 use voting_storage::transfer::transfer;
-use voting_storage::{StoreMetrics, Timeouts, open_with};
-use voting_tests::ClosedPort;
+use voting_storage::{StoreMetrics, Timeouts, VoteStore, open_with};
+use voting_tests::proxy::{Mode, Proxy};
 use voting_tests::servers::{MySql, Redis};
-use voting_tests::store::{ballot, open_store};
+use voting_tests::store::{ballot, cast_until_confirmed, open_store};
+use voting_tests::{ClosedPort, PATIENCE, eventually, figure};
 
 use crate::contract::contract;
 
@@ -90,4 +91,101 @@ async fn an_unavailable_shard_refuses_its_ballots_and_no_others() {
     assert!((15..40).contains(&counted), "{counted}");
     // A sum without one of the shards would be wrong.
     assert!(store.tally().await.is_err());
+}
+
+/// Casts ballots until each shard has some, and returns them.
+async fn vote(store: &dyn VoteStore) -> Vec<Ballot> {
+    let ballots: Vec<_> = (0..30).map(|_| ballot(Choice::First)).collect();
+    for ballot in &ballots {
+        assert_eq!(cast_until_confirmed(store, *ballot).await, Cast::Counted);
+    }
+    ballots
+}
+
+async fn all_are_known(store: &dyn VoteStore, ballots: &[Ballot], case: &str) {
+    for ballot in ballots {
+        assert_eq!(store.cast(*ballot).await.unwrap(), Cast::AlreadyCounted, "{case}");
+    }
+}
+
+#[tokio::test]
+async fn a_shard_under_another_name_keeps_its_ballots() {
+    let (redis, mysql) = (Redis::databases(2).await, [MySql::database().await, MySql::database().await]);
+    let (mut known, mut cases) = (0, 0);
+    for [first, second] in
+        [[redis[0].url(), redis[1].url()], [mysql[0].url(), mysql[1].url()]].map(|mut urls| {
+            urls.sort();
+            urls
+        })
+    {
+        let ballots = vote(open_store(&format!("{first} {second}")).as_ref()).await;
+        // It sorts behind the second one.
+        let renamed = first.replace("127.0.0.1", "localhost");
+        for list in
+            [format!("{second} {first}"), format!("{renamed} {second}"), format!("{second} {renamed}")]
+        {
+            let store = open_store(&list);
+            all_are_known(store.as_ref(), &ballots, &list).await;
+            assert_eq!(store.tally().await.unwrap(), Tally::new(30, 0), "{list}");
+            (known, cases) = (known + ballots.len(), cases + 1);
+        }
+    }
+    figure("a shard under another name", format!("{cases} lists: {known} of {known} ballots recognized"));
+}
+
+#[tokio::test]
+async fn another_number_of_stores_takes_no_ballots() {
+    let (redis, mysql) = (
+        Redis::databases(3).await,
+        [MySql::database().await, MySql::database().await, MySql::database().await],
+    );
+    let mut refused = 0;
+    for urls in [redis.iter().map(Redis::url).collect::<Vec<_>>(), mysql.iter().map(MySql::url).collect()] {
+        let ballots = vote(open_store(&urls[..2].join(" ")).as_ref()).await;
+        for (list, cause) in
+            [(urls.join(" "), "of 2, not shard"), (urls[0].clone(), "of 2 of a poll; allowed: all")]
+        {
+            let store = open_store(&list);
+            for ballot in &ballots {
+                let error = store.cast(*ballot).await.unwrap_err().to_string();
+                assert!(error.contains(cause), "{error}");
+                refused += 1;
+            }
+        }
+        // A sum of some would be wrong; one alone may be read, for a backup.
+        assert!(open_store(&urls.join(" ")).tally().await.is_err());
+        assert!(open_store(&urls[0]).tally().await.unwrap().total() < 30);
+        // A poll in one store is none of several.
+        let alone = open_store(&urls[2]);
+        cast_until_confirmed(alone.as_ref(), ballot(Choice::First)).await;
+        let error = open_store(&urls[1..].join(" ")).cast(ballots[0]).await.unwrap_err().to_string();
+        assert!(error.contains("allowed: "), "{error}");
+    }
+    figure("a list with more or fewer stores", format!("{refused} of {refused} votes rejected"));
+}
+
+#[tokio::test]
+async fn stores_that_change_places_take_no_ballots_until_a_restart() {
+    let servers = [Redis::own().await, Redis::own().await];
+    let mut proxies = Vec::new();
+    for server in &servers {
+        proxies.push(Proxy::start(server.address(), Mode::Open).await);
+    }
+    let list =
+        proxies.iter().map(|proxy| format!("redis://{}", proxy.address())).collect::<Vec<_>>().join(" ");
+    let store = open_store(&list);
+    let ballots = vote(store.as_ref()).await;
+    for (proxy, server) in proxies.iter().zip(servers.iter().rev()) {
+        proxy.set(Mode::Closed);
+        proxy.set_target(server.address());
+    }
+    eventually("the connections are closed", PATIENCE, async || store.tally().await.is_err()).await;
+    proxies.iter().for_each(|proxy| proxy.set(Mode::Open));
+    for ballot in &ballots {
+        let error = store.cast(*ballot).await.unwrap_err().to_string();
+        assert!(error.contains("allowed: a restart after stores changed places"), "{error}");
+    }
+    let store = open_store(&list);
+    all_are_known(store.as_ref(), &ballots, "after a restart").await;
+    assert_eq!(store.tally().await.unwrap(), Tally::new(30, 0));
 }

@@ -15,9 +15,10 @@ use crate::value::{host, mysql_ssl_mode, port, switch};
 #[derive(Args, Clone, Debug)]
 pub struct StoreArgs {
     /// URL of the store, instead of the settings below: redis://HOST:PORT, rediss://HOST:PORT (TLS),
-    /// redis+cluster://HOST:PORT?parts=N (a Redis Cluster, N of whose hash slots share the poll),
+    /// redis+cluster://HOST:PORT?parts=N (a Redis Cluster, N of whose hash slots share the poll; 8 by default),
     /// mysql://USER:PASSWORD@HOST:PORT/DATABASE (with ?ssl-mode=VERIFY_IDENTITY for TLS) or sqlite:FILE. Several URLs of
-    /// one kind, separated by spaces, shard the poll over these stores (not sqlite:); list the same ones in every program.
+    /// one kind, separated by spaces, shard the poll over these stores (not sqlite:); list the same ones in every program, in any
+    /// order.
     #[arg(long, env = STORAGE_URL, value_name = "URL", hide_env_values = true)]
     pub storage_url: Option<StoreUrl>,
 

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use voting_core::tally::Origin;
 use voting_core::{Ballot, Cast, Snapshot, StoreKind, Tally};
 
+use crate::place::Place;
 use crate::store::{Finding, OtherVotes, StoreError};
 
 /// One kind of store, and the poll in it.
@@ -82,6 +83,19 @@ pub(crate) trait Session: Send + 'static {
 
     /// Gives the store another identity and origin. Its votes so far keep theirs.
     async fn renew_origin(&mut self) -> Result<(), StoreError>;
+
+    /// The place in a sharded poll that the store keeps, as of the last inspection.
+    fn place(&self) -> Option<Place> {
+        None
+    }
+
+    /// Has the store keep this place from its first ballot on, if it keeps none.
+    fn expect_place(&mut self, _place: Place) {}
+
+    /// Has the store keep this place, if it keeps none yet, and returns the one that it keeps.
+    async fn keep_place(&mut self, place: Place) -> Result<Place, StoreError> {
+        Ok(place)
+    }
 
     /// Deletes a bounded number of ids that were created before this time since the Unix epoch. Returns whether more
     /// may be left. From then on, ballots as old as these are [`Cast::Expired`].

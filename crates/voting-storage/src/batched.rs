@@ -3,8 +3,8 @@
 //! Ballots go through one batcher and reads through another. The rare rest (reset, snapshot, merge) uses a new connection
 //! each time.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -18,6 +18,7 @@ use voting_core::{Ballot, BallotId, Cast, Choice, Snapshot, StoreKind, Tally};
 use crate::backend::{Backend, Session as _};
 use crate::connection::{Connection, Findings, LastError, call_span};
 use crate::metrics::StoreMetrics;
+use crate::place::Place;
 use crate::purge;
 use crate::retry::retry;
 use crate::store::{Finding, OtherVotes, StoreError, Timeouts, VoteStore};
@@ -32,6 +33,8 @@ pub(crate) struct BatchedStore<B: Backend> {
     metrics: StoreMetrics,
     last_error: LastError,
     findings: Findings,
+    /// The place among the stores of a sharded poll.
+    place: Arc<OnceLock<Place>>,
     rare: Mutex<()>,
     casts: Batcher<CastBatch<B>>,
     reads: Batcher<TallyBatch<B>>,
@@ -43,10 +46,12 @@ impl<B: Backend> BatchedStore<B> {
         let (last_error, findings) = (LastError::default(), Findings::default());
         tokio::spawn(purge::run(Arc::downgrade(&backend), timeouts.attempt));
         let connection = || Connection::new(&backend, timeouts, &metrics, &last_error, &findings);
-        let casts = (0..B::CAST_CONNECTIONS).map(|_| CastBatch(connection()));
+        let place = Arc::new(OnceLock::new());
+        let casts = (0..B::CAST_CONNECTIONS).map(|_| CastBatch(connection(), place.clone()));
         Self {
             casts: Batcher::start(casts, metrics.batch("cast")),
-            reads: Batcher::start([TallyBatch(connection())], metrics.batch("tally")),
+            reads: Batcher::start([TallyBatch(connection(), place.clone())], metrics.batch("tally")),
+            place,
             backend,
             timeouts,
             metrics,
@@ -198,6 +203,25 @@ impl<B: Backend> VoteStore for BatchedStore<B> {
         })
         .await
     }
+
+    async fn place(&self) -> Result<Option<Place>, StoreError> {
+        retry(self.timeouts.deadline, |deadline| async move {
+            self.run_rare("place", deadline, async |session, _| Ok(session.place())).await
+        })
+        .await
+    }
+
+    async fn keep_place(&self, place: Place) -> Result<Place, StoreError> {
+        retry(self.timeouts.deadline, |deadline| async move {
+            self.run_rare("place", deadline, async |session, _| session.keep_place(place).await).await
+        })
+        .await
+    }
+
+    fn expect_place(&self, place: Place) {
+        // Places don't change: each store keeps its own.
+        let _ = self.place.set(place);
+    }
 }
 
 /// A failed attempt to cast a ballot.
@@ -215,7 +239,7 @@ impl From<StoreError> for CastFailure {
 }
 
 /// Casts batches of ballots. After a failure without effect it looks the ballots up: they may have been counted before.
-struct CastBatch<B: Backend>(Connection<B>);
+struct CastBatch<B: Backend>(Connection<B>, Arc<OnceLock<Place>>);
 
 impl<B: Backend> BatchHandler for CastBatch<B> {
     type Request = Ballot;
@@ -224,7 +248,9 @@ impl<B: Backend> BatchHandler for CastBatch<B> {
     const PARALLEL_BELOW: usize = B::PARALLEL_BELOW;
 
     async fn prepare(&mut self) -> Result<(), Self::Answer> {
-        self.0.prepare().await.map_err(|error| Err(error.into()))
+        let place = self.1.get().copied().unwrap_or(Place::ALONE);
+        let prepared = self.0.prepare().await.and_then(|()| self.0.check_place(place));
+        prepared.map_err(|error| Err(error.into()))
     }
 
     fn is_ready(&self) -> bool {
@@ -288,7 +314,7 @@ impl<B: Backend> BatchHandler for CastBatch<B> {
 }
 
 /// Reads the tally once for a whole batch.
-struct TallyBatch<B: Backend>(Connection<B>);
+struct TallyBatch<B: Backend>(Connection<B>, Arc<OnceLock<Place>>);
 
 impl<B: Backend> BatchHandler for TallyBatch<B> {
     type Request = ();
@@ -296,7 +322,12 @@ impl<B: Backend> BatchHandler for TallyBatch<B> {
     const MAX_BATCH: usize = 4096;
 
     async fn prepare(&mut self) -> Result<(), Self::Answer> {
-        self.0.prepare().await.map_err(Err)
+        self.0.prepare().await.map_err(Err)?;
+        // A shard alone may be read; a poll without one of its shards has no results.
+        match self.1.get() {
+            Some(place) if place.of() > 1 => self.0.check_place(*place).map_err(Err),
+            _ => Ok(()),
+        }
     }
 
     fn needs_maintenance(&self) -> bool {

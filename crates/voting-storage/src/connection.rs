@@ -9,6 +9,7 @@ use voting_batch::GaugeGuard;
 
 use crate::backend::{Backend, Session as _};
 use crate::metrics::StoreMetrics;
+use crate::place::Place;
 use crate::store::{Finding, Severity, StoreError, Timeouts};
 
 /// A connection that is made on demand and dropped after a failure.
@@ -109,6 +110,18 @@ impl<B: Backend> Connection<B> {
             self.probe(self.timeouts.attempt * 3 / 4).await;
         }
         if self.session.is_none() { self.open().await } else { Ok(()) }
+    }
+
+    /// Checks that the store keeps this place, or has it keep it.
+    pub(crate) fn check_place(&mut self, place: Place) -> Result<(), StoreError> {
+        let Some(TrackedSession { session, .. }) = &mut self.session else { return Ok(()) };
+        match session.place() {
+            Some(kept) => place.check(kept),
+            None => {
+                session.expect_place(place);
+                Ok(())
+            }
+        }
     }
 
     /// Whether [`Self::maintain`] has something to do: there is no connection, or the password, the settings or the clock of

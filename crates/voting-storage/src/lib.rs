@@ -24,6 +24,7 @@ mod open;
     expect(dead_code, reason = "no other store has a password")
 )]
 mod password;
+mod place;
 mod purge;
 #[cfg(any(feature = "redis", feature = "mysql"))]
 mod race;
@@ -41,5 +42,6 @@ mod url;
 pub use metrics::{CALL_SECONDS, StoreMetrics};
 pub use open::{open, open_with, wait_until_ready};
 pub use password::PasswordFile;
+pub use place::Place;
 pub use store::{Finding, OtherVotes, Severity, StoreError, Timeouts, VoteStore};
 pub use url::{InvalidStoreUrl, MYSQL_SSL_MODES, StoreUrl, is_unspecified};

@@ -28,12 +28,16 @@ use self::error::{CONTENTION, NOT_NEW, OUT_OF_RANGE, READ_ONLY, answering, conne
 use crate::backend::{self, Found, PurgeTimes, ServerClock};
 use crate::migrations::not_ready;
 use crate::password::Login;
+use crate::place::Place;
 use crate::store::{Finding, OtherVotes, StoreError};
 use crate::url::StoreAddress;
 
 /// The key of the row of `tallies` that holds, as its votes, the time of the newest purged ballot id: milliseconds since the
 /// Unix epoch. No choice has an empty name.
 const PURGED: &str = "x'',x'00000000000000000000000000000000'";
+
+/// The key of the row of `tallies` that holds the place in a sharded poll, as its votes and reset votes.
+const PLACE: &str = "x'',x'00000000000000000000000000000001'";
 
 /// A database, and the poll in it.
 pub(crate) struct Backend {
@@ -77,7 +81,7 @@ impl backend::Backend for Backend {
         schema::check_engines(&mut connection).await?;
         let clock = ServerClock::default();
         let connector = self.connector.clone();
-        Ok(Session {
+        let mut session = Session {
             connector,
             connection,
             login,
@@ -88,7 +92,11 @@ impl backend::Backend for Backend {
             names,
             clock,
             may_be_replica: false,
-        })
+            place: None,
+            expected_place: None,
+        };
+        session.read_place().await?;
+        Ok(session)
     }
 }
 
@@ -108,6 +116,10 @@ pub(crate) struct Session {
     clock: ServerClock,
     /// Whether the server answered that it is read-only, as replicas are.
     may_be_replica: bool,
+    /// The place in a sharded poll that the store keeps.
+    place: Option<Place>,
+    /// The place that the store is to keep.
+    expected_place: Option<Place>,
 }
 
 impl Session {
@@ -121,6 +133,19 @@ impl Session {
                 .map_err(|second| sqlx::Error::Protocol(format!("{error}; the rollback failed: {second}")))?;
         }
         done.map(drop)
+    }
+
+    async fn read_place(&mut self) -> Result<(), StoreError> {
+        let query = format!("SELECT votes, reset_votes FROM tallies WHERE (choice, origin) = ({PLACE})");
+        let rows = self.connection.fetch_all(raw_sql(AssertSqlSafe(query))).await.map_err(connecting)?;
+        self.place = match rows.first() {
+            Some(row) => {
+                let small = |column| u16::try_from(number(row, column)?).map_err(StoreError::unusable);
+                Some(Place::from_numbers([small(0)?, small(1)?]))
+            }
+            None => None,
+        };
+        Ok(())
     }
 
     async fn execute(&mut self, statements: String) -> Result<MySqlQueryResult, sqlx::Error> {
@@ -206,6 +231,9 @@ impl Session {
 #[async_trait]
 impl backend::Session for Session {
     async fn cast(&mut self, ballots: &[Ballot], until: Instant) -> Result<Vec<Cast>, StoreError> {
+        if let (None, Some(place)) = (self.place, self.expected_place) {
+            place.check(self.keep_place(place).await?)?;
+        }
         let deadline = self.clock.at(until).as_secs_f64();
         let mut unchanged = vec![None; ballots.len()];
         // Usually all ids are new and the first attempt succeeds.
@@ -263,6 +291,28 @@ impl backend::Session for Session {
         self.clock = ServerClock::measured(start, time);
         let clock = Finding::of_clock("the clock of the MySQL server", time);
         Ok(clock.into_iter().chain(session::durability(&mut self.connection).await).collect())
+    }
+
+    fn place(&self) -> Option<Place> {
+        self.place
+    }
+
+    fn expect_place(&mut self, place: Place) {
+        self.expected_place = Some(place);
+    }
+
+    async fn keep_place(&mut self, place: Place) -> Result<Place, StoreError> {
+        if self.place.is_none() {
+            let [number, of] = place.to_numbers();
+            let row = format!("({PLACE},{number},{of})");
+            self.commit(format!(
+                "INSERT IGNORE INTO tallies (choice, origin, votes, reset_votes) VALUES {row}"
+            ))
+            .await
+            .map_err(connecting)?;
+            self.read_place().await?;
+        }
+        self.place.ok_or_else(|| StoreError::unusable("it keeps no place in a sharded poll"))
     }
 
     fn may_renew_login(&self) -> bool {

@@ -75,7 +75,7 @@ impl Opener<'_> {
             StoreUrl::Cluster { seed, shards } => {
                 let shards = (0..*shards).map(|shard| self.open_cluster_shard(seed, shard));
                 let shards = shards.collect::<Result<_, _>>()?;
-                Ok(Arc::new(ShardedStore::distinct(shards, self.timeouts.deadline)))
+                Ok(Arc::new(ShardedStore::of_cluster(shards, self.timeouts.deadline)))
             }
             StoreUrl::Sharded(urls) => {
                 let shards = urls.iter().map(|url| self.open(url)).collect::<Result<_, _>>()?;

@@ -30,6 +30,7 @@ use self::connection::{Connection, Connector};
 use self::inspection::Inspection;
 use crate::backend::{self, Found, PurgeTimes, ServerClock};
 use crate::password::Login;
+use crate::place::Place;
 use crate::store::{Finding, OtherVotes, StoreError, Timeouts};
 use crate::tls::explain;
 use crate::url::StoreAddress;
@@ -151,6 +152,9 @@ impl backend::Backend for Backend {
             max_memory_percent: None,
             is_replica: false,
             is_adopted: false,
+            history: None,
+            place: None,
+            expected_place: None,
             cast: Script::new(concat!(
                 include_str!("redis/limit.lua"),
                 include_str!("redis/write.lua"),
@@ -179,6 +183,12 @@ pub(crate) struct Session {
     is_replica: bool,
     /// Whether the store is known to have an origin.
     is_adopted: bool,
+    /// The id of the data's history, if the server tells it.
+    history: Option<String>,
+    /// The place in a sharded poll that the store keeps.
+    place: Option<Place>,
+    /// The place that the store is to keep.
+    expected_place: Option<Place>,
     cast: Script,
     counters: Script,
 }
@@ -231,18 +241,30 @@ impl Session {
     async fn adopt(&mut self) {
         if !self.is_adopted {
             // A failure shows in the write that follows.
-            self.is_adopted = adopt(&mut self.connection, &self.keys, "if-missing").await.is_ok();
+            let adopted = adopt(&mut self.connection, &self.keys, "if-missing", self.expected_place).await;
+            self.note_adoption(&adopted);
         }
+    }
+
+    fn note_adoption(&mut self, adopted: &Result<Option<Place>, RedisError>) {
+        self.is_adopted = adopted.is_ok();
+        if let Ok(place) = adopted {
+            self.place = *place;
+        }
+    }
+
+    fn note_inspection(&mut self, inspection: &Inspection) {
+        self.clock = inspection.clock;
+        self.max_memory_percent = inspection.memory_limit_percent().filter(|_| !self.allows_eviction);
+        self.place = inspection.place;
+        // The server was a replica meanwhile, and may have lost votes of its origin.
+        self.is_adopted &= self.history == inspection.history;
+        self.history.clone_from(&inspection.history);
     }
 
     /// The origin in the store, if it belongs to this server.
     async fn own_origin(&mut self) -> Result<Option<Origin>, StoreError> {
-        const READ: &str = "local info = redis.pcall('INFO', 'server') \
-            local run = type(info) == 'string' and string.match(info, 'run_id:(%w+)') or '' \
-            local own, of = redis.call('HGET', KEYS[1], 'own'), redis.call('HGET', KEYS[1], 'own:run') \
-            if own and (run == '' or not of or of == run) then return own end \
-            return ''";
-        let script = Script::new(READ);
+        let script = Script::new(include_str!("redis/origin.lua"));
         let call = script.key(&self.keys.counters[0]);
         let own: String = call.invoke_async(&mut self.connection).await.map_err(reading)?;
         Ok(Origin::parse(&own))
@@ -281,12 +303,26 @@ impl Session {
     }
 }
 
-/// Gives the store an origin: another one (`renew`), or one if it has none (`if-missing`).
-async fn adopt(connection: &mut Connection, keys: &Keys, action: &str) -> Result<(), RedisError> {
+/// Gives the store an origin: another one (`renew`), or one if it has none (`if-missing`); and a place, if it keeps none.
+/// Returns the place that it keeps.
+async fn adopt(
+    connection: &mut Connection,
+    keys: &Keys,
+    action: &str,
+    place: Option<Place>,
+) -> Result<Option<Place>, RedisError> {
     let script = Script::new(concat!(include_str!("redis/limit.lua"), include_str!("redis/adopt.lua")));
     let mut call = script.key(&keys.counts);
-    call.key(&keys.counters).arg(Origin::new().to_string()).arg(action);
-    call.invoke_async(connection).await
+    let place = place.map(Place::to_numbers).map(|[number, of]| format!("{number}/{of}")).unwrap_or_default();
+    call.key(&keys.counters).arg(Origin::new().to_string()).arg(action).arg(place);
+    let kept: String = call.invoke_async(connection).await?;
+    Ok(place_of(&kept))
+}
+
+/// The place that a store keeps as `NUMBER/OF`.
+fn place_of(text: &str) -> Option<Place> {
+    let (number, of) = text.split_once('/')?;
+    Some(Place::from_numbers([number.parse().ok()?, of.parse().ok()?]))
 }
 
 #[async_trait]
@@ -297,9 +333,9 @@ impl backend::Session for Session {
         } else {
             // Both are sent at once: with a slow server there is no time for one after the other.
             let (mut connection, keys) = (self.connection.clone(), self.keys.clone());
-            let adopt = adopt(&mut connection, &keys, "if-missing");
+            let adopt = adopt(&mut connection, &keys, "if-missing", self.expected_place);
             let (adopted, unchanged) = join(adopt, self.ballots("cast", ballots, until)).await;
-            self.is_adopted = adopted.is_ok();
+            self.note_adoption(&adopted);
             unchanged?
         };
         Ok(unchanged.into_iter().map(|cast| cast.unwrap_or(Cast::Counted)).collect())
@@ -323,9 +359,8 @@ impl backend::Session for Session {
 
     async fn inspect(&mut self) -> Result<Vec<Finding>, StoreError> {
         let inspection =
-            Inspection::run(&mut self.connection, &self.keys.counts[0]).await.map_err(connecting)?;
-        self.clock = inspection.clock;
-        self.max_memory_percent = inspection.memory_limit_percent().filter(|_| !self.allows_eviction);
+            Inspection::run(&mut self.connection, &self.keys.counters[0]).await.map_err(connecting)?;
+        self.note_inspection(&inspection);
         Ok(inspection.findings(self.allows_eviction))
     }
 
@@ -338,7 +373,9 @@ impl backend::Session for Session {
     }
 
     async fn is_alive(&mut self) -> bool {
-        redis::cmd("EXISTS").arg(&self.keys.counts[0]).query_async::<u8>(&mut self.connection).await.is_ok()
+        // An inspection also notices other data.
+        let inspection = Inspection::run(&mut self.connection, &self.keys.counters[0]).await;
+        inspection.map(|inspection| self.note_inspection(&inspection)).is_ok()
     }
 
     async fn tally(&mut self) -> Result<Tally, StoreError> {
@@ -397,7 +434,7 @@ impl backend::Session for Session {
         // Counters keep their votes. One that is full would refuse each further vote, so later votes get another origin.
         let is_full = |counter: &Counter| counter.votes > Counter::MAX_VOTES / 2;
         if Choice::ALL.into_iter().any(|choice| snapshot.counters(choice).values().any(is_full)) {
-            adopt(&mut self.connection, &self.keys, "renew").await.map_err(answering)?;
+            adopt(&mut self.connection, &self.keys, "renew", None).await.map_err(answering)?;
         }
         Ok(())
     }
@@ -430,12 +467,30 @@ impl backend::Session for Session {
     }
 
     async fn renew_origin(&mut self) -> Result<(), StoreError> {
-        adopt(&mut self.connection, &self.keys, "renew").await.map_err(answering)
+        adopt(&mut self.connection, &self.keys, "renew", None).await.map(drop).map_err(answering)
+    }
+
+    fn place(&self) -> Option<Place> {
+        self.place
+    }
+
+    fn expect_place(&mut self, place: Place) {
+        self.expected_place = Some(place);
+    }
+
+    async fn keep_place(&mut self, place: Place) -> Result<Place, StoreError> {
+        let kept = match self.place {
+            Some(kept) => Some(kept),
+            None => {
+                adopt(&mut self.connection, &self.keys, "if-missing", Some(place)).await.map_err(answering)?
+            }
+        };
+        kept.ok_or_else(|| StoreError::unusable("it keeps no place in a sharded poll"))
     }
 
     async fn purge_times(&mut self) -> Result<PurgeTimes, StoreError> {
         let inspection =
-            Inspection::run(&mut self.connection, &self.keys.counts[0]).await.map_err(connecting)?;
+            Inspection::run(&mut self.connection, &self.keys.counters[0]).await.map_err(connecting)?;
         let mut newest = redis::cmd("ZRANGE");
         newest.arg(&self.keys.minutes).arg(-1).arg(-1);
         let newest: Vec<u64> = newest.query_async(&mut self.connection).await.map_err(reading)?;
@@ -488,15 +543,18 @@ fn connecting(error: RedisError) -> StoreError {
     }
 }
 
-/// The error of a user who lacks a permission. In a script it has no code of its own, and commands before it took effect.
+/// The error of a user who lacks a permission, or of a server that lacks a command. In a script it has no code of its own, and commands before it took effect.
 fn forbidden(error: &RedisError) -> Option<StoreError> {
-    const PARTS: [&str; 6] = [
+    const PARTS: [&str; 8] = [
         "NOPERM",
         "NOAUTH",
         "Authentication required",
         "ACL failure in script",
         "can't run this command",
         "no permissions",
+        // Renamed or removed commands.
+        "unknown command",
+        "Unknown Redis command",
     ];
     let text = error.to_string();
     PARTS.iter().any(|part| text.contains(part)).then(|| StoreError::denied(text))
@@ -520,7 +578,10 @@ fn answering(error: RedisError) -> StoreError {
         | (ErrorKind::Extension, Some("BUSY" | "LATE" | "MISCONF" | "NOREPLICAS")) => {
             StoreError::unavailable(error)
         }
-        (ErrorKind::Server(CrossSlot | NoPerm), _)
+        (ErrorKind::Server(CrossSlot), _) => {
+            StoreError::unusable(format!("{error}; allowed: redis+cluster:// for a Redis Cluster"))
+        }
+        (ErrorKind::Server(NoPerm), _)
         | (
             ErrorKind::Extension,
             Some(

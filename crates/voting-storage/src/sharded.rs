@@ -5,21 +5,23 @@
 //! [`voting_core::tally`]), transfers and backups work as with one store.
 //!
 //! A store that is listed twice, by two names, would show each vote twice. So a shard is used only when its identity is
-//! known to differ from those of the others.
+//! known to differ from those of the others. Each shard keeps its place (see [`crate::place`]): under another name, it still
+//! gets the ballots that it knows.
 //!
 //! A counter that was merged from another store lies in one shard only: the one that already has a counter of this
 //! origin, else the one that the origin's id selects.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::sync::watch;
+use tokio::sync::{OnceCell, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 use voting_core::tally::Origin;
 use voting_core::{Ballot, Cast, Choice, Snapshot, StoreKind, Tally};
 
+use crate::place::{Place, assign};
 use crate::store::{Finding, OtherVotes, StoreError, VoteStore};
 
 /// Several stores as one; at least one.
@@ -27,34 +29,53 @@ pub(crate) struct ShardedStore {
     shards: Vec<Arc<dyn VoteStore>>,
     /// Of a call, as in [`Timeouts`](crate::Timeouts).
     deadline: Duration,
-    /// Absent where the shards are known to differ: hash slots of a cluster.
-    check: Option<DistinctShards>,
+    kind: Kind,
+}
+
+enum Kind {
+    /// Hash slots of a Redis Cluster, which are known to differ. The first one tells whether there are as many as ever.
+    Slots(OnceCell<()>),
+    /// Stores of a list.
+    Listed(ListedShards),
 }
 
 impl ShardedStore {
-    /// Shards that can't be listed twice.
-    pub(crate) fn distinct(shards: Vec<Arc<dyn VoteStore>>, deadline: Duration) -> Self {
-        Self { shards, deadline, check: None }
+    /// Hash slots of a cluster.
+    pub(crate) fn of_cluster(shards: Vec<Arc<dyn VoteStore>>, deadline: Duration) -> Self {
+        for (number, shard) in shards.iter().enumerate() {
+            shard.expect_place(Place::new(number, shards.len()));
+        }
+        Self { shards, deadline, kind: Kind::Slots(OnceCell::new()) }
     }
 
-    /// Shards with these names, which are compared by their identity.
+    /// Stores with these names.
     pub(crate) fn listed(shards: Vec<Arc<dyn VoteStore>>, names: Vec<String>, deadline: Duration) -> Self {
-        let check = DistinctShards::start(&shards, names, deadline);
-        Self { shards, deadline, check: Some(check) }
+        let kind = Kind::Listed(ListedShards::start(&shards, names, deadline));
+        Self { shards, deadline, kind }
     }
 
-    /// Waits until this shard, or all, may be used.
-    async fn checked(&self, shard: Option<usize>) -> Result<(), StoreError> {
-        match &self.check {
-            Some(check) => check.passed(shard).await,
-            None => Ok(()),
+    /// Waits until all shards may be read.
+    async fn all_known(&self) -> Result<(), StoreError> {
+        match &self.kind {
+            Kind::Listed(shards) => shards.all_known().await,
+            Kind::Slots(_) => Ok(()),
         }
     }
 
-    /// The shard of an id. The last bytes of a UUID are random; the first ones are its time.
-    fn shard_of(&self, id: &[u8; 16]) -> usize {
+    /// The index of the shard with this id. The last bytes of a UUID are random; the first ones are its time.
+    async fn index_of(&self, id: &[u8; 16]) -> Result<usize, StoreError> {
         let [.., a, b, c, d] = *id;
-        u32::from_be_bytes([a, b, c, d]) as usize % self.shards.len()
+        let number = u32::from_be_bytes([a, b, c, d]) as usize % self.shards.len();
+        match &self.kind {
+            Kind::Listed(shards) => shards.index_of(number).await,
+            Kind::Slots(checked) => {
+                let check = async || {
+                    let place = Place::new(0, self.shards.len());
+                    place.check(self.shards[0].keep_place(place).await?)
+                };
+                checked.get_or_try_init(check).await.map(|()| number)
+            }
+        }
     }
 
     /// Calls all shards concurrently and returns their answers in order. A failed shard does not stop the others.
@@ -82,7 +103,7 @@ impl ShardedStore {
         T: Send + 'static,
         F: Future<Output = Result<T, StoreError>> + Send + 'static,
     {
-        self.checked(None).await?;
+        self.all_known().await?;
         self.each(call).await.into_iter().collect()
     }
 
@@ -108,7 +129,7 @@ impl ShardedStore {
     where
         F: Future<Output = Result<(), StoreError>> + Send + 'static,
     {
-        self.checked(None).await?;
+        self.all_known().await?;
         let answers = self.each(call).await;
         let count = answers.len();
         let errors: Vec<_> = answers.into_iter().filter_map(Result::err).collect();
@@ -131,15 +152,13 @@ impl VoteStore for ShardedStore {
     }
 
     async fn cast(&self, ballot: Ballot) -> Result<Cast, StoreError> {
-        let shard = self.shard_of(ballot.id.as_bytes());
-        self.checked(Some(shard)).await?;
-        self.shards[shard].cast(ballot).await
+        let index = self.index_of(ballot.id.as_bytes()).await?;
+        self.shards[index].cast(ballot).await
     }
 
     async fn cast_new(&self, ballot: Ballot) -> Result<Cast, StoreError> {
-        let shard = self.shard_of(ballot.id.as_bytes());
-        self.checked(Some(shard)).await?;
-        self.shards[shard].cast_new(ballot).await
+        let index = self.index_of(ballot.id.as_bytes()).await?;
+        self.shards[index].cast_new(ballot).await
     }
 
     async fn tally(&self) -> Result<Tally, StoreError> {
@@ -211,14 +230,15 @@ impl VoteStore for ShardedStore {
 
     async fn merge(&self, snapshot: &Snapshot) -> Result<(), StoreError> {
         let snapshots = self.each_read(|_, shard| async move { shard.snapshot().await }).await?;
-        let holder = |choice, origin: &Origin| {
-            let has_counter = |shard: &Snapshot| shard.counters(choice).contains_key(origin);
-            snapshots.iter().position(has_counter).unwrap_or_else(|| self.shard_of(origin.as_bytes()))
-        };
         let mut by_shard = vec![Snapshot::default(); self.shards.len()];
         for choice in Choice::ALL {
             for (&origin, &counter) in snapshot.counters(choice) {
-                by_shard[holder(choice, &origin)].merge_counter(choice, origin, counter);
+                let has_counter = |shard: &Snapshot| shard.counters(choice).contains_key(&origin);
+                let index = match snapshots.iter().position(has_counter) {
+                    Some(index) => index,
+                    None => self.index_of(origin.as_bytes()).await?,
+                };
+                by_shard[index].merge_counter(choice, origin, counter);
             }
         }
         let by_shard = Arc::new(by_shard);
@@ -230,85 +250,161 @@ impl VoteStore for ShardedStore {
     }
 }
 
-/// The identities of a shard, once it has answered.
-type Identity = Option<Result<Vec<Origin>, StoreError>>;
+/// What a shard tells of itself.
+#[derive(Clone, Debug)]
+struct Told {
+    identities: Vec<Origin>,
+    /// The place that it keeps.
+    place: Option<Place>,
+    /// The number of the place at which it takes ballots.
+    number: Option<usize>,
+}
 
-/// The check that no store is listed twice. It runs until all shards have answered once.
-struct DistinctShards {
-    names: Vec<String>,
-    identities: watch::Receiver<Vec<Identity>>,
-    /// Until then, a ballot waits for all shards; later a shard that is down holds up no ballot of another one.
-    grace: Instant,
+/// What the shards of a list have told so far.
+type All = Vec<Option<Result<Told, StoreError>>>;
+
+/// Asks the shards of a list for their places, and checks that no store is listed twice. It runs until each shard has answered
+/// once and, if there are ballots, keeps a place.
+struct ListedShards {
+    names: Arc<[String]>,
+    all: watch::Receiver<All>,
+    /// Set with the first ballot.
+    has_ballots: watch::Sender<bool>,
+    /// The index of each number, once all are known.
+    settled: OnceLock<Vec<usize>>,
     deadline: Duration,
     /// Ends the tasks with the store.
     _tasks: JoinSet<()>,
 }
 
-impl DistinctShards {
+impl ListedShards {
+    /// Until then, a ballot waits for all shards; later a shard that is down holds up no ballot of another one.
     const GRACE: Duration = Duration::from_secs(1);
     /// Between two attempts at a shard that is down.
     const PAUSE: Duration = Duration::from_millis(200);
 
     fn start(shards: &[Arc<dyn VoteStore>], names: Vec<String>, deadline: Duration) -> Self {
-        let (sender, identities) = watch::channel(vec![None; shards.len()]);
+        let (sender, all) = watch::channel(vec![None; shards.len()]);
+        let has_ballots = watch::Sender::new(false);
+        let names: Arc<[String]> = names.into();
+        let grace = Instant::now() + Self::GRACE;
         let mut tasks = JoinSet::new();
-        for (place, shard) in shards.iter().cloned().enumerate() {
-            let sender = sender.clone();
+        for (index, shard) in shards.iter().cloned().enumerate() {
+            let (sender, names, ballots) = (sender.clone(), names.clone(), has_ballots.subscribe());
             tasks.spawn(async move {
                 loop {
-                    let answer = shard.identities().await;
-                    let is_known = answer.is_ok();
-                    sender.send_modify(|all| all[place] = Some(answer));
-                    if is_known {
+                    let told = ask(shard.as_ref()).await;
+                    let is_known = told.is_ok();
+                    sender.send_modify(|all| all[index] = Some(told));
+                    if is_known
+                        && settle(shard.as_ref(), index, &sender, &names, ballots.clone(), grace).await
+                    {
                         return;
                     }
                     tokio::time::sleep(Self::PAUSE).await;
                 }
             });
         }
-        Self { names, identities, grace: Instant::now() + Self::GRACE, deadline, _tasks: tasks }
+        Self { names, all, has_ballots, settled: OnceLock::new(), deadline, _tasks: tasks }
     }
 
-    /// Waits until this shard, or all, are known to differ from the others.
-    async fn passed(&self, shard: Option<usize>) -> Result<(), StoreError> {
-        let mut identities = self.identities.clone();
-        let is_known = |identity: &Identity| matches!(identity, Some(Ok(_)));
-        match shard {
-            // A read needs all shards.
-            None => {
-                let _ = timeout(self.deadline, identities.wait_for(|all| all.iter().all(is_known))).await;
-            }
-            Some(shard) => {
-                let _ = timeout_at(self.grace, identities.wait_for(|all| all.iter().all(is_known))).await;
-                let _ = timeout(self.deadline, identities.wait_for(|all| is_known(&all[shard]))).await;
-            }
+    /// Waits until all shards have answered, and are known to differ.
+    async fn all_known(&self) -> Result<(), StoreError> {
+        let mut all = self.all.clone();
+        let _ = timeout(self.deadline, all.wait_for(|all| all.iter().all(is_known))).await;
+        let all = all.borrow();
+        numbers(&all, &self.names)?;
+        match all.iter().position(|told| !is_known(told)) {
+            Some(index) => Err(self.absence(&all, index)),
+            None => Ok(()),
         }
-        let all = identities.borrow();
-        if let Some((a, b)) = self.equal(&all) {
+    }
+
+    /// Waits until the shard with the ballots of this number is known.
+    async fn index_of(&self, number: usize) -> Result<usize, StoreError> {
+        if let Some(settled) = self.settled.get() {
+            return Ok(settled[number]);
+        }
+        self.has_ballots.send_if_modified(|has| !std::mem::replace(has, true));
+        let index = |all: &All, number| {
+            let takes = |told: &Option<Result<Told, _>>| matches!(told, Some(Ok(told)) if told.number == Some(number));
+            all.iter().position(takes)
+        };
+        let is_decided = |all: &All| index(all, number).is_some() || numbers(all, &self.names).is_err();
+        let mut all = self.all.clone();
+        let _ = timeout(self.deadline, all.wait_for(is_decided)).await;
+        let all = all.borrow();
+        let numbers = numbers(&all, &self.names)?;
+        if let Some(settled) = (0..all.len()).map(|number| index(&all, number)).collect() {
+            let _ = self.settled.set(settled);
+        }
+        index(&all, number).ok_or_else(|| {
+            let own = numbers.iter().position(|other| *other == Some(number));
+            let absent = || all.iter().position(|told| !is_known(told));
+            self.absence(&all, own.or_else(absent).unwrap_or_default())
+        })
+    }
+
+    /// Why this shard is of no use yet.
+    fn absence(&self, all: &All, index: usize) -> StoreError {
+        match &all[index] {
+            Some(Err(error)) => error.clone(),
+            _ => StoreError::unavailable(format!("no answer from {} yet", self.names[index])),
+        }
+    }
+}
+
+fn is_known(told: &Option<Result<Told, StoreError>>) -> bool {
+    matches!(told, Some(Ok(_)))
+}
+
+async fn ask(shard: &dyn VoteStore) -> Result<Told, StoreError> {
+    Ok(Told { identities: shard.identities().await?, place: shard.place().await?, number: None })
+}
+
+/// Once there are ballots, has the shard keep the place that is its own. Returns whether it does.
+async fn settle(
+    shard: &dyn VoteStore,
+    index: usize,
+    sender: &watch::Sender<All>,
+    names: &[String],
+    mut has_ballots: watch::Receiver<bool>,
+    grace: Instant,
+) -> bool {
+    let mut all = sender.subscribe();
+    let number = |all: &All| numbers(all, names).ok().and_then(|numbers| numbers[index]);
+    let _ = timeout_at(grace, all.wait_for(|all| all.iter().all(is_known))).await;
+    if has_ballots.wait_for(|has| *has).await.is_err() {
+        return false;
+    }
+    let found = all.wait_for(|all| number(all).is_some()).await.map(|all| (all.len(), number(&all)));
+    let Ok((count, Some(number))) = found else { return false };
+    let place = Place::new(number, count);
+    let kept = shard.keep_place(place).await.and_then(|kept| place.check(kept));
+    if kept.is_ok() {
+        shard.expect_place(place);
+    }
+    let is_settled = kept.is_ok();
+    sender.send_modify(|all| match (kept, &mut all[index]) {
+        (Ok(()), Some(Ok(told))) => (told.place, told.number) = (Some(place), Some(number)),
+        (Ok(()), _) => {}
+        (Err(error), told) => *told = Some(Err(error)),
+    });
+    is_settled
+}
+
+/// The number of each shard, as far as it is known.
+fn numbers(all: &All, names: &[String]) -> Result<Vec<Option<usize>>, StoreError> {
+    let told = |index: usize| all[index].as_ref().and_then(|told| told.as_ref().ok());
+    for (a, b) in (0..all.len()).flat_map(|b| (0..b).map(move |a| (a, b))) {
+        let (Some(first), Some(second)) = (told(a), told(b)) else { continue };
+        if first.identities.iter().any(|identity| second.identities.contains(identity)) {
+            let [a, b] = [&names[a], &names[b]];
             return Err(StoreError::unusable(format!(
                 "{a} and {b} are one store, or one is a copy of the other; allowed: different stores \
                  (`voting-storage new-origin` gives a copy its own origin)"
             )));
         }
-        let needed = |place: &usize| shard.is_none_or(|shard| shard == *place);
-        for (place, identity) in all.iter().enumerate().filter(|(place, _)| needed(place)) {
-            match identity {
-                Some(Ok(_)) => {}
-                Some(Err(error)) => return Err(error.clone()),
-                None => {
-                    return Err(StoreError::unavailable(format!("no answer from {} yet", self.names[place])));
-                }
-            }
-        }
-        Ok(())
     }
-
-    /// Two shards with an identity in common.
-    fn equal(&self, all: &[Identity]) -> Option<(&str, &str)> {
-        let known = |place: usize| all[place].as_ref().and_then(|identity| identity.as_ref().ok());
-        (0..all.len()).flat_map(|b| (0..b).map(move |a| (a, b))).find_map(|(a, b)| {
-            let shared = known(a)?.iter().any(|origin| known(b).is_some_and(|b| b.contains(origin)));
-            shared.then(|| (self.names[a].as_str(), self.names[b].as_str()))
-        })
-    }
+    assign(&(0..all.len()).map(|index| told(index).map(|told| told.place)).collect::<Vec<_>>(), names)
 }

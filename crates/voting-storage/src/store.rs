@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use crate::place::Place;
 use async_trait::async_trait;
 use voting_core::tally::Origin;
 use voting_core::{Ballot, BallotId, Cast, Snapshot, StoreKind, Tally};
@@ -61,6 +62,19 @@ pub trait VoteStore: Send + Sync + 'static {
 
     /// Merges the counters of another store, atomically per choice. Merging again changes nothing.
     async fn merge(&self, snapshot: &Snapshot) -> Result<(), StoreError>;
+
+    /// The place among the stores of a sharded poll that the store keeps. Writes nothing.
+    async fn place(&self) -> Result<Option<Place>, StoreError> {
+        Ok(None)
+    }
+
+    /// Has the store keep this place, if it keeps none yet, and returns the one that it keeps.
+    async fn keep_place(&self, place: Place) -> Result<Place, StoreError> {
+        Ok(place)
+    }
+
+    /// Sends only ballots of this place from now on. If the store keeps another one, it takes none.
+    fn expect_place(&self, _place: Place) {}
 }
 
 /// The votes of choices that are not on the poll, which keep them until the poll has their names again.

@@ -1,7 +1,12 @@
--- Returns this server's time, and what it tells about its memory, statistics and persistence ('' where it may not be asked).
--- KEYS: a key, which selects the server in a cluster
+-- Returns this server's time, what it tells about its memory, statistics, persistence and replication ('' where it may not be
+-- asked), and the place in a sharded poll that the store keeps ('' for none).
+-- KEYS: the hash of the first choice's counters
 local function info(section)
   local answer = redis.pcall('INFO', section)
   return type(answer) == 'string' and answer or ''
 end
-return {redis.call('TIME'), info('memory'), info('stats'), info('persistence')}
+local place = redis.pcall('HGET', KEYS[1], 'place')
+return {
+  redis.call('TIME'), info('memory'), info('stats'), info('persistence'), info('replication'),
+  type(place) == 'string' and place or ''
+}

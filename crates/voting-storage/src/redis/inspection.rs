@@ -8,7 +8,9 @@ use redis::{RedisError, Script};
 use tokio::time::Instant;
 
 use super::connection::Connection;
+use super::place_of;
 use crate::backend::ServerClock;
+use crate::place::Place;
 use crate::store::{Finding, Severity};
 
 /// With a policy that evicts any key, ballots are counted up to this percentage of `maxmemory`. The rest is left to
@@ -22,14 +24,18 @@ pub(super) struct Inspection {
     memory: String,
     stats: String,
     persistence: String,
+    /// The id of the data's history, which changes when a replica is promoted.
+    pub(super) history: Option<String>,
+    /// The place in a sharded poll that the store keeps.
+    pub(super) place: Option<Place>,
     /// Unknown where `CONFIG GET` is forbidden, as in most managed services.
     appendfsync: Option<String>,
 }
 
 impl Inspection {
-    /// Inspects the server that holds this key.
+    /// Inspects the server that holds this hash of counters.
     pub(super) async fn run(connection: &mut Connection, key: &str) -> Result<Self, RedisError> {
-        type Answer = ((u64, u64), String, String, String);
+        type Answer = ((u64, u64), String, String, String, String, String);
         let start = Instant::now();
         let script = Script::new(include_str!("inspect.lua"));
         let script = script.key(key);
@@ -38,11 +44,13 @@ impl Inspection {
         config.arg("GET").arg("appendfsync");
         let other = &mut connection.clone();
         let (answer, setting) = join(script.invoke_async(connection), config.query_async(other)).await;
-        let ((seconds, micros), memory, stats, persistence): Answer = answer?;
+        let ((seconds, micros), memory, stats, persistence, replication, place): Answer = answer?;
+        let history = field(&replication, "master_replid").map(ToOwned::to_owned);
         let time = Duration::from_secs(seconds) + Duration::from_micros(micros);
         let clock = ServerClock::measured(start, time);
         let appendfsync = setting.ok().and_then(|mut all: HashMap<String, String>| all.remove("appendfsync"));
-        Ok(Self { clock, time, memory, stats, persistence, appendfsync })
+        let place = place_of(&place);
+        Ok(Self { clock, time, memory, stats, persistence, history, place, appendfsync })
     }
 
     /// The percentage of `maxmemory` above which no ballot may be counted, because the server would evict ids or counts
