@@ -116,7 +116,7 @@ impl<B: Backend> Connection<B> {
     pub(crate) fn check_place(&mut self, place: Place) -> Result<(), StoreError> {
         let Some(TrackedSession { session, .. }) = &mut self.session else { return Ok(()) };
         match session.place() {
-            Some(kept) => place.check(kept),
+            Some(kept) => Ok(place.check(kept)?),
             None => {
                 session.expect_place(place);
                 Ok(())

@@ -6,8 +6,6 @@
 
 use std::fmt;
 
-use crate::store::StoreError;
-
 /// A place among the stores of a poll, counted from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
@@ -43,8 +41,8 @@ impl Place {
     }
 
     /// Checks that a store that keeps `kept` may take the ballots of this place.
-    pub(crate) fn check(self, kept: Self) -> Result<(), StoreError> {
-        if self == kept { Ok(()) } else { Err(StoreError::unusable(self.mismatch(kept))) }
+    pub(crate) fn check(self, kept: Self) -> Result<(), Misplaced> {
+        if self == kept { Ok(()) } else { Err(Misplaced(self.mismatch(kept))) }
     }
 
     fn mismatch(self, kept: Self) -> String {
@@ -70,6 +68,11 @@ impl fmt::Display for Place {
     }
 }
 
+/// A store keeps another place than that of the ballots which it would get.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Misplaced(String);
+
 /// What is known of a store's place: nothing yet, or the place that it keeps, if any.
 pub(crate) type Known = Option<Option<Place>>;
 
@@ -77,17 +80,17 @@ pub(crate) type Known = Option<Option<Place>>;
 ///
 /// Stores without a place get those that are left, in the order of their names. While some have not answered, the order of
 /// the names decides alone, unless it contradicts a place that a store keeps.
-pub(crate) fn assign(known: &[Known], names: &[String]) -> Result<Vec<Option<usize>>, StoreError> {
+pub(crate) fn assign(known: &[Known], names: &[String]) -> Result<Vec<Option<usize>>, Misplaced> {
     let kept = |index: usize| known[index].flatten();
     let count = known.len();
     for (index, name) in names.iter().enumerate() {
         let Some(place) = kept(index) else { continue };
         if usize::from(place.of) != count {
             let cause = Place::new(index, count).mismatch(place);
-            return Err(StoreError::unusable(format!("{name}: {cause}")));
+            return Err(Misplaced(format!("{name}: {cause}")));
         }
         if let Some(other) = (0..index).find(|&other| kept(other) == Some(place)) {
-            return Err(StoreError::unusable(format!(
+            return Err(Misplaced(format!(
                 "{} and {name} are both {place}; allowed: each of the poll's stores once",
                 names[other]
             )));

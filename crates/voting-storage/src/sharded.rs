@@ -71,7 +71,7 @@ impl ShardedStore {
             Kind::Slots(checked) => {
                 let check = async || {
                     let place = Place::new(0, self.shards.len());
-                    place.check(self.shards[0].keep_place(place).await?)
+                    Ok::<_, StoreError>(place.check(self.shards[0].keep_place(place).await?)?)
                 };
                 checked.get_or_try_init(check).await.map(|()| number)
             }
@@ -380,7 +380,7 @@ async fn settle(
     let found = all.wait_for(|all| number(all).is_some()).await.map(|all| (all.len(), number(&all)));
     let Ok((count, Some(number))) = found else { return false };
     let place = Place::new(number, count);
-    let kept = shard.keep_place(place).await.and_then(|kept| place.check(kept));
+    let kept = shard.keep_place(place).await.and_then(|kept| Ok(place.check(kept)?));
     if kept.is_ok() {
         shard.expect_place(place);
     }
@@ -406,5 +406,6 @@ fn numbers(all: &All, names: &[String]) -> Result<Vec<Option<usize>>, StoreError
             )));
         }
     }
-    assign(&(0..all.len()).map(|index| told(index).map(|told| told.place)).collect::<Vec<_>>(), names)
+    let known: Vec<_> = (0..all.len()).map(|index| told(index).map(|told| told.place)).collect();
+    Ok(assign(&known, names)?)
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::place::Place;
+use crate::place::{Misplaced, Place};
 use async_trait::async_trait;
 use voting_core::tally::Origin;
 use voting_core::{Ballot, BallotId, Cast, Snapshot, StoreKind, Tally};
@@ -170,6 +170,12 @@ pub enum StoreError {
     /// The request had no effect.
     #[error("store unusable: {0}")]
     Unusable(Arc<str>),
+}
+
+impl From<Misplaced> for StoreError {
+    fn from(error: Misplaced) -> Self {
+        Self::unusable(error)
+    }
 }
 
 impl StoreError {
