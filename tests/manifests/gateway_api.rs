@@ -9,7 +9,7 @@ use serde::Deserialize;
 use voting_http::feature_flag::COOKIE_REGEX;
 use voting_tests::tutorial::Track;
 
-use crate::istio::{Resource, VirtualService};
+use crate::istio::{DestinationRule, Resource, VirtualService};
 use crate::manifests;
 use crate::parse::{Document, documents, labels};
 use crate::routing::of_kind;
@@ -266,6 +266,18 @@ fn the_flag_is_that_of_the_code() {
         let first = meaning(&app.typed::<Resource<HttpRoute>>().spec.rules[0]);
         assert_eq!(first.0.as_deref(), Some(COOKIE_REGEX), "{file}");
     }
+}
+
+/// Outside of the namespace, a rule for all of its services would have sidecars send mutual TLS to the gateway, which is plain
+/// HTTP.
+#[test]
+fn a_rule_for_all_services_is_for_the_pods_of_the_namespace_alone() {
+    let all: Vec<_> = manifests().iter().flat_map(|path| documents(path)).collect();
+    let rules = all.iter().filter(|document| document.key.starts_with("destinationrule."));
+    let rules: Vec<Resource<DestinationRule>> = rules.map(Document::typed).collect();
+    let of_all: Vec<_> = rules.iter().filter(|rule| rule.spec.host.starts_with('*')).collect();
+    assert_eq!(of_all.len(), 1);
+    assert_eq!(of_all[0].spec.export_to, ["."]);
 }
 
 /// What belongs to one track alone has its label, so that the other track can leave it out, and a change of the track remove it.

@@ -109,6 +109,9 @@ pub struct HeaderChanges {
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct DestinationRule {
     pub host: String,
+    /// The namespaces whose pods the rule is for; empty: all.
+    #[serde(default)]
+    pub export_to: Vec<String>,
     pub traffic_policy: TrafficPolicy,
     #[serde(default)]
     pub subsets: Vec<Subset>,

@@ -4,8 +4,8 @@ use std::sync::LazyLock;
 
 use axum::http::HeaderMap;
 use axum::response::Response;
-use axum_extra::extract::CookieJar;
 use voting_core::{Choice, Choices};
+use voting_http::cookies::cookies;
 
 use crate::base::Base;
 use crate::cookie::SetCookie;
@@ -63,13 +63,36 @@ impl Notice {
 
     /// The notice in the cookies of a request.
     pub fn read(headers: &HeaderMap) -> Option<Self> {
-        let jar = CookieJar::from_headers(headers);
-        let value = jar.get(COOKIE)?.value();
-        Self::ALL.into_iter().find(|notice| notice.value() == value)
+        let values = cookies(headers).filter_map(|cookie| {
+            let (name, value) = cookie.split_at_checked(COOKIE.len())?;
+            (name == COOKIE.as_bytes()).then(|| value.strip_prefix(b"="))?
+        });
+        let value = values.last()?;
+        Self::ALL.into_iter().find(|notice| notice.value().as_bytes() == value)
     }
 
     /// Deletes the cookie: the page shows a notice once.
     pub fn clear(response: &mut Response, base: &Base) {
         NO_COOKIE.set(response, base);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::{HeaderValue, header};
+
+    use super::*;
+
+    #[test]
+    fn a_notice_is_read_beside_cookies_of_any_bytes() {
+        for (cookies, notice) in [
+            (&b"a=\xff; notice=already-counted"[..], Some(Notice::AlreadyCounted)),
+            (b"notice=reset; notice=counted-2", Some(Notice::Counted(Choice::Second))),
+            (b"xnotice=reset; noticex=reset; notice=", None),
+            (b"notice", None),
+        ] {
+            let value = HeaderValue::from_bytes(cookies).unwrap();
+            assert_eq!(Notice::read(&HeaderMap::from_iter([(header::COOKIE, value)])), notice);
+        }
     }
 }

@@ -10,7 +10,7 @@
 //! - [`observe`]: metrics, log line and span of each request.
 //! - [`telemetry`]: log and trace export of a process; [`trace`]: trace context between services.
 //! - [`other_votes`]: the report of votes of choices that are not on the poll.
-//! - [`feature_flag`]: the cookie by which the mesh selects a release.
+//! - [`cookies`]: those of a request; [`feature_flag`]: the one by which the mesh selects a release.
 //! - [`serving_path`]: the header that names the serving releases.
 //! - [`retry`]: the headers about a proxy's retries.
 //!
@@ -21,6 +21,7 @@ pub mod admin;
 pub mod check;
 pub mod config;
 mod connection;
+pub mod cookies;
 pub mod feature_flag;
 pub mod forwarded;
 pub mod host;
