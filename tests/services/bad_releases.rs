@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use voting_core::{BallotId, Choice};
+use voting_faults::{Component, Fault};
 use voting_tests::http::{Visitor, send};
 use voting_tests::process::{Service, run};
 use voting_tests::servers::Redis;
@@ -61,17 +62,13 @@ impl BadRelease {
     }
 }
 
-fn is_injected(status: &u16) -> bool {
-    *status == 500
-}
-
 #[tokio::test]
 async fn a_share_of_requests_fails_and_the_run_repeats_with_its_seed() {
     for (program, path) in [("voting-app", "/featureflag/none"), ("voting-analytics", "/none")] {
         let run = async |faults: &str| {
             let release = BadRelease::start(program, faults).await;
             let statuses = release.statuses(path, 300).await;
-            let failed = statuses.iter().filter(|status| is_injected(status)).count();
+            let failed = statuses.iter().filter(|status| **status == 500).count();
             assert_eq!(release.injected().await["error"], failed);
             let (_, metrics) = release.admin("/metrics").await;
             assert!(
@@ -356,5 +353,22 @@ async fn a_fault_that_a_program_can_t_have_is_rejected_with_those_that_it_can() 
             "{}",
             ended.stderr
         );
+    }
+}
+
+#[tokio::test]
+async fn the_help_and_the_documentation_list_every_fault_of_a_program() {
+    let page = include_str!("../../docs/rehearsals.md");
+    for (program, component, column) in
+        [("voting-app", Component::App, "app"), ("voting-analytics", Component::Analytics, "analytics")]
+    {
+        let help = run(program, &["--help"], &[]).await.stdout;
+        let words: Vec<_> = help.split([' ', '\n']).map(|word| word.trim_end_matches(',')).collect();
+        for fault in Fault::ALL {
+            assert_eq!(words.contains(&fault.item()), fault.is_of(component), "{program} {fault:?}");
+            let row = page.lines().find(|line| line.starts_with(&format!("| `{}` |", fault.item())));
+            let of = row.unwrap_or_else(|| panic!("no row of {fault:?}")).split(" | ").nth(2).unwrap();
+            assert_eq!(of == "both" || of == column, fault.is_of(component), "{fault:?}: {of}");
+        }
     }
 }

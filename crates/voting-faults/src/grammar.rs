@@ -62,6 +62,11 @@ impl Fault {
         Self::Double,
     ];
 
+    /// Its item in the list: `error=RATE`.
+    pub fn item(self) -> &'static str {
+        self.syntax().0
+    }
+
     /// Its item in the list, and what its value may be.
     fn syntax(self) -> (&'static str, &'static str) {
         const RATE: &str = "RATE from 0.0001% to 100%";
@@ -83,8 +88,7 @@ impl Fault {
 
     /// Its name in the setting, in metrics and in the header `x-voting-path`.
     pub fn name(self) -> &'static str {
-        let (item, _) = self.syntax();
-        item.split_once('=').map_or(item, |(name, _)| name)
+        self.item().split_once('=').map_or(self.item(), |(name, _)| name)
     }
 
     /// Whether a program can have it.
@@ -249,7 +253,7 @@ impl fmt::Display for InvalidFaults {
         let Self { component, reason } = self;
         let list = || {
             let faults = Fault::ALL.into_iter().filter(|fault| fault.is_of(*component));
-            let items: Vec<_> = faults.map(|fault| fault.syntax().0).chain([SEED_SYNTAX]).collect();
+            let items: Vec<_> = faults.map(Fault::item).chain([SEED_SYNTAX]).collect();
             items.join(",")
         };
         match reason {
