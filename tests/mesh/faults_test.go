@@ -4,16 +4,35 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"istio.io/istio/pilot/pkg/features"
+	"istio.io/istio/pkg/test"
 )
 
-// theMeshHas20Fail applies the exercise of docs/rehearsals.md to the real Envoy, and takes it back: browsers with the flag get errors and
-// wait, all others do not notice.
-func theMeshHas20Fail(t *testing.T, s *stage) {
-	k := &kubectl{cluster: s.cluster, changed: s.changed}
+// TestTheMeshHas20Fail applies the exercise of docs/rehearsals.md to the real Envoy, and takes it back: browsers with the flag get
+// errors and wait, all others do not notice.
+func TestTheMeshHas20Fail(t *testing.T) {
+	// A stock Envoy does not have these two extensions of Istio's own build.
+	test.SetForTest(t, &features.MetadataExchange, false)
+	test.SetForTest(t, &features.ALPNFilter, false)
+	s := newStage(t, istioTrack)
+	k := &kubectl{cluster: s.cluster, changed: s.changed, runJob: s.runJob, done: map[string]bool{}, ingress: s.ingress()}
+	for _, b := range istioTrack.of(tutorial(t)) {
+		if b.step() == "Step 3b" {
+			break
+		}
+		if b.isStep() && !b.isWayBack() {
+			runBlock(t, k, b)
+		}
+	}
+	if err := waitForOK("http://" + s.ingress() + "/"); err != nil {
+		t.Fatal(err)
+	}
 	apply := func(file, want string) {
 		t.Helper()
 		printed, err := k.run([]string{"apply", "-f", file, "--namespace", namespace}, strings.NewReader(""))
@@ -23,6 +42,11 @@ func theMeshHas20Fail(t *testing.T, s *stage) {
 	}
 	changed := "virtualservice.networking.istio.io/voting-app configured\n"
 	apply("istio/faults/step-3-faults-of-2.0.yaml", changed)
+	for workload, want := range map[string]string{app1: "", app2: "app-2-0"} {
+		if faulty := faultyRoutes(s, workload); faulty != want {
+			t.Errorf("the routes of %s with faults: %q, want %q", workload, faulty, want)
+		}
+	}
 	deadline := time.Now().Add(10 * time.Second)
 	for faultsOf(t, s, "featureflag=on", 20).aborted == 0 {
 		if time.Now().After(deadline) {
@@ -42,6 +66,24 @@ func theMeshHas20Fail(t *testing.T, s *stage) {
 	if bad := faultsOf(t, s, "featureflag=on", 100); bad.aborted > 0 {
 		t.Errorf("after the way back: %+v", bad)
 	}
+}
+
+// faultyRoutes are the names of a sidecar's routes that have faults.
+func faultyRoutes(s *stage, workload string) string {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	var names []string
+	for _, routes := range s.mesh.simulationOf(s.mesh.pod(workload)).Routes {
+		for _, host := range routes.GetVirtualHosts() {
+			for _, route := range host.GetRoutes() {
+				if _, found := route.GetTypedPerFilterConfig()["envoy.filters.http.fault"]; found {
+					names = append(names, route.GetName())
+				}
+			}
+		}
+	}
+	slices.Sort(names)
+	return strings.Join(slices.Compact(names), ", ")
 }
 
 // faults are the requests that failed or took as long as a delayed one.

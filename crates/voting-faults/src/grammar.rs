@@ -163,10 +163,10 @@ impl FaultPlan {
     /// [`InvalidFaults`]: an unknown fault, one of another program, a value that is not allowed, or no fault at all.
     pub fn parse(text: &str, component: Component) -> Result<Self, InvalidFaults> {
         let invalid = |reason| InvalidFaults { component, reason };
-        let items: Vec<_> = text.split(',').map(str::trim).collect();
+        let items: Vec<_> = text.split(',').map(str::trim).filter(|item| !item.is_empty()).collect();
         let mut plan = Self::without_faults(items.join(","));
         let mut has_seed = false;
-        for item in items.into_iter().filter(|item| !item.is_empty()) {
+        for item in items {
             let (name, value) =
                 item.split_once('=').map_or((item, None), |(name, value)| (name, Some(value)));
             if name == SEED {
@@ -350,6 +350,7 @@ mod tests {
             plan.has(Fault::LyingReadyz) && plan.has(Fault::FailingLivez) && !plan.has(Fault::WrongSummary)
         );
         assert_eq!(plan.to_string(), text.replace(' ', ""));
+        assert_eq!(FaultPlan::of_app(" ,error=5%,, ").unwrap().to_string(), "error=5%");
         let plan = FaultPlan::of_analytics("wrong-summary=100%,leak=16MiB").unwrap();
         assert_eq!((plan.wrong_summary, plan.leak, plan.seed), (Some(rate(1_000_000)), Some(16 << 20), 0));
     }
