@@ -8,6 +8,7 @@ use futures_util::FutureExt as _;
 use voting_app::form::Form;
 use voting_app::notice::Notice;
 use voting_core::{Choices, Snapshot};
+use voting_faults::{Component, FaultPlan};
 use voting_http::server::MAX_HEADER_BYTES;
 use voting_http::{feature_flag, forwarded, trace};
 use voting_storage::{StoreUrl, backup};
@@ -90,5 +91,22 @@ pub fn headers(lines: &[u8]) {
     assert!(length < MAX_HEADER_BYTES, "{length}");
     for (name, value) in &trace::outgoing(carried) {
         assert!(value.to_str().is_ok(), "{name}");
+    }
+}
+
+/// The faults of a bad release. A plan is what its text says, or the error is one line that says what is allowed.
+pub fn faults(text: &[u8]) {
+    let text = String::from_utf8_lossy(text);
+    for component in [Component::App, Component::Analytics] {
+        match FaultPlan::parse(&text, component) {
+            Ok(plan) => {
+                assert!(plan.faults().iter().all(|fault| fault.is_of(component)));
+                assert_eq!(FaultPlan::parse(&plan.to_string(), component), Ok(plan));
+            }
+            Err(error) => {
+                let error = error.to_string();
+                assert!(error.contains("allowed: ") && error.lines().count() == 1, "{error}");
+            }
+        }
     }
 }

@@ -31,8 +31,36 @@ pub struct HttpRoute {
     pub name: String,
     #[serde(default, rename = "match")]
     pub matches: Vec<HttpMatch>,
+    pub fault: Option<HttpFault>,
     pub route: Vec<Target>,
     pub retries: Retries,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct HttpFault {
+    pub delay: Delay,
+    pub abort: Abort,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Delay {
+    pub percentage: Percentage,
+    pub fixed_delay: String,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Abort {
+    pub percentage: Percentage,
+    pub http_status: u16,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct Percentage {
+    pub value: f64,
 }
 
 #[derive(Deserialize, Debug)]

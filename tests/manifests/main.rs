@@ -6,6 +6,7 @@
 //! - [`pods`]: security, resources, probes and references of every pod.
 //! - [`images`]: image tags, and builds.
 //! - [`compose`]: the services of `docker compose up`. [`gateway`]: its routes.
+//! - [`mesh_faults`]: the faults that the mesh injects in a rehearsal.
 //! - [`diagrams`]: the pictures of the steps.
 //! - [`gateway_api`]: the routes of the Gateway API, compared with those of Istio.
 //! - [`doctor`]: the script that checks a cluster, without one.
@@ -21,6 +22,7 @@ mod gateway;
 mod gateway_api;
 mod images;
 mod istio;
+mod mesh_faults;
 mod parse;
 mod pods;
 mod reliability;

@@ -41,6 +41,15 @@ fn the_tutorial_uses_every_manifest_and_no_other() {
 }
 
 #[test]
+fn the_rehearsals_name_files_that_exist() {
+    let named = files(&read("docs/rehearsals.md"));
+    assert!(named.len() >= 2, "{named:?}");
+    for name in named {
+        assert!(root().join(&name).is_file(), "{name}");
+    }
+}
+
+#[test]
 fn commands_of_the_tutorial_are_valid_bash() {
     for block in blocks() {
         let mut bash = Command::new("bash")
@@ -72,8 +81,8 @@ fn the_table_of_2019_names_commands_of_the_tutorial() {
 }
 
 #[test]
-fn links_of_the_tutorial_and_of_the_platforms_exist() {
-    for page in ["tutorial.md", "platforms.md"] {
+fn links_of_the_tutorial_the_platforms_and_the_rehearsals_exist() {
+    for page in ["tutorial.md", "platforms.md", "rehearsals.md"] {
         let text = read(&format!("docs/{page}"));
         for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
             if target.contains("://") {

@@ -14,7 +14,7 @@ import (
 func manifests(t *testing.T) []string {
 	t.Helper()
 	var paths []string
-	for _, pattern := range []string{"gateway-api/*.yaml", "istio/*.yaml", "k8s/*.yaml"} {
+	for _, pattern := range []string{"gateway-api/*.yaml", "istio/*.yaml", "istio/faults/*.yaml", "k8s/*.yaml"} {
 		found, err := fs.Glob(os.DirFS(root), pattern)
 		if err != nil {
 			t.Fatal(err)

@@ -74,3 +74,8 @@ fn store_urls() {
 fn request_headers() {
     try_all("headers", parsers::headers);
 }
+
+#[test]
+fn lists_of_faults() {
+    try_all("faults", parsers::faults);
+}

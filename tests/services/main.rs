@@ -2,6 +2,7 @@
 
 mod analytics;
 mod bad_input;
+mod bad_releases;
 mod cause;
 mod check;
 mod feature_flag;

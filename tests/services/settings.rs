@@ -32,6 +32,7 @@ const INVALID: &[(&str, &[u8], &str)] = &[
     ("ANALYTICS_URL", b"ftp://voting-analytics", "allowed: http://HOST:PORT"),
     ("CLIENT_TIMEOUT", b"0", "allowed: a whole number from 1 to 65535"),
     ("DATA_DIR", b"/dev/null/votes", "allowed: a directory that this user may write"),
+    ("FAULTS", b"error=200%", "allowed: error=RATE, RATE from 0.0001% to 100%"),
     ("FEATUREFLAG", b"maybe", BOOLEAN),
     ("FROM_URL", b"postgres://voting:secret@db", STORE),
     ("HOSTNAME", BYTES, TEXT),

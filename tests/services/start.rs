@@ -7,7 +7,7 @@ async fn an_invalid_setting_aborts_start_up_with_one_line() {
     let in_use = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let port = in_use.local_addr().unwrap().port().to_string();
     let busy = format!("port {port} is in use; stop what uses it or choose another port");
-    let cases: [(&[(&str, &str)], &str); 17] = [
+    let cases: [(&[(&str, &str)], &str); 20] = [
         (
             &[("VOTE1VALUE", "Cats"), ("VOTE2VALUE", "Cats")],
             "VOTE2VALUE: \"Cats\" equals VOTE1VALUE; allowed: two different names",
@@ -35,6 +35,15 @@ async fn an_invalid_setting_aborts_start_up_with_one_line() {
             &format!("ADMIN_PORT: \"{port}\" equals PORT; allowed: another port"),
         ),
         (&[("RELEASE", "9.9")], "is not a release of "),
+        (
+            &[("FAULTS", "tail=5%")],
+            "FAULTS: \"tail=5%\" has no valid value of \"tail\"; allowed: tail=RATE:TIME, ",
+        ),
+        (
+            &[("FAULTS", "eror=5%")],
+            "FAULTS: \"eror=5%\" names the unknown fault \"eror\"; allowed: error=RATE,",
+        ),
+        (&[("FAULTS", "seed=1")], "FAULTS: \"seed=1\" names no fault; allowed: one or more of error=RATE,"),
         (&[("LOG_FORMAT", "xml")], "LOG_FORMAT: \"xml\" is not allowed; allowed: auto, text, json"),
         (
             &[("STORAGE_URL", "mysqli://u:secret@h/d")],
@@ -100,11 +109,11 @@ async fn the_help_lists_every_setting_and_shows_no_secret() {
     for (program, names) in [
         (
             "voting-app",
-            "RELEASE PORT ADMIN_PORT LISTEN_ADDRESS TRUSTED_ORIGINS TRUST_FORWARDED_HOST HSTS_MAX_AGE TITLE VOTE1VALUE VOTE2VALUE SHOWDETAILS FEATUREFLAG ALLOW_RESET REDIS_HOST REDIS_PORT REDIS_USER REDIS_PASSWORD REDIS_PWD REDIS_PASSWORD_FILE REDIS_TLS MYSQL_HOST MYSQL_PORT MYSQL_USER MYSQL_PASSWORD MYSQL_PASSWORD_FILE MYSQL_SSL_MODE MYSQL_SSL_CA MYSQL_DATABASE ANALYTICS_HOST ANALYTICS_PORT ANALYTICS_URL STORAGE_URL",
+            "RELEASE FAULTS PORT ADMIN_PORT LISTEN_ADDRESS TRUSTED_ORIGINS TRUST_FORWARDED_HOST HSTS_MAX_AGE TITLE VOTE1VALUE VOTE2VALUE SHOWDETAILS FEATUREFLAG ALLOW_RESET REDIS_HOST REDIS_PORT REDIS_USER REDIS_PASSWORD REDIS_PWD REDIS_PASSWORD_FILE REDIS_TLS MYSQL_HOST MYSQL_PORT MYSQL_USER MYSQL_PASSWORD MYSQL_PASSWORD_FILE MYSQL_SSL_MODE MYSQL_SSL_CA MYSQL_DATABASE ANALYTICS_HOST ANALYTICS_PORT ANALYTICS_URL STORAGE_URL",
         ),
         (
             "voting-analytics",
-            "RELEASE PORT ADMIN_PORT VOTE1VALUE VOTE2VALUE REDIS_HOST REDIS_PORT REDIS_USER REDIS_PASSWORD REDIS_PWD REDIS_PASSWORD_FILE REDIS_TLS MYSQL_HOST MYSQL_PORT MYSQL_USER MYSQL_PASSWORD MYSQL_PASSWORD_FILE MYSQL_SSL_MODE MYSQL_SSL_CA MYSQL_DATABASE STORAGE_URL",
+            "RELEASE FAULTS PORT ADMIN_PORT VOTE1VALUE VOTE2VALUE REDIS_HOST REDIS_PORT REDIS_USER REDIS_PASSWORD REDIS_PWD REDIS_PASSWORD_FILE REDIS_TLS MYSQL_HOST MYSQL_PORT MYSQL_USER MYSQL_PASSWORD MYSQL_PASSWORD_FILE MYSQL_SSL_MODE MYSQL_SSL_CA MYSQL_DATABASE STORAGE_URL",
         ),
         (
             "voting-storage",
@@ -157,7 +166,7 @@ async fn an_empty_variable_counts_as_unset() {
     }
     for program in ["voting-app", "voting-analytics"] {
         settings.extend(
-            ["RELEASE", "LOG_FORMAT", "LISTEN_ADDRESS", "SHUTDOWN_WAIT", "ANALYTICS_PORT"]
+            ["RELEASE", "FAULTS", "LOG_FORMAT", "LISTEN_ADDRESS", "SHUTDOWN_WAIT", "ANALYTICS_PORT"]
                 .map(|name| (name, "")),
         );
         // The first setting that is not empty is the one that is wrong.

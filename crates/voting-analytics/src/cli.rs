@@ -5,6 +5,7 @@ use std::time::Duration;
 use clap::Parser;
 use voting_config::{PollArgs, StoreArgs};
 use voting_core::release::{AnalyticsRelease, Release};
+use voting_faults::FaultPlan;
 use voting_http::check::Command;
 use voting_http::config::ServeArgs;
 
@@ -34,4 +35,10 @@ pub struct Cli {
     /// The store of the votes.
     #[command(flatten)]
     pub store: StoreArgs,
+
+    /// Faults to inject, to rehearse a canary that fails: a list of error=RATE, latency=TIME, tail=RATE:TIME, slow-start=TIME,
+    /// crash-after=REQUESTS, leak=SIZE, lying-readyz, failing-livez, wrong-summary=RATE, seed=NUMBER, separated by commas. An
+    /// example: error=5%,tail=1%:2s,wrong-summary=20%,seed=42. Never set it on a real poll. [default: no faults]
+    #[arg(long, env = "FAULTS", value_name = "LIST", value_parser = FaultPlan::of_analytics)]
+    pub faults: Option<FaultPlan>,
 }

@@ -34,11 +34,17 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
     let _telemetry =
         telemetry::start(AnalyticsRelease::COMPONENT, release.version, cli.serve.log_format, DEFAULT_LOG)?;
     let url = cli.store.url(release.storage.kind)?;
-    let (analytics, registry) = Analytics::open(release, cli.poll.choices()?, &url)?;
+    let (analytics, registry) = Analytics::open(release, cli.poll.choices()?, &url, cli.faults)?;
     let program = Program {
         name: AnalyticsRelease::COMPONENT,
         release: release.version,
-        admin: AdminPort::new(analytics.store.clone(), &analytics.choices, registry, routes::OPENAPI),
+        admin: AdminPort::new(
+            analytics.store.clone(),
+            &analytics.choices,
+            registry,
+            routes::OPENAPI,
+            analytics.faults.clone(),
+        ),
         lifecycle: Lifecycle::new(),
         routes: routes::routes(analytics),
     };

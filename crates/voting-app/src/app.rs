@@ -7,6 +7,8 @@ use anyhow::Context as _;
 use prometheus_client::registry::Registry;
 use voting_core::Choices;
 use voting_core::release::{AppRelease, Released as _};
+use voting_faults::store::inject;
+use voting_faults::{FaultPlan, Faults};
 use voting_http::lifecycle::Lifecycle;
 use voting_http::observe::RequestObserver;
 use voting_storage::{StoreMetrics, StoreUrl, Timeouts, VoteStore, open_with};
@@ -33,6 +35,8 @@ pub struct AppState {
     pub(crate) lifecycle: Lifecycle,
     pub(crate) metrics: AppMetrics,
     pub(crate) observer: RequestObserver,
+    /// Those of a bad release.
+    pub faults: Option<Faults>,
 }
 
 /// The configuration of an [`App`].
@@ -52,6 +56,8 @@ pub struct Config<'a> {
     pub analytics: AnalyticsUrl,
     /// Maximum number of live viewers.
     pub max_viewers: usize,
+    /// The faults to inject.
+    pub faults: Option<FaultPlan>,
 }
 
 impl Deref for App {
@@ -68,13 +74,18 @@ impl App {
     /// # Errors
     /// The store's driver rejects the URL, or the HTTP client can't be created.
     pub fn open(config: Config<'_>, lifecycle: Lifecycle) -> anyhow::Result<(Self, Registry)> {
-        let Config { release, choices, page, proxy, store, analytics, max_viewers } = config;
+        let Config { release, choices, page, proxy, store, analytics, max_viewers, faults } = config;
         let (observer, mut registry) = RequestObserver::register(AppRelease::COMPONENT, release.version);
         let metrics = AppMetrics::register(&choices, &mut registry);
         let store_metrics = StoreMetrics::register(&mut registry);
 
         let store = open_with(store, &choices, Timeouts::default(), store_metrics)
             .with_context(|| store.to_string())?;
+        let faults = faults.map(|plan| Faults::start(plan, &mut registry));
+        let store = match &faults {
+            Some(faults) => inject(faults, store),
+            None => store,
+        };
         let analytics = AnalyticsClient::new(release, analytics, &choices, metrics.analytics.clone());
         let app = Self(Arc::new(AppState {
             release,
@@ -87,6 +98,7 @@ impl App {
             lifecycle,
             metrics,
             observer,
+            faults,
         }));
         Ok((app, registry))
     }

@@ -3,6 +3,7 @@
 use clap::{Args, Parser};
 use voting_config::{InvalidSetting, PollArgs, StoreArgs, host, number, port, switch, url_host};
 use voting_core::release::{AppRelease, Release};
+use voting_faults::FaultPlan;
 use voting_http::check::Command;
 use voting_http::config::ServeArgs;
 
@@ -52,6 +53,12 @@ pub struct Cli {
     /// The store of the votes.
     #[command(flatten)]
     pub store: StoreArgs,
+
+    /// Faults to inject, to rehearse a canary that fails: a list of error=RATE, latency=TIME, tail=RATE:TIME, slow-start=TIME,
+    /// crash-after=REQUESTS, leak=SIZE, lying-readyz, failing-livez, lose=RATE, double=RATE, seed=NUMBER, separated by commas. An
+    /// example: error=5%,tail=1%:2s,lose=2%,seed=42. Never set it on a real poll. [default: no faults]
+    #[arg(long, env = "FAULTS", value_name = "LIST", value_parser = FaultPlan::of_app)]
+    pub faults: Option<FaultPlan>,
 }
 
 /// Default of `TITLE`.
@@ -216,7 +223,7 @@ mod tests {
                 "release", "port", "admin-port", "listen-address", "shutdown-wait", "log-format", "client-timeout",
                 "trusted-origins", "trust-forwarded-host", "hsts-max-age", "vote1value", "vote2value", "title", "showdetails", "featureflag", "allow-reset", "analytics-url",
                 "analytics-host", "analytics-port", "storage-url", "redis-host", "redis-port", "mysql-host",
-                "mysql-port", "mysql-user", "mysql-password", "mysql-database",
+                "mysql-port", "mysql-user", "mysql-password", "mysql-database", "faults",
             ]),
             value in prop_oneof![
                 "\\PC{0,30}",

@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use voting_core::{Ballot, Cast, Choice, Choices};
+use voting_faults::requests::InjectedError;
 use voting_storage::StoreError;
 
 use crate::form::InvalidForm;
@@ -45,6 +46,8 @@ pub enum AppError {
     UnknownFlagAction,
     /// The route does not take this method.
     MethodNotAllowed,
+    /// A fault of a bad release.
+    Injected(InjectedError),
 }
 
 /// The content of an error page.
@@ -210,6 +213,14 @@ impl AppError {
                 "Method not allowed",
                 "The header Allow lists the allowed methods.".to_owned(),
             ),
+            Self::Injected(InjectedError { fault, status }) => (
+                *status,
+                "This release fails on purpose",
+                format!(
+                    "It injects faults to rehearse a canary, here the fault “{}”. Try again.",
+                    fault.name()
+                ),
+            ),
         };
         ErrorView { status, title, text, outcome: self.outcome(), retry: self.retry(choices) }
     }
@@ -230,7 +241,8 @@ impl AppError {
             | Self::TooManyViewers
             | Self::NotFound
             | Self::UnknownFlagAction
-            | Self::MethodNotAllowed => None,
+            | Self::MethodNotAllowed
+            | Self::Injected(_) => None,
         }
     }
 

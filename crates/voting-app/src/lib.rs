@@ -62,12 +62,13 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         store: &url,
         analytics,
         max_viewers: cli.serve.client_limits().viewers(),
+        faults: cli.faults,
     };
     let (app, registry) = App::open(config, lifecycle.clone())?;
     let program = Program {
         name: AppRelease::COMPONENT,
         release: release.version,
-        admin: AdminPort::new(app.store.clone(), &app.choices, registry, routes::OPENAPI),
+        admin: AdminPort::new(app.store.clone(), &app.choices, registry, routes::OPENAPI, app.faults.clone()),
         lifecycle,
         routes: routes::routes(app),
     };

@@ -26,6 +26,9 @@ pub struct ResultsView<'a> {
     /// The release of voting-analytics; missing while the results are unavailable.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub analytics: Option<&'a str>,
+    /// The kinds of faults that voting-analytics injects.
+    #[serde(skip)]
+    pub analytics_faults: Option<&'a str>,
     /// The release of voting-storage that was read, or while the results are unavailable, the one that votes go to.
     pub storage: &'a str,
 }
@@ -39,6 +42,7 @@ impl<'a> ResultsView<'a> {
             text: results.map_or(UNAVAILABLE, |results| &results.text),
             counts: results.map(|results| results.counts),
             analytics: release("analytics"),
+            analytics_faults: path.and_then(|path| path.faults("analytics")),
             storage: release("storage").unwrap_or(app.release.storage.version),
         }
     }

@@ -13,6 +13,8 @@ use axum::extract::Request;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
+use voting_faults::Faults;
+use voting_faults::requests::inject;
 use voting_http::layer::{Around, CommonLayer};
 use voting_http::serving_path::ServingPath;
 
@@ -27,16 +29,21 @@ pub const OPENAPI: &str = include_str!("../openapi.json");
 /// The routes of voting-app.
 pub fn routes(app: App) -> Router {
     let path = ServingPath::new(&[("app", app.release.version), ("storage", app.release.storage.version)]);
+    let faults = app.faults.as_ref();
+    let path = path.with_faults("app", faults.map(Faults::names).as_deref());
     let headers = [(ServingPath::HEADER, path.into())];
-    Router::new()
+    let routes = Router::new()
         .route("/", get(poll::show).post(vote::cast))
         .route("/featureflag/{action}", post(feature_flag::change))
         .route("/events", get(events::stream))
         .route("/assets/{version}/{name}", get(assets::serve))
         .method_not_allowed_fallback(async || AppError::MethodNotAllowed)
-        .fallback(async || AppError::NotFound)
-        .layer(CommonLayer::new(app.observer.clone(), headers, Pages::new(app.clone())))
-        .with_state(app)
+        .fallback(async || AppError::NotFound);
+    let routes = match faults {
+        Some(faults) => inject(faults, routes, |error| AppError::Injected(error).into_response()),
+        None => routes,
+    };
+    routes.layer(CommonLayer::new(app.observer.clone(), headers, Pages::new(app.clone()))).with_state(app)
 }
 
 /// Rejects requests, renders errors, and has browsers use TLS again.

@@ -16,6 +16,7 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use prometheus_client::registry::Registry;
 use voting_core::Choices;
+use voting_faults::Faults;
 use voting_storage::{Severity, StoreError, VoteStore};
 
 use crate::lifecycle::Lifecycle;
@@ -30,19 +31,21 @@ pub struct AdminPort {
     registry: Registry,
     tally: TallyMetrics,
     openapi: &'static str,
+    faults: Option<Faults>,
 }
 
 impl AdminPort {
     /// A port that checks this store and shows its tally, the metrics of `registry`, and the description `openapi`
-    /// of the public port.
+    /// of the public port. Its probes have these faults.
     pub fn new(
         store: Arc<dyn VoteStore>,
         choices: &Choices,
         mut registry: Registry,
         openapi: &'static str,
+        faults: Option<Faults>,
     ) -> Self {
         let tally = TallyMetrics::register(choices, &mut registry);
-        Self { store, registry, tally, openapi }
+        Self { store, registry, tally, openapi, faults }
     }
 
     pub(crate) fn registry(&mut self) -> &mut Registry {
@@ -54,16 +57,16 @@ impl AdminPort {
     }
 
     pub(crate) fn routes(self, lifecycle: Lifecycle) -> Router {
-        let Self { store, registry, tally, openapi } = self;
+        let Self { store, registry, tally, openapi, faults } = self;
         Router::new()
-            .route("/livez", get(|| async { "ok\n" }))
+            .route("/livez", get(livez))
             .route("/readyz", get(readyz))
             .route("/metrics", get(metrics_text))
             .route(
                 "/openapi.json",
                 get(async move || ([(header::CONTENT_TYPE, "application/json")], openapi)),
             )
-            .with_state(Admin { lifecycle, store, registry: Arc::new(registry), tally })
+            .with_state(Admin { lifecycle, store, registry: Arc::new(registry), tally, faults })
     }
 }
 
@@ -73,6 +76,14 @@ struct Admin {
     store: Arc<dyn VoteStore>,
     registry: Arc<Registry>,
     tally: TallyMetrics,
+    faults: Option<Faults>,
+}
+
+async fn livez(State(admin): State<Admin>) -> impl IntoResponse {
+    match admin.faults {
+        Some(faults) if faults.fails_liveness() => (StatusCode::SERVICE_UNAVAILABLE, "injected fault\n"),
+        _ => (StatusCode::OK, "ok\n"),
+    }
 }
 
 async fn readyz(State(admin): State<Admin>, RawQuery(query): RawQuery) -> impl IntoResponse {
@@ -80,14 +91,17 @@ async fn readyz(State(admin): State<Admin>, RawQuery(query): RawQuery) -> impl I
     let is_store_ok = is_excluded || within_timeout(admin.store.ping()).await.is_some();
     let findings = if is_excluded { Vec::new() } else { admin.store.findings() };
     let is_store_ok = is_store_ok && !findings.iter().any(|finding| finding.severity == Severity::Refusal);
-    let checks = [("shutdown", !admin.lifecycle.is_draining()), ("store", is_store_ok)];
+    let mut checks = vec![("shutdown", !admin.lifecycle.is_draining()), ("store", is_store_ok)];
+    if let Some(faults) = &admin.faults {
+        faults.judge_readiness(&mut checks);
+    }
     let status =
         if checks.iter().all(|(_, ok)| *ok) { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let text =
-        checks.map(|(name, ok)| if ok { format!("[+]{name} ok\n") } else { format!("[-]{name} failed\n") });
+    let line = |(name, ok)| if ok { format!("[+]{name} ok\n") } else { format!("[-]{name} failed\n") };
+    let text: String = checks.into_iter().map(line).collect();
     let findings = findings.iter().filter(|finding| finding.severity >= Severity::Warning);
     let findings: String = findings.map(|finding| format!("[!]store {finding}\n")).collect();
-    (status, text.concat() + &findings)
+    (status, text + &findings)
 }
 
 async fn metrics_text(State(admin): State<Admin>) -> impl IntoResponse {

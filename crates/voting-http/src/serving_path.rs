@@ -1,11 +1,12 @@
-//! The header `x-voting-path`: the releases that served a response.
+//! The header `x-voting-path`: the releases that served a response, and the faults that they inject.
 
 use std::fmt;
 use std::str::FromStr;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 
-/// The releases that served a response, by component: `app=1.0, analytics=1.1, storage=1.0`.
+/// The releases that served a response, by component: `app=1.0, analytics=1.1, storage=1.0`. Behind them, bad releases list the
+/// kinds of their faults: `app-faults=error.lose`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServingPath(String);
 
@@ -34,6 +35,22 @@ impl ServingPath {
     /// The release of a component on this path.
     pub fn release(&self, component: &str) -> Option<&str> {
         self.0.split(", ").find_map(|hop| hop.strip_prefix(component)?.strip_prefix('='))
+    }
+
+    /// The kinds of faults that a component on this path injects, such as `error.lose`.
+    pub fn faults(&self, component: &str) -> Option<&str> {
+        self.release(&faults_of(component))
+    }
+
+    /// This path with the kinds of faults that a component injects; without them the same path.
+    ///
+    /// # Panics
+    /// If the kinds are not a token.
+    #[must_use]
+    pub fn with_faults(self, component: &str, kinds: Option<&str>) -> Self {
+        let Some(kinds) = kinds else { return self };
+        assert!(is_token(kinds), "not a list of faults: {kinds:?}");
+        Self([&self.0, ", ", &faults_of(component), "=", kinds].concat())
     }
 
     /// This path with a release of voting-app in front.
@@ -71,6 +88,10 @@ impl From<ServingPath> for HeaderValue {
     }
 }
 
+fn faults_of(component: &str) -> String {
+    format!("{component}-faults")
+}
+
 fn is_token(text: &str) -> bool {
     !text.is_empty()
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'))
@@ -90,6 +111,19 @@ mod tests {
         let path = path.with_app("2.0");
         assert_eq!((path.release("app"), path.release("analytics")), (Some("2.0"), Some("1.1")));
         assert_eq!(HeaderValue::from(path), "app=2.0, analytics=1.1, storage=1.0");
+    }
+
+    #[test]
+    fn a_path_names_faults_and_keeps_the_releases_where_they_are() {
+        let path = ServingPath::new(&[("analytics", "2.0"), ("storage", "2.0")]);
+        assert_eq!((path.faults("app"), path.clone().with_faults("app", None)), (None, path.clone()));
+        let path = path.with_faults("analytics", Some("wrong-summary")).with_app("2.0");
+        let path = path.with_faults("app", Some("error.lose"));
+        assert_eq!((path.release("app"), path.faults("app")), (Some("2.0"), Some("error.lose")));
+        assert_eq!(path.faults("analytics"), Some("wrong-summary"));
+        let header =
+            "app=2.0, analytics=2.0, storage=2.0, analytics-faults=wrong-summary, app-faults=error.lose";
+        assert_eq!(header.parse(), Ok(path));
     }
 
     #[test]

@@ -80,7 +80,7 @@ impl Environment {
         for version in analytics {
             let release: Release<AnalyticsRelease> = version.parse()?;
             let url = self.store_url(release.0.storage.version)?;
-            let (analytics, _) = Analytics::open(release.0, self.poll.clone(), &url)?;
+            let (analytics, _) = Analytics::open(release.0, self.poll.clone(), &url, None)?;
             upstreams.push(voting_analytics::routes::routes(analytics));
         }
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
@@ -101,6 +101,7 @@ impl Environment {
             store: &url,
             analytics: analytics_url,
             max_viewers: server().limits.viewers(),
+            faults: None,
         };
         let (app, _) = App::open(config, self.lifecycle.clone())?;
         // Fail here rather than at the first vote. On a slow disk, creating the file takes longer than one call.
