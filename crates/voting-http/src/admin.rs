@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{RawQuery, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderName, StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use prometheus_client::registry::Registry;
@@ -55,8 +55,7 @@ impl AdminPort {
 
     pub(crate) fn routes(self, lifecycle: Lifecycle) -> Router {
         let Self { store, registry, tally, openapi } = self;
-        Router::new()
-            .route("/livez", get(|| async { "ok\n" }))
+        livez()
             .route("/readyz", get(readyz))
             .route("/metrics", get(metrics_text))
             .route(
@@ -66,6 +65,19 @@ impl AdminPort {
             .with_state(Admin { lifecycle, store, registry: Arc::new(registry), tally })
     }
 }
+
+/// `/livez` and `/metrics` of a process without a store.
+pub fn of_process(registry: Registry) -> Router {
+    let registry = Arc::new(registry);
+    livez().route("/metrics", get(async move || (METRICS, text(&registry))))
+}
+
+fn livez<S: Clone + Send + Sync + 'static>() -> Router<S> {
+    Router::new().route("/livez", get(|| async { "ok\n" }))
+}
+
+const METRICS: [(HeaderName, &str); 1] =
+    [(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")];
 
 #[derive(Clone)]
 struct Admin {
@@ -91,9 +103,8 @@ async fn readyz(State(admin): State<Admin>, RawQuery(query): RawQuery) -> impl I
 }
 
 async fn metrics_text(State(admin): State<Admin>) -> impl IntoResponse {
-    let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     admin.tally.show(within_timeout(admin.store.tally()).await);
-    ([(header::CONTENT_TYPE, content_type)], text(&admin.registry))
+    (METRICS, text(&admin.registry))
 }
 
 async fn within_timeout<T>(call: impl Future<Output = Result<T, StoreError>>) -> Option<T> {

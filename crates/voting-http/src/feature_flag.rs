@@ -2,6 +2,9 @@
 
 use axum::http::{HeaderMap, header};
 
+/// The cookie of a browser with the flag.
+pub const ON: &str = "featureflag=on";
+
 /// The match of the mesh: an RE2 expression for the whole `Cookie` header.
 pub const COOKIE_REGEX: &str = r"(.*;\s*)?featureflag=on(\s*;.*)?";
 
@@ -12,7 +15,7 @@ pub fn is_on(headers: &HeaderMap) -> bool {
         .iter()
         .filter_map(|cookies| cookies.to_str().ok())
         .flat_map(|cookies| cookies.split(';'))
-        .any(|cookie| cookie.trim_ascii() == "featureflag=on")
+        .any(|cookie| cookie.trim_ascii() == ON)
 }
 
 #[cfg(test)]

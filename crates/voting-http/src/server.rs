@@ -53,7 +53,7 @@ pub struct ClientLimits {
 
 impl ClientLimits {
     /// Of the operator's port: probes, scrapes and a few people.
-    pub(crate) const OPERATOR: Self = Self { timeout: Duration::from_secs(30), connections: 16 };
+    pub const OPERATOR: Self = Self { timeout: Duration::from_secs(30), connections: 16 };
 
     /// These limits, with no more connections than this process may open files.
     ///

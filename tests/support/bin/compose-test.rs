@@ -7,9 +7,9 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
+use voting_load::{Forms, Plan, Progress, Voting};
 use voting_tests::compose::Compose;
 use voting_tests::http::Visitor;
-use voting_tests::ledger::{Plan, Progress};
 
 const FLAG: &str = "featureflag=on";
 const PATH_1_0: &str = "app=1.0, analytics=1.0, storage=1.0";
@@ -223,7 +223,9 @@ impl Test {
 
     /// Restarts these services one after the other under load, and kills the first one, the store.
     async fn restarts(&self, compose: &Compose, services: &[&str]) -> anyhow::Result<()> {
-        let (progress, load) = Plan::until_stopped(compose.url(), 16, Duration::from_millis(5)).start();
+        let (progress, load) =
+            Plan::until_stopped(compose.url(), Voting::Forms(Forms::default()), 16, Duration::from_millis(5))
+                .start();
         let faults = async {
             for service in services {
                 let (start, before) = (Instant::now(), progress.cast());
