@@ -9,7 +9,7 @@
 //! - [`diagrams`]: the pictures of the steps.
 //! - [`gateway_api`]: the routes of the Gateway API, compared with those of Istio.
 //! - [`doctor`]: the script that checks a cluster, without one.
-//! - [`rollouts`]: the automated canary.
+//! - [`rollouts`]: the automated canary. [`load`]: the voters.
 //! - [`tutorial`]: the commands and file names of `docs/tutorial.md`.
 //!
 //! `tests/mesh` checks the same files with Istio itself.
@@ -21,6 +21,7 @@ mod gateway;
 mod gateway_api;
 mod images;
 mod istio;
+mod load;
 mod parse;
 mod pods;
 mod reliability;

@@ -1,5 +1,6 @@
 //! `voting-load` on a running poll: its account, its verdict, its metrics and its signals.
 
+use std::net::SocketAddr;
 use std::process::{Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -64,6 +65,11 @@ async fn run(url: &str, settings: &[(&str, &str)]) -> Ended {
 async fn poll(step: &str) -> (Local, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     (Local::start(folder.path(), &["--step", step]).await, folder)
+}
+
+fn address(local: &Local) -> SocketAddr {
+    let port = local.url.rsplit(':').next().unwrap().parse().unwrap();
+    SocketAddr::from(([127, 0, 0, 1], port))
 }
 
 /// A gateway between voters and a poll.
@@ -280,8 +286,7 @@ async fn a_signal_ends_the_load_and_the_account_follows() {
 #[tokio::test]
 async fn a_second_signal_ends_the_audit() {
     let (local, _folder) = poll("2").await;
-    let address = local.url.strip_prefix("http://").unwrap().parse().unwrap();
-    let proxy = Proxy::start(address, Mode::Open).await;
+    let proxy = Proxy::start(address(&local), Mode::Open).await;
     let url = format!("http://{}", proxy.address());
     let (child, admin) = endless(&url, &[("VOTERS", "4")]);
     has_cast(&admin, 20).await;
@@ -299,8 +304,7 @@ async fn a_second_signal_ends_the_audit() {
 #[tokio::test]
 async fn a_rate_is_held_while_answers_are_slow() {
     let (local, _folder) = poll("2").await;
-    let address = local.url.strip_prefix("http://").unwrap().parse().unwrap();
-    let proxy = Proxy::start(address, Mode::Distant(Duration::from_millis(100))).await;
+    let proxy = Proxy::start(address(&local), Mode::Distant(Duration::from_millis(100))).await;
     let url = format!("http://{}", proxy.address());
     let ended = run(&url, &[("RATE", "20"), ("DURATION", "4"), ("VOTERS", "40")]).await;
     assert_eq!(ended.code, Some(0), "{ended:#?}");
@@ -330,7 +334,7 @@ async fn the_load_has_metrics_by_release_and_a_health_check() {
                 "voting_load_ballots_total{{component=\"voting-load\",release=\"{release}\",outcome=\"accepted\"}} "
             ),
             format!(
-                "voting_load_vote_duration_seconds_bucket{{le=\"0.1\",component=\"voting-load\",release=\"{release}\"}} "
+                "voting_load_vote_duration_seconds_bucket{{component=\"voting-load\",le=\"0.1\",release=\"{release}\"}} "
             ),
             format!("voting_load_reads_total{{component=\"voting-load\",release=\"{release}\"}} "),
             format!("voting_load_stale_reads_total{{component=\"voting-load\",release=\"{release}\"}} 0"),
