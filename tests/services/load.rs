@@ -168,6 +168,25 @@ async fn voters_keep_the_cookie_of_a_sticky_canary() {
     assert!(ended.numbers("ballots").iter().all(|ballots| *ballots > 0), "{ended:#?}");
 }
 
+/// As the tutorial's step 4 does it under votes: without a voter on the old store, nobody can ask for its ballots.
+#[tokio::test]
+async fn ballots_of_a_store_that_no_voter_reaches_any_more_are_not_told() {
+    let (local, _folder) = poll("3").await;
+    let gateway = Gateway::new(&local.url).start(async |gateway, mut request: Request| {
+        if gateway.number() >= 60 {
+            request.headers_mut().insert(header::COOKIE, HeaderValue::from_static("featureflag=on"));
+        }
+        gateway.pass_on(request).await
+    });
+    let ended = run(&gateway.await, &[("VOTERS", "4"), ("BALLOTS", "80")]).await;
+    assert_eq!((ended.code, ended.numbers("lost")[2]), (Some(3), 0), "{ended:#?}");
+    let ballots = ended.numbers("ballots");
+    let line =
+        format!("storage 1.0: no voter reaches it any more, so its {} ballots can't be audited", ballots[0]);
+    assert!(ballots[0] > 10 && ballots[1] > 10 && ended.account.contains(&line), "{ended:#?}");
+    assert!(ended.account.contains("the account can't tell everything"), "{ended:#?}");
+}
+
 #[tokio::test]
 async fn acknowledged_votes_that_a_proxy_swallows_are_lost() {
     let (local, _folder) = poll("2").await;
@@ -369,6 +388,16 @@ async fn failed_attempts_are_retried_with_the_same_ballot() {
     assert_eq!(ended.code, Some(0), "{ended:#?}");
     assert_eq!(ended.numbers("  accepted"), ended.numbers("ballots"));
     assert!(ended.account.contains("\nerror: "), "{ended:#?}");
+}
+
+#[tokio::test]
+async fn more_voters_than_open_files_are_an_invalid_setting() {
+    let mut shell = clean("bash".as_ref());
+    shell.args(["-c", "ulimit -n 200 && exec \"$0\" --poll-url http://127.0.0.1:1 --voters 2000"]);
+    let ended = Ended::from(shell.arg(program("voting-load")).output().await.unwrap());
+    assert_eq!((ended.code, ended.stderr.lines().count()), (Some(2), 1), "{ended:#?}");
+    let expected = "voting-load: VOTERS: \"2000\" is over the limit of open files; allowed: up to 1";
+    assert!(ended.stderr.starts_with(expected), "{ended:#?}");
 }
 
 #[tokio::test]

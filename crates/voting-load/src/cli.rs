@@ -6,7 +6,9 @@ use std::time::Duration;
 use clap::Parser;
 use clap::builder::{StringValueParser, TypedValueParser};
 use url::Url;
-use voting_config::{address, has_user, listen_port, number};
+use voting_config::{InvalidSetting, address, has_user, listen_port, number};
+
+use voting_http::server::most_connections;
 
 use crate::plan::{Plan, Voting};
 
@@ -77,6 +79,20 @@ impl Cli {
             watch: WATCH,
             ..plan
         }
+    }
+
+    /// Raises the limit of open files, since each voter has a connection of its own.
+    ///
+    /// # Errors
+    /// [`InvalidSetting`]: the limit is lower than the number of voters.
+    pub(crate) fn within_open_files(self) -> Result<Self, InvalidSetting> {
+        let most = most_connections();
+        if usize::from(self.voters) <= most {
+            return Ok(self);
+        }
+        let reason =
+            format!("is over the limit of open files; allowed: up to {most}, or a higher `ulimit -n`");
+        Err(InvalidSetting::of("VOTERS", &self.voters.to_string(), reason))
     }
 
     pub(crate) fn admin_address(&self) -> SocketAddr {

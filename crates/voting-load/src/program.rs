@@ -29,7 +29,7 @@ const NO_ACCOUNT: u8 = 3;
 
 /// Reads the settings from the arguments and the environment, and runs the load.
 pub async fn main() -> ExitCode {
-    let settings = match voting_config::parse() {
+    let settings = match voting_config::parse::<Cli>().and_then(Cli::within_open_files) {
         Ok(settings) => settings,
         Err(error) => return failed(INVALID, &error.into()),
     };
