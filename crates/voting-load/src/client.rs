@@ -1,5 +1,6 @@
 //! A voter's HTTP client.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -64,6 +65,9 @@ pub(crate) struct Seen {
     pub(crate) counts: Option<VoteCounts>,
     pub(crate) releases: Releases,
 }
+
+/// Why there is no page.
+type Failure = Cow<'static, str>;
 
 /// Casts votes and reads results.
 #[derive(Debug)]
@@ -166,7 +170,7 @@ impl Client {
     }
 
     /// Reads the page, or where an answer of it redirects to.
-    pub(crate) async fn page(&self, location: Option<&str>) -> Result<(Page, Form, Seen), &'static str> {
+    pub(crate) async fn page(&self, location: Option<&str>) -> Result<(Page, Form, Seen), Failure> {
         let url = location.and_then(|location| self.url.join(location).ok());
         let url = url.unwrap_or_else(|| self.url.clone());
         let answer = self.http.get(url).send().await.map_err(|error| match error {
@@ -174,11 +178,8 @@ impl Client {
             error if error.is_timeout() => "page: no answer in time",
             _ => "page: connection lost",
         })?;
-        if answer.status().is_redirection() {
-            return Err("page: redirected elsewhere");
-        }
         if !answer.status().is_success() {
-            return Err("page: an error");
+            return Err(format!("page: {}", answer.status()).into());
         }
         let releases = Releases::of(&answer).unwrap_or_default();
         let url = answer.url().clone();

@@ -96,7 +96,7 @@ impl Voter {
                         return Some((page, form));
                     }
                 }
-                Err(error) => load.book.error(&self.at.app, error),
+                Err(error) => load.book.error(&self.at.app, &error),
             }
             location = None;
             if !load.progress.sleep(DELAY).await {
