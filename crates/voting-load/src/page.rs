@@ -1,8 +1,6 @@
 //! The page as its visitors' programs read it.
 
-use std::sync::LazyLock;
-
-use scraper::{Html, Selector};
+use html5gum::{Token, Tokenizer};
 use voting_core::BallotId;
 
 /// Votes by choice.
@@ -21,38 +19,42 @@ pub(crate) struct Page {
     pub(crate) counts: Option<VoteCounts>,
 }
 
-struct Selectors {
-    form: Selector,
-    ballot: Selector,
-    choices: Selector,
-    bars: Selector,
-}
-
-static SELECTORS: LazyLock<Selectors> = LazyLock::new(|| {
-    let selector = |text| Selector::parse(text).expect("a selector");
-    Selectors {
-        form: selector("form.choices"),
-        ballot: selector("input[name=ballot]"),
-        choices: selector("button[name=vote]"),
-        bars: selector("progress[data-bar]"),
-    }
-});
-
 impl Page {
     /// Reads a page; `None` if the text is another one.
     pub(crate) fn parse(text: &str) -> Option<Self> {
-        let page = Html::parse_document(text);
-        let form = page.select(&SELECTORS.form).next()?;
-        let ballot = form.select(&SELECTORS.ballot).next()?.attr("value")?.parse().ok()?;
-        let choices: Vec<_> =
-            form.select(&SELECTORS.choices).filter_map(|button| button.attr("value")).collect();
-        let counts: Vec<u64> =
-            form.select(&SELECTORS.bars).filter_map(|bar| bar.attr("value")?.parse().ok()).collect();
+        let (mut action, mut ballot) = (None, None);
+        let (mut choices, mut counts) = (Vec::new(), Vec::new());
+        for Ok(token) in Tokenizer::new(text) {
+            match token {
+                Token::StartTag(tag) => {
+                    let attribute = |name: &str| {
+                        let value = tag.attributes.get(name.as_bytes())?;
+                        Some(String::from_utf8_lossy(value).into_owned())
+                    };
+                    let is_named = |name: &str| attribute("name").is_some_and(|value| value == name);
+                    match tag.name.as_slice() {
+                        b"form" if attribute("class").is_some_and(|class| class == "choices") => {
+                            action = attribute("action");
+                        }
+                        _ if action.is_none() => {}
+                        b"input" if is_named("ballot") => ballot = attribute("value")?.parse().ok(),
+                        b"button" if is_named("vote") => choices.push(attribute("value")?),
+                        b"progress" if tag.attributes.contains_key(&b"data-bar"[..]) => {
+                            counts.push(attribute("value")?.parse().ok()?);
+                        }
+                        _ => {}
+                    }
+                }
+                // The page has other forms.
+                Token::EndTag(tag) if action.is_some() && tag.name.as_slice() == b"form" => break,
+                _ => {}
+            }
+        }
         let has_counts = !text.contains("The votes are unavailable");
         Some(Self {
-            action: form.attr("action")?.to_owned(),
-            ballot,
-            choices: <[&str; 2]>::try_from(choices).ok()?.map(ToOwned::to_owned),
+            action: action?,
+            ballot: ballot?,
+            choices: choices.try_into().ok()?,
             counts: counts.try_into().ok().filter(|_| has_counts),
         })
     }
