@@ -29,6 +29,7 @@ target "image" {
       { program = "voting-analytics", release = "1.1" },
       { program = "voting-analytics", release = "2.0" },
       { program = "voting-storage", release = "2.0" },
+      { program = "voting-load", release = "2.0" },
     ]
   }
   dockerfile = "docker/Dockerfile"

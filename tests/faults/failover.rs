@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
+use voting_load::{Forms, Plan, Progress, Report, Voting};
 use voting_tests::deployment::Deployment;
-use voting_tests::ledger::{Plan, Progress, Report};
 use voting_tests::proxy::{Mode, Proxy};
 use voting_tests::servers::{MySql, Redis, RedisCluster};
 use voting_tests::{PATIENCE, eventually, figure};
@@ -22,7 +22,12 @@ impl Poll {
     /// Starts a release of the app and of analytics on this store, and voters, and waits for the first votes.
     async fn start(app: &str, analytics: &str, store: &str) -> Self {
         let deployment = Deployment::start(app, analytics, store, &[]).await;
-        let plan = Plan::until_stopped(deployment.app.url(""), VOTERS.into(), Duration::from_millis(10));
+        let plan = Plan::until_stopped(
+            deployment.app.url(""),
+            Voting::Forms(Forms::default()),
+            VOTERS.into(),
+            Duration::from_millis(10),
+        );
         let (progress, load) = Plan { leave_some: true, ..plan }.start();
         let poll = Self { progress, load, _deployment: deployment };
         poll.more_votes(100).await;
@@ -42,10 +47,14 @@ impl Poll {
         self.more_votes(200).await;
         self.progress.stop();
         let report = self.load.await.unwrap().unwrap();
-        let measured =
-            format!("{} ballots, lost {}, doubled {}", report.ballots(), report.lost, report.doubled);
+        let measured = format!(
+            "{} ballots, lost {}, doubled {}",
+            report.ballots(),
+            report.total.lost,
+            report.total.doubled
+        );
         figure(name, measured);
-        assert_eq!((report.doubled, report.counted_though_refused), (0, 0), "{report}");
+        assert_eq!((report.total.doubled, report.total.counted_though_refused), (0, 0), "{report}");
         report
     }
 }
@@ -95,7 +104,7 @@ async fn a_coordinated_failover_of_redis_loses_nothing() {
     let poll = redis.poll().await;
     redis.primary.hand_over_to(&direct).await;
     redis.network.set_target(direct.address());
-    assert_eq!(poll.end("FAILOVER of Redis").await.lost, 0);
+    assert_eq!(poll.end("FAILOVER of Redis").await.total.lost, 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -107,7 +116,7 @@ async fn the_death_of_redis_loses_at_most_the_votes_that_its_replica_lacked() {
     redis.fail_over().await;
     let since = poll.progress.cast() - before;
     let report = poll.end("death of Redis, replica cut off before").await;
-    assert!(report.lost > 0 && report.lost <= since + u64::from(VOTERS), "{since}: {report}");
+    assert!(report.total.lost > 0 && report.total.lost <= since + u64::from(VOTERS), "{since}: {report}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -127,7 +136,7 @@ async fn min_replicas_to_write_bounds_the_loss() {
     tokio::time::sleep(Duration::from_secs(4)).await;
     redis.fail_over().await;
     let report = poll.end("death of Redis, min-replicas-to-write 1, replica cut off before").await;
-    assert!(report.lost <= since + u64::from(VOTERS), "{since}: {report}");
+    assert!(report.total.lost <= since + u64::from(VOTERS), "{since}: {report}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -138,7 +147,7 @@ async fn the_death_of_mariadb_with_a_semi_synchronous_replica_loses_nothing() {
     primary.server().kill().await;
     replica.promote().await;
     network.set_target(replica.address());
-    assert_eq!(poll.end("death of MariaDB, semi-synchronous replica").await.lost, 0);
+    assert_eq!(poll.end("death of MariaDB, semi-synchronous replica").await.total.lost, 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -158,7 +167,7 @@ async fn the_death_of_mariadb_loses_the_votes_that_an_asynchronous_replica_lacke
     let since = poll.progress.cast() - before;
     network.set_target(replica.address());
     let report = poll.end("death of MariaDB, asynchronous replica cut off before").await;
-    assert!(report.lost > 0 && report.lost <= since + u64::from(VOTERS), "{since}: {report}");
+    assert!(report.total.lost > 0 && report.total.lost <= since + u64::from(VOTERS), "{since}: {report}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -173,7 +182,7 @@ async fn a_redis_cluster_that_loses_a_primary_goes_on_with_its_replica() {
     cluster.servers[3].replication_is("role:master").await;
     let report = poll.end("death of a primary of Redis Cluster, with a replica").await;
     // Replication is asynchronous: what the last answers acknowledged may be on its way.
-    assert!(report.lost <= since + u64::from(VOTERS), "{since}: {report}");
+    assert!(report.total.lost <= since + u64::from(VOTERS), "{since}: {report}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -184,5 +193,5 @@ async fn a_redis_cluster_without_replicas_loses_nothing_while_a_primary_is_away(
     tokio::time::sleep(Duration::from_secs(4)).await;
     cluster.servers[1].server().restart().await;
     let report = poll.end("death and restart of a primary of Redis Cluster, no replica").await;
-    assert_eq!(report.lost, 0, "{report}");
+    assert_eq!(report.total.lost, 0, "{report}");
 }

@@ -4,8 +4,8 @@ mod disk;
 mod failover;
 mod search;
 
+use voting_load::{BallotOutcome, Report};
 use voting_tests::faults::{Cluster, ClusterRelease, Fault};
-use voting_tests::ledger::{BallotOutcome, Report};
 
 async fn survives(release: ClusterRelease, replicas: usize, faults: &[(Fault, u64)]) -> Report {
     let mut cluster = Cluster::start(release, replicas).await;
@@ -13,7 +13,7 @@ async fn survives(release: ClusterRelease, replicas: usize, faults: &[(Fault, u6
     println!("{report}");
     assert!(report.is_clean() && report.ballots() >= 1000, "{report}");
     // With retries every voter succeeds.
-    assert_eq!(report.outcomes[&BallotOutcome::Accepted], report.ballots(), "{report}");
+    assert_eq!(report.total.outcomes[&BallotOutcome::Accepted], report.ballots(), "{report}");
     report
 }
 
@@ -34,12 +34,12 @@ async fn a_replica_drops_no_request_while_it_shuts_down() {
         loop {
             attempts += 1;
             let report = survives(release, 2, &[(Fault::TerminateApp(1), 0)]).await;
-            if report.errors.is_empty() {
+            if report.total.errors.is_empty() {
                 break;
             }
             // On a busy machine requests may miss the deadlines of the services, which says nothing about the shutdown.
             let is_late = |error: &String| LATE.iter().any(|late| error.contains(late));
-            assert!(attempts < 5 && report.errors.keys().all(is_late), "{report}");
+            assert!(attempts < 5 && report.total.errors.keys().all(is_late), "{report}");
         }
     }
 }

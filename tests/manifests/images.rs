@@ -6,15 +6,15 @@ use regex::Regex;
 use voting_core::release::{AnalyticsRelease, AppRelease, Released};
 
 use crate::parse::Document;
-use crate::read;
 use crate::routing::all_that_is_ever_applied;
+use crate::{load, read};
 
 fn image(document: &Document) -> Option<String> {
     let image = document.at("/spec/template/spec/containers/0/image")?.as_str()?;
     Some(image.to_owned())
 }
 
-/// Image tag of the operator's tool.
+/// Image tag of the tools.
 const TOOL_VERSION: &str = "2.0";
 
 /// Every image of the system as `NAME:TAG`.
@@ -22,8 +22,8 @@ pub(crate) fn released_images() -> Vec<String> {
     fn of<R: Released>() -> impl Iterator<Item = String> {
         R::all().iter().map(|release| format!("{}:{}", R::COMPONENT, release.version()))
     }
-    let tool = format!("voting-storage:{TOOL_VERSION}");
-    of::<AppRelease>().chain(of::<AnalyticsRelease>()).chain([tool]).collect()
+    let tools = ["voting-storage", "voting-load"].map(|tool| format!("{tool}:{TOOL_VERSION}"));
+    of::<AppRelease>().chain(of::<AnalyticsRelease>()).chain(tools).collect()
 }
 
 #[test]
@@ -36,14 +36,16 @@ fn the_release_table_names_the_images_of_the_tutorial() {
             "voting-analytics:1.0",
             "voting-analytics:1.1",
             "voting-analytics:2.0",
-            "voting-storage:2.0"
+            "voting-storage:2.0",
+            "voting-load:2.0"
         ]
     );
 }
 
 #[test]
 fn every_image_of_the_release_table_is_used_and_no_other() {
-    let used: BTreeSet<String> = all_that_is_ever_applied().values().filter_map(image).collect();
+    let mut used: BTreeSet<String> = all_that_is_ever_applied().values().filter_map(image).collect();
+    used.extend(load::resources().values().filter_map(image));
     let mut released: BTreeSet<String> = released_images().into_iter().collect();
     released.extend(["redis:8".to_owned(), "mysql:8.4".to_owned()]);
     assert_eq!(used, released);
@@ -76,8 +78,9 @@ fn an_image_runs_one_program_unprivileged_and_checks_it_without_a_shell() {
     assert!(
         stage("service").starts_with("runtime ") && stage("service").contains("\nENV RELEASE=${RELEASE}\n")
     );
-    for program in ["voting-app", "voting-analytics", "voting-storage"] {
-        let (is_service, stage) = (program != "voting-storage", stage(program));
+    for program in ["voting-app", "voting-analytics", "voting-storage", "voting-load"] {
+        let is_service = ["voting-app", "voting-analytics"].contains(&program);
+        let stage = stage(program);
         assert!(stage.starts_with(if is_service { "service " } else { "runtime " }), "{program}");
         assert!(stage.contains(&format!("\nENTRYPOINT [\"{program}\"]")), "{program}");
         assert!(!stage.contains("\nUSER ") && !stage.contains("\nRUN "), "{program}");

@@ -10,7 +10,7 @@
 //! - [`diagrams`]: the pictures of the steps.
 //! - [`gateway_api`]: the routes of the Gateway API, compared with those of Istio.
 //! - [`doctor`]: the script that checks a cluster, without one.
-//! - [`rollouts`]: the automated canary.
+//! - [`rollouts`]: the automated canary. [`load`]: the voters.
 //! - [`tutorial`]: the commands and file names of `docs/tutorial.md`.
 //!
 //! `tests/mesh` checks the same files with Istio itself.
@@ -22,6 +22,7 @@ mod gateway;
 mod gateway_api;
 mod images;
 mod istio;
+mod load;
 mod mesh_faults;
 mod parse;
 mod pods;

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use clap::CommandFactory as _;
 use serde_json::{Value, json};
 
+use crate::load;
 use crate::parse::{Document, labels};
 use crate::routing::all_that_is_ever_applied;
 use crate::steps::applied;
@@ -36,6 +37,7 @@ impl Workload {
 fn workloads() -> Vec<Workload> {
     let all: Vec<Workload> = all_that_is_ever_applied()
         .into_values()
+        .chain(load::resources().into_values())
         .filter(|document| document.key.starts_with("deployment.") || document.key.starts_with("job."))
         .map(|document| {
             let pod = document.at("/spec/template/spec").expect("a pod").clone();
@@ -44,7 +46,7 @@ fn workloads() -> Vec<Workload> {
             Workload { document, pod, container }
         })
         .collect();
-    assert_eq!(all.len(), 9, "seven deployments and two jobs");
+    assert_eq!(all.len(), 10, "seven deployments and three jobs");
     all
 }
 
@@ -118,7 +120,8 @@ fn pods_are_probed_on_the_admin_port_and_stores_from_inside() {
 #[test]
 fn pods_are_spread_and_have_their_own_accounts() {
     let mut accounts = BTreeSet::new();
-    let all = all_that_is_ever_applied();
+    let mut all = all_that_is_ever_applied();
+    all.extend(load::resources());
     for workload in workloads() {
         assert_eq!(workload.pod["enableServiceLinks"], false, "{}", workload.key());
         let account = workload.pod["serviceAccountName"].as_str().expect("a service account").to_owned();
@@ -256,10 +259,12 @@ fn no_secret_is_pasted_into_a_url() {
 fn every_variable_is_a_setting_of_the_program() {
     let app = voting_app::cli::Cli::command();
     let analytics = voting_analytics::cli::Cli::command();
+    let voters = voting_load::cli::Cli::command();
     for workload in workloads() {
         let command = match workload.container["name"].as_str() {
             Some("voting-app") => &app,
             Some("voting-analytics") => &analytics,
+            Some("voting-load") => &voters,
             _ => continue,
         };
         let known: BTreeSet<_> =

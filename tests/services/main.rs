@@ -9,6 +9,7 @@ mod feature_flag;
 mod findings;
 mod ipv6;
 mod limits;
+mod load;
 mod openapi;
 mod outage;
 mod output;

@@ -45,7 +45,7 @@ async fn a_closed_pipe_is_quiet_and_a_full_disk_or_a_closed_output_is_one_line()
     std::fs::write(&backup, export.stdout).unwrap();
     let to = format!("sqlite:{}/other.db", folder.path().display());
     let mut cases: Vec<(PathBuf, Vec<&str>)> = Vec::new();
-    for name in ["voting-app", "voting-analytics", "voting-storage", "voting-local", "xtask"] {
+    for name in ["voting-app", "voting-analytics", "voting-storage", "voting-load", "voting-local", "xtask"] {
         cases.push((program(name), vec!["--help"]));
     }
     for name in ["voting-app", "voting-storage"] {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{ChildStdin, ChildStdout, Command};
-use voting_tests::ledger::{BallotOutcome, Plan};
+use voting_load::{BallotOutcome, Forms, Plan, Voting};
 use voting_tests::process::{Service, run};
 use voting_tests::servers::{MySql, Redis};
 use voting_tests::{PATIENCE, eventually, figure, free_port, replace_file};
@@ -45,7 +45,9 @@ async fn votes_go_on(
     let analytics_url = format!("http://{}", analytics.address);
     let of_app = [("RELEASE", app), ("ANALYTICS_URL", analytics_url.as_str())];
     let app = Service::start("voting-app", &[settings, &of_app].concat()).await;
-    let (progress, load) = Plan::until_stopped(app.url(""), 8, Duration::from_millis(5)).start();
+    let (progress, load) =
+        Plan::until_stopped(app.url(""), Voting::Forms(Forms::default()), 8, Duration::from_millis(5))
+            .start();
     let go_on = async || {
         let before = progress.cast();
         eventually("votes go on", PATIENCE, async || progress.cast() > before + 30).await;
@@ -64,11 +66,11 @@ async fn votes_go_on(
     progress.stop();
     let report = load.await.unwrap().unwrap();
     assert!(report.is_clean(), "{report}");
-    let accepted = report.outcomes[&BallotOutcome::Accepted];
+    let accepted = report.total.outcomes[&BallotOutcome::Accepted];
     assert_eq!(accepted, report.ballots(), "{report}");
     let measured = format!(
         "{accepted} of {accepted} ballots accepted, lost {}, doubled {}",
-        report.lost, report.doubled
+        report.total.lost, report.total.doubled
     );
     figure("a password that changes under votes", measured);
 }

@@ -6,7 +6,6 @@
 //! - [`reverse_proxy`]: nginx, HAProxy and Envoy in front of the page.
 //! - [`clock`]: a process with a wrong clock.
 //! - [`process`]: the system's programs as child processes.
-//! - [`ledger`]: a load of votes that accounts for every ballot.
 //! - [`faults`]: a cluster of the programs behind a [`balancer`], and its faults.
 //! - [`compose`]: the containers of `docker compose up`.
 //! - [`deployment`]: the programs together. [`http`]: a visitor of the page. [`browser`]: a visitor with a real browser.
@@ -25,7 +24,6 @@ pub mod figure;
 pub mod file;
 pub mod http;
 pub mod kubernetes;
-pub mod ledger;
 pub mod load;
 pub mod port;
 pub mod process;

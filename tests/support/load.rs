@@ -10,8 +10,8 @@ use anyhow::ensure;
 use tokio::sync::RwLock;
 use tokio::task::JoinSet;
 use voting_core::{BallotId, Choice};
-
-use crate::ledger::{CastOutcome, Client, Plan, VoteCounts};
+use voting_http::feature_flag;
+use voting_load::{CastOutcome, Client, Forms, VoteCounts};
 
 /// Delay between two rounds of a voter.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -80,9 +80,9 @@ struct Row {
     failures: BTreeMap<String, u64>,
 }
 
-fn plan(url: &str, cookies: Option<&str>, keeps_connections: bool) -> Plan {
+fn client(url: &str, cookies: Option<&str>, keeps_connections: bool) -> anyhow::Result<Client> {
     let cookies = cookies.map(ToOwned::to_owned);
-    Plan { cookies, keeps_connections, retry: false, ..Plan::until_stopped(url, 1, PAUSE) }
+    Client::new(url, &Forms { cookies, keeps_connections, ..Forms::default() })
 }
 
 impl Load {
@@ -107,8 +107,8 @@ impl Load {
     fn vote(&mut self) -> anyhow::Result<()> {
         for is_flagged in [false, true] {
             for keeps_connections in [false, true] {
-                let cookies = is_flagged.then_some("featureflag=on");
-                let client = Client::new(&plan(&self.url, cookies, keeps_connections))?;
+                let cookies = is_flagged.then_some(feature_flag::ON);
+                let client = client(&self.url, cookies, keeps_connections)?;
                 let (records, votes, step) = (self.records.clone(), self.votes.clone(), self.step.clone());
                 self.voters.spawn(async move {
                     for number in 0_u64.. {
@@ -126,15 +126,15 @@ impl Load {
                         let vote = votes.read().await;
                         let (id, choice) =
                             (BallotId::new(), if number % 3 == 2 { Choice::Second } else { Choice::First });
-                        let (outcome, path) = client.cast_by(id, choice).await;
-                        let is_refused = matches!(outcome, CastOutcome::Refused(_));
-                        let (is_accepted, failure) = match outcome {
+                        let answer = client.cast(id, choice).await;
+                        let is_refused = matches!(answer.outcome, CastOutcome::Refused(_));
+                        let (is_accepted, failure) = match answer.outcome {
                             CastOutcome::Counted | CastOutcome::AlreadyCounted => (true, None),
                             CastOutcome::Refused(why) | CastOutcome::Unknown(why) => {
                                 (false, Some(format!("vote: {why}")))
                             }
                         };
-                        let is_new = path.contains("app=2.0");
+                        let is_new = answer.releases.is_some_and(|releases| releases.app == "2.0");
                         record(failure, Some(Ballot { id, choice, is_accepted, is_refused, is_new }));
                         drop(vote);
                         tokio::time::sleep(PAUSE).await;
@@ -225,8 +225,8 @@ impl Load {
     pub async fn report(self, stored: &HashSet<[u8; 16]>, pages: &[Option<&str>]) -> anyhow::Result<Report> {
         let mut shown = 0;
         for cookies in pages {
-            let client = Client::new(&plan(&self.url, *cookies, true))?;
-            shown += client.settled_counts(PATIENCE).await?.iter().sum::<u64>();
+            let client = client(&self.url, *cookies, true)?;
+            shown += client.settled_counts().await?.iter().sum::<u64>();
         }
         let records = std::mem::take(&mut *self.records.lock().unwrap());
         let mut report = Report { shown, stored: stored.len() as u64, ..Report::default() };

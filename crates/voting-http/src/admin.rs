@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{RawQuery, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderName, StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use prometheus_client::registry::Registry;
@@ -70,6 +70,19 @@ impl AdminPort {
     }
 }
 
+/// `/livez` and `/metrics` of a process without a store.
+pub fn of_process(registry: Registry) -> Router {
+    let registry = Arc::new(registry);
+    Router::new()
+        .route("/livez", get(async || ALIVE))
+        .route("/metrics", get(async move || (METRICS, text(&registry))))
+}
+
+const ALIVE: &str = "ok\n";
+
+const METRICS: [(HeaderName, &str); 1] =
+    [(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")];
+
 #[derive(Clone)]
 struct Admin {
     lifecycle: Lifecycle,
@@ -82,7 +95,7 @@ struct Admin {
 async fn livez(State(admin): State<Admin>) -> impl IntoResponse {
     match admin.faults {
         Some(faults) if faults.fails_liveness() => (StatusCode::SERVICE_UNAVAILABLE, "injected fault\n"),
-        _ => (StatusCode::OK, "ok\n"),
+        _ => (StatusCode::OK, ALIVE),
     }
 }
 
@@ -105,9 +118,8 @@ async fn readyz(State(admin): State<Admin>, RawQuery(query): RawQuery) -> impl I
 }
 
 async fn metrics_text(State(admin): State<Admin>) -> impl IntoResponse {
-    let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     admin.tally.show(within_timeout(admin.store.tally()).await);
-    ([(header::CONTENT_TYPE, content_type)], text(&admin.registry))
+    (METRICS, text(&admin.registry))
 }
 
 async fn within_timeout<T>(call: impl Future<Output = Result<T, StoreError>>) -> Option<T> {

@@ -4,12 +4,15 @@ use axum::http::HeaderMap;
 
 use crate::cookies::cookies;
 
+/// The cookie of a browser with the flag.
+pub const ON: &str = "featureflag=on";
+
 /// The match of the mesh: an RE2 expression for the whole `Cookie` header.
 pub const COOKIE_REGEX: &str = r"(.*;\s*)?featureflag=on(\s*;.*)?";
 
 /// Whether the cookies of a request match [`COOKIE_REGEX`].
 pub fn is_on(headers: &HeaderMap) -> bool {
-    cookies(headers).any(|cookie| cookie == b"featureflag=on")
+    cookies(headers).any(|cookie| cookie == ON.as_bytes())
 }
 
 #[cfg(test)]

@@ -53,7 +53,7 @@ pub struct ClientLimits {
 
 impl ClientLimits {
     /// Of the operator's port: probes, scrapes and a few people.
-    pub(crate) const OPERATOR: Self = Self { timeout: Duration::from_secs(30), connections: 16 };
+    pub const OPERATOR: Self = Self { timeout: Duration::from_secs(30), connections: 16 };
 
     /// These limits, with no more connections than this process may open files.
     ///
@@ -61,11 +61,7 @@ impl ClientLimits {
     /// thousand live viewers use up.
     #[must_use]
     pub fn within_open_files(self) -> Self {
-        // If raising is not permitted, serving with the old limit beats not serving.
-        let files = rlimit::increase_nofile_limit(u64::MAX)
-            .or_else(|_| rlimit::Resource::NOFILE.get_soft())
-            .map_or(usize::MAX, |files| usize::try_from(files).unwrap_or(usize::MAX));
-        let connections = self.connections.min(files.saturating_sub(OTHER_FILES)).max(1);
+        let connections = self.connections.min(most_connections()).max(1);
         Self { connections, ..self }
     }
 
@@ -73,6 +69,14 @@ impl ClientLimits {
     pub fn viewers(&self) -> usize {
         self.connections / 2
     }
+}
+
+/// The most connections of this process. Raises the limit of open files to the maximum allowed.
+pub fn most_connections() -> usize {
+    // If raising is not permitted, working with the old limit beats not working.
+    let files = rlimit::increase_nofile_limit(u64::MAX).or_else(|_| rlimit::Resource::NOFILE.get_soft());
+    let files = files.map_or(usize::MAX, |files| usize::try_from(files).unwrap_or(usize::MAX));
+    files.saturating_sub(OTHER_FILES)
 }
 
 impl Default for ClientLimits {

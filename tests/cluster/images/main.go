@@ -117,6 +117,7 @@ func voting(services string) []image {
 	var images []image
 	for program, releases := range map[string][]string{
 		"voting-app": {"1.0", "2.0"}, "voting-analytics": {"1.0", "1.1", "2.0"}, "voting-storage": {"2.0"},
+		"voting-load": {"2.0"},
 	} {
 		for _, release := range releases {
 			images = append(images, image{

@@ -7,9 +7,9 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
+use voting_load::{Forms, Plan, Progress, Voting};
 use voting_tests::compose::Compose;
 use voting_tests::http::Visitor;
-use voting_tests::ledger::{Plan, Progress};
 
 const FLAG: &str = "featureflag=on";
 const PATH_1_0: &str = "app=1.0, analytics=1.0, storage=1.0";
@@ -73,6 +73,7 @@ impl Test {
         }
         self.cookie_of_the_flag().await?;
         self.hardening(compose).await?;
+        self.voters(compose).await?;
         self.restarts(compose, &["voting-storage-1-0", "voting-analytics-1-1", "voting-app-1-0", "gateway"])
             .await?;
         self.stop_and_start(compose).await?;
@@ -106,7 +107,9 @@ impl Test {
         compose.go_to("4").await?;
         ensure!(counts(&self.visitor.results().await)? == counts_2_0, "votes were lost with the containers");
         self.say("down and up: all votes kept");
-        compose.compose(&["--profile", "tools", "down", "--volumes", "--remove-orphans"]).await?;
+        compose
+            .compose(&["--profile", "tools", "--profile", "load", "down", "--volumes", "--remove-orphans"])
+            .await?;
         let left = compose.left().await?;
         ensure!(left.is_empty(), "not removed: {left}");
         self.say("down with volumes: everything removed");
@@ -178,7 +181,7 @@ impl Test {
         for container in containers.lines() {
             ensure!(container.contains(" true [ALL] [no-new-privileges:true] "), "{container}");
         }
-        for image in ["voting-app:2.0", "voting-analytics:2.0", "voting-storage:2.0"] {
+        for image in ["voting-app:2.0", "voting-analytics:2.0", "voting-storage:2.0", "voting-load:2.0"] {
             let user = compose.docker(&["inspect", "--format={{.Config.User}}", image]).await?;
             ensure!(user.trim() == "65532:65532", "{image} runs as {user}");
             let shell = ["run", "--rm", "--network=none", "--entrypoint=/bin/sh", image, "-c", ":"];
@@ -221,9 +224,21 @@ impl Test {
         Ok(())
     }
 
+    /// Runs the voters of the profile, a part of them with the feature flag.
+    async fn voters(&self, compose: &Compose) -> anyhow::Result<()> {
+        let account = compose.compose(&["run", "--rm", "--env", "DURATION=10", "load"]).await?;
+        let releases = account.lines().next().map(|line| line.split_whitespace().rev().take(3).collect());
+        ensure!(releases == Some(vec!["total", "2.0", "1.0"]), "no account by release: {account}");
+        ensure!(account.ends_with("every promise held\n"), "{account}");
+        self.say("voters in a container of their own: every promise held");
+        Ok(())
+    }
+
     /// Restarts these services one after the other under load, and kills the first one, the store.
     async fn restarts(&self, compose: &Compose, services: &[&str]) -> anyhow::Result<()> {
-        let (progress, load) = Plan::until_stopped(compose.url(), 16, Duration::from_millis(5)).start();
+        let (progress, load) =
+            Plan::until_stopped(compose.url(), Voting::Forms(Forms::default()), 16, Duration::from_millis(5))
+                .start();
         let faults = async {
             for service in services {
                 let (start, before) = (Instant::now(), progress.cast());

@@ -8,8 +8,9 @@ use super::log::Log;
 use super::preload::{Disk, Preload};
 use super::store::Store;
 use super::{AFTER, Change, ClusterRelease, Fault, Schedule};
+use voting_load::{Forms, Plan, Progress, Report, Voting};
+
 use crate::balancer::Balancer;
-use crate::ledger::{Plan, Progress, Report};
 use crate::process::{Service, Signal};
 use crate::proxy::Mode;
 use crate::{PATIENCE, Stopwatch, eventually};
@@ -80,7 +81,7 @@ impl Cluster {
     /// Starts a cluster, runs a load, and injects the faults of the schedule meanwhile.
     ///
     /// # Errors
-    /// Those of [`crate::ledger::run`].
+    /// Those of [`voting_load::run`].
     pub async fn play(schedule: &Schedule, say: impl Fn(&str)) -> anyhow::Result<Report> {
         let fails_over = schedule.events.iter().any(|event| event.fault == Fault::Failover);
         let store = match schedule.release {
@@ -116,7 +117,7 @@ impl Cluster {
     /// milliseconds.
     ///
     /// # Errors
-    /// Those of [`crate::ledger::run`].
+    /// Those of [`voting_load::run`].
     pub async fn run(
         &mut self,
         faults: &[(Fault, u64)],
@@ -149,7 +150,8 @@ impl Cluster {
         pause: Duration,
         leave_some: bool,
     ) -> (Progress, JoinHandle<anyhow::Result<Report>>) {
-        Plan { leave_some, ..Plan::until_stopped(self.balancer.url(), voters, pause) }.start()
+        let voting = Voting::Forms(Forms::default());
+        Plan { leave_some, ..Plan::until_stopped(self.balancer.url(), voting, voters, pause) }.start()
     }
 
     /// Waits until each app reaches the store again.

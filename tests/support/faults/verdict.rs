@@ -1,9 +1,9 @@
 //! The verdict on a schedule, and the shortest part of one that fails.
 
 use tokio::task::JoinError;
+use voting_load::{GAVE_UP, Report};
 
 use super::{Cluster, Schedule, shrink};
-use crate::ledger::{GAVE_UP, Report, Undecided};
 
 /// How a schedule ended.
 #[derive(Debug, Default)]
@@ -22,9 +22,10 @@ impl Schedule {
     pub async fn verdict(&self) -> Verdict {
         match self.play_until_decided().await {
             Ok(Ok(report)) => {
-                let is_broken = !report.is_clean() || report.errors.contains_key(GAVE_UP);
+                let is_broken = !report.is_clean() || report.total.errors.contains_key(GAVE_UP);
                 let broken = is_broken.then(|| format!("\n{report}"));
-                Verdict { ballots: report.ballots(), lost: report.lost, doubled: report.doubled, broken }
+                let (lost, doubled) = (report.total.lost, report.total.doubled);
+                Verdict { ballots: report.ballots(), lost, doubled, broken }
             }
             Ok(Err(error)) => Verdict { broken: Some(format!("{error:#}")), ..Verdict::default() },
             Err(panic) => Verdict { broken: Some(panic.to_string()), ..Verdict::default() },
@@ -39,7 +40,7 @@ impl Schedule {
             let owned = self.clone();
             let played = tokio::spawn(async move { Cluster::play(&owned, |_| ()).await }).await?;
             match played {
-                Err(error) if error.is::<Undecided>() && attempt < ATTEMPTS => attempt += 1,
+                Ok(report) if report.has_undecided_ballots() && attempt < ATTEMPTS => attempt += 1,
                 played => return Ok(played),
             }
         }

@@ -2,15 +2,13 @@
 
 mod nemesis;
 
-use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use voting_config::number;
+use voting_load::{Forms, Plan, Progress, Report, Voting, progress};
 use voting_tests::faults::{Cluster, ClusterRelease, Fault};
-use voting_tests::ledger::{self, Plan, Progress, Report};
 
 /// Cast votes on a running poll and account for each one, or inject faults into a temporary cluster.
 ///
@@ -81,48 +79,28 @@ async fn main() -> ExitCode {
     }
 }
 
+/// How long the results are watched for votes of others.
+const WATCH: Duration = Duration::from_secs(1);
+
 /// Runs a load on the poll at the URL.
 async fn load(arguments: &Cli) -> anyhow::Result<bool> {
     let without_slash = |url: &String| url.trim_end_matches('/').to_owned();
-    let plan = Plan {
-        url: arguments.url.as_ref().map(without_slash).unwrap_or_default(),
-        analytics_url: arguments.analytics_url.as_ref().map(without_slash),
-        cookies: None,
-        keeps_connections: true,
+    let forms = Forms {
         choices: [arguments.choices[0].clone(), arguments.choices[1].clone()],
-        voters: arguments.voters.into(),
-        ballots: arguments.ballots.unwrap_or(10_000),
-        retry: arguments.retry,
-        leave_some: false,
-        pause: Duration::ZERO,
+        analytics_url: arguments.analytics_url.as_ref().map(without_slash),
+        ..Forms::default()
     };
+    let url = arguments.url.as_ref().map(without_slash).unwrap_or_default();
+    let plan = Plan::until_stopped(url, Voting::Forms(forms), arguments.voters.into(), Duration::ZERO);
+    let ballots = arguments.ballots.unwrap_or(10_000);
+    let plan = Plan { ballots, retry: arguments.retry, watch: WATCH, ..plan };
     let progress = Progress::default();
-    let bar = tokio::spawn(show(progress.clone(), plan.ballots));
-    let report = ledger::run(&plan, &progress).await;
-    bar.abort();
+    let bar = progress::show(progress.clone(), Some(ballots));
+    let report = voting_load::run(&plan, &progress).await;
+    drop(bar);
     let report = report?;
     println!("{report}");
     Ok(report.is_clean())
-}
-
-/// Shows the progress: a bar on a terminal, otherwise a line every ten seconds.
-async fn show(progress: Progress, ballots: u64) {
-    // A ballot is cast, then audited.
-    let bar = ProgressBar::with_draw_target(Some(2 * ballots), ProgressDrawTarget::stderr());
-    if let Ok(style) =
-        ProgressStyle::with_template("{elapsed_precise} {wide_bar} {pos}/{len} cast and audited, {per_sec}")
-    {
-        bar.set_style(style);
-    }
-    let is_terminal = std::io::stderr().is_terminal();
-    for second in 0_u64.. {
-        let (cast, audited) = (progress.cast(), progress.audited());
-        bar.set_position(cast + audited);
-        if !is_terminal && second % 10 == 9 {
-            eprintln!("{cast} cast, {audited} audited of {ballots}");
-        }
-        tokio::time::sleep(Duration::from_secs(1)).await;
-    }
 }
 
 /// Injects every fault twice per release, then starts eight replicas concurrently.
@@ -147,13 +125,13 @@ async fn faults(arguments: &Cli) -> anyhow::Result<bool> {
     }
     let sum = |number: fn(&Report) -> u64| reports.iter().map(number).sum::<u64>();
     println!(
-        "\nTotal: {} ballots, {} faults, lost {}, doubled {}, counted though refused {}, stale reads {}",
+        "\nTotal: {} ballots, {} faults, lost {}, doubled {}, refused but counted {}, stale reads {}",
         sum(Report::ballots),
         2 * twice.len() + 2,
-        sum(|report| report.lost),
-        sum(|report| report.doubled),
-        sum(|report| report.counted_though_refused),
-        sum(|report| report.stale_reads),
+        sum(|report| report.total.lost),
+        sum(|report| report.total.doubled),
+        sum(|report| report.total.counted_though_refused),
+        sum(|report| report.total.stale_reads),
     );
     Ok(reports.iter().all(Report::is_clean))
 }

@@ -1,0 +1,96 @@
+//! A load from its first page to its account.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::task::{JoinHandle, JoinSet};
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::audit::{added, audit};
+use crate::book::Book;
+use crate::client::{Client, Releases};
+use crate::plan::{Plan, Progress, Voting};
+use crate::report::Report;
+use crate::sides::Sides;
+use crate::voter::{Load, Voter};
+
+impl Plan {
+    /// [`run`] in a task of its own.
+    pub fn start(self) -> (Progress, JoinHandle<anyhow::Result<Report>>) {
+        let progress = Progress::default();
+        let load = tokio::spawn({
+            let progress = progress.clone();
+            async move { run(&self, &progress).await }
+        });
+        (progress, load)
+    }
+}
+
+/// Casts the ballots and audits them.
+///
+/// # Errors
+/// The results are unreadable before or after the load, or the audit of a ballot failed.
+pub async fn run(plan: &Plan, progress: &Progress) -> anyhow::Result<Report> {
+    let mut voters = voters(plan)?;
+    let load = Arc::new(Load {
+        plan: plan.clone(),
+        progress: progress.clone(),
+        sides: Sides::default(),
+        book: Book::new(progress.metrics().clone()),
+    });
+    let others = watch(&mut voters, &load).await?;
+
+    let start = Instant::now();
+    progress.begin();
+    let _end = plan.duration.map(|duration| {
+        let progress = progress.clone();
+        AbortOnDropHandle::new(tokio::spawn(async move {
+            tokio::time::sleep(duration).await;
+            progress.stop();
+        }))
+    });
+    let mut voting = JoinSet::new();
+    for voter in voters {
+        voting.spawn(voter.vote(load.clone()));
+    }
+    let voters = voting.join_all().await;
+    let took = start.elapsed();
+
+    let stores = audit(&voters, &load, &others).await?;
+    Ok(Report::new(&stores, &load.book.records(), took))
+}
+
+fn voters(plan: &Plan) -> anyhow::Result<Vec<Voter>> {
+    let voter = |client| Voter::new(client, Releases::default());
+    match &plan.voting {
+        Voting::Forms(forms) => {
+            let client = Arc::new(Client::new(&plan.url, forms)?);
+            Ok((0..plan.voters).map(|_| voter(client.clone())).collect())
+        }
+        Voting::Browsers { flagged } => (0..plan.voters)
+            .map(|place| Ok(voter(Arc::new(Client::browser(&plan.url, place < *flagged)?))))
+            .collect(),
+    }
+}
+
+/// Waits for the results, and watches whether others vote. A voter with the feature flag and one without it see all stores
+/// that the flag selects.
+async fn watch(voters: &mut [Voter], load: &Load) -> anyhow::Result<BTreeMap<String, u64>> {
+    let mut others = BTreeMap::new();
+    let ends = match load.plan.voting {
+        Voting::Browsers { flagged } if flagged > 0 && flagged < voters.len() => vec![0, voters.len() - 1],
+        _ => vec![0],
+    };
+    for place in ends {
+        let (counts, at) = voters[place].client.settled_results().await?;
+        let votes = added(&voters[place].client, counts, load.plan.watch).await?;
+        *others.entry(at.storage.clone()).or_default() += votes;
+        if let Voting::Forms(_) = load.plan.voting {
+            let (counts, _) = voters[place].client.settled_results().await?;
+            load.sides.see(&at.storage, counts);
+            voters.iter_mut().for_each(|voter| voter.at = at.clone());
+        }
+    }
+    Ok(others)
+}
