@@ -124,6 +124,23 @@ async fn a_lost_ballot_is_in_no_store_and_a_doubled_one_still_counts_once_when_i
     assert_eq!(doubling.injected().await["double"], 1);
 }
 
+/// Or an audit that sends each ballot again would find more lost votes than there are.
+#[tokio::test]
+async fn a_counted_ballot_that_is_sent_again_is_not_drawn_again() {
+    let release = BadRelease::start("voting-app", "lose=50%,seed=3").await;
+    for _ in 0..10 {
+        let form = format!("vote=Cats&ballot={}", BallotId::new());
+        let lost = release.injected().await["lose"];
+        release.visitor.post("/", &form).await;
+        if release.injected().await["lose"] > lost {
+            continue;
+        }
+        for _ in 0..5 {
+            assert_eq!(release.visitor.post("/", &form).await.header("x-vote-outcome"), "already-counted");
+        }
+    }
+}
+
 #[tokio::test]
 async fn requests_take_longer_and_a_share_of_them_much_longer() {
     let release = BadRelease::start("voting-analytics", "latency=50ms,tail=20%:400ms,seed=1").await;
