@@ -18,6 +18,9 @@ pub(super) const ACCESS_DENIED: [u16; 2] = [1045, 1698];
 /// `ER_NO_SUCH_TABLE`.
 const NO_SUCH_TABLE: u16 = 1146;
 
+/// `ER_BAD_FIELD_ERROR`.
+const NO_SUCH_COLUMN: u16 = 1054;
+
 /// The server's number of an error, if the server sent it.
 pub(super) fn error_number(error: &sqlx::Error) -> Option<u16> {
     error.as_database_error()?.try_downcast_ref::<MySqlDatabaseError>().map(MySqlDatabaseError::number)
@@ -25,6 +28,10 @@ pub(super) fn error_number(error: &sqlx::Error) -> Option<u16> {
 
 pub(super) fn is_missing_table(error: &sqlx::Error) -> bool {
     error_number(error) == Some(NO_SUCH_TABLE)
+}
+
+pub(super) fn is_missing_column(error: &sqlx::Error) -> bool {
+    error_number(error) == Some(NO_SUCH_COLUMN)
 }
 
 /// An error before the first request.
@@ -69,10 +76,10 @@ pub(super) fn answering(error: sqlx::Error) -> StoreError {
         1044 | 1045 | 1142 | 1143 | 1227 | 1370 | 1698 | 1820 | 1862 | 3118 | 4151 => {
             StoreError::denied(error)
         }
-        // Unknown database, table or column, invalid SQL or data; a host or login method that is blocked, TLS required; not
+        // No or an unknown database, table or column, invalid SQL or data; a host or login method that is blocked, TLS required; not
         // supported.
-        1049 | 1054 | 1064 | 1129 | 1130 | 1146 | 1235 | 1251 | 1264 | 1305 | 1364 | 1366 | 1406 | 1524
-        | 1690 | 3159 => StoreError::unusable(error),
+        1046 | 1049 | 1054 | 1064 | 1129 | 1130 | 1146 | 1235 | 1251 | 1264 | 1305 | 1364 | 1366 | 1406
+        | 1524 | 1690 | 3159 => StoreError::unusable(error),
         // Anything else, among it a shutdown, a killed query or connection, and errors of the commit itself
         // (ER_ERROR_DURING_COMMIT, group replication, Galera).
         _ => StoreError::unconfirmed(error),
