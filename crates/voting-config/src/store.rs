@@ -9,7 +9,7 @@ use voting_core::StoreKind;
 use voting_storage::{InvalidStoreUrl, PasswordFile, StoreUrl};
 
 use crate::setting::InvalidSetting;
-use crate::value::{host, mysql_ssl_mode, port, switch};
+use crate::value::{database, host, mysql_ssl_mode, port, switch};
 
 /// The store of the votes.
 #[derive(Args, Clone, Debug)]
@@ -108,7 +108,7 @@ pub struct StoreArgs {
     pub mysql_ssl_ca: Option<PathBuf>,
 
     /// MySQL database. Must exist; tables are created on first use.
-    #[arg(long, env = "MYSQL_DATABASE", value_name = "NAME", default_value = "azurevote")]
+    #[arg(long, env = "MYSQL_DATABASE", value_name = "NAME", default_value = "azurevote", value_parser = database())]
     pub mysql_database: String,
 }
 

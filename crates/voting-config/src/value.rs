@@ -93,6 +93,16 @@ pub fn switch() -> impl TypedValueParser<Value = bool> {
     })
 }
 
+/// Parses the name of a database. As the last part of a URL's path, `.` and `..` have another meaning.
+pub(crate) fn database() -> impl TypedValueParser<Value = String> {
+    StringValueParser::new().try_map(|text| {
+        if ["", ".", ".."].contains(&text.trim_matches('/')) {
+            return Err("is not the name of a database; allowed: the name of an existing one");
+        }
+        Ok(text)
+    })
+}
+
 /// Parses MySQL's `ssl-mode`.
 pub(crate) fn mysql_ssl_mode() -> impl TypedValueParser<Value = String> {
     StringValueParser::new().try_map(|text| {

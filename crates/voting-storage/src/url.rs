@@ -362,7 +362,9 @@ impl FromStr for StoreAddress {
             if url.fragment().is_some() || rest.into_iter().flatten().any(|part| part.contains('@')) {
                 return Err(InvalidStoreUrl);
             }
-            let is_database = kind != StoreKind::Redis || is_database_number(url.path().trim_matches('/'));
+            let database = url.path().trim_matches('/');
+            let is_database =
+                if kind == StoreKind::Redis { is_database_number(database) } else { !database.is_empty() };
             if !is_database || !are_known(kind, &url) {
                 return Err(InvalidStoreUrl);
             }
@@ -517,6 +519,10 @@ mod tests {
             "sqlite:?mode=rwc",
             "tcp://10.0.0.1:6379",
             "redis://a/votes",
+            "mysql://u:p@h:3306",
+            "mysql://u:p@h:3306/",
+            "mysql://u:p@h//",
+            "mysql://u:p@h?ssl-mode=REQUIRED",
             "mysql://u@h/d?ssl-mode=ON",
             "mysql://u@h/d?ssl-mod=REQUIRED",
             "mysql://u@h/d?SSL-MODE=REQUIRED",
