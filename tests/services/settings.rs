@@ -288,3 +288,39 @@ async fn every_wrong_use_of_an_argument_is_answered_with_what_is_allowed() {
         "{stderr}"
     );
 }
+
+#[tokio::test]
+async fn a_file_that_is_not_a_regular_one_is_rejected_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let link = folder.path().join("link");
+    std::os::unix::fs::symlink(&pipe, &link).unwrap();
+    for file in [&pipe, &link, &folder.path().to_owned()] {
+        let shown = file.to_str().unwrap();
+        for parameter in ["ssl-ca", "ssl-cert", "ssl-key"] {
+            let url = format!("mysql://u@127.0.0.1:1/d?ssl-mode=VERIFY_CA&{parameter}={shown}");
+            for program in ["voting-app", "voting-storage"] {
+                let command: &[OsString] = if program == "voting-app" { &[] } else { &["check".into()] };
+                let variables = [("STORAGE_URL", OsStr::new(&url)), ("RELEASE", OsStr::new("2.0"))];
+                let ended = run(program, command, &variables).await;
+                assert!(ended.1.contains("not a regular file"), "{ended:?}");
+                check(&url, parameter, "in PEM", ended);
+            }
+        }
+        for (variable, store, allowed) in [
+            ("REDIS_PASSWORD_FILE", "redis://127.0.0.1:1", PASSWORD_FILE),
+            ("MYSQL_PASSWORD_FILE", "mysql://u@127.0.0.1:1/d", PASSWORD_FILE),
+            (
+                "MYSQL_SSL_CA",
+                "mysql://u@127.0.0.1:1/d?ssl-mode=VERIFY_CA",
+                "allowed: a file with certificates",
+            ),
+        ] {
+            let variables = [(variable, file.as_os_str()), ("STORAGE_URL", OsStr::new(store))];
+            let ended = run("voting-storage", &["check".into()], &variables).await;
+            assert!(ended.1.contains("not a regular file"), "{ended:?}");
+            check(variable, variable, allowed, ended);
+        }
+    }
+}

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use clap::Args;
 use secrecy::{ExposeSecret as _, SecretString};
 use voting_core::StoreKind;
-use voting_storage::{InvalidStoreUrl, PasswordFile, StoreUrl};
+use voting_storage::{InvalidStoreUrl, PasswordFile, StoreUrl, read_file};
 
 use crate::setting::InvalidSetting;
 use crate::value::{database, host, mysql_ssl_mode, port, switch};
@@ -56,7 +56,8 @@ pub struct StoreArgs {
     pub redis_pwd: SecretString,
 
     /// File with this password, such as a mounted secret, instead of REDIS_PASSWORD. Its content may change, as with tokens
-    /// that expire: it is read again for each new connection and every second for the open ones.
+    /// that expire: it is read again for each new connection and every second for the open ones. While it is empty, nobody logs
+    /// in.
     #[arg(long, env = REDIS_PASSWORD_FILE, value_name = "FILE")]
     pub redis_password_file: Option<PathBuf>,
 
@@ -93,7 +94,8 @@ pub struct StoreArgs {
     pub mysql_password: SecretString,
 
     /// File with this password, such as a mounted secret, instead of MYSQL_PASSWORD. Its content may change, as with tokens
-    /// that expire: it is read again for each new connection and every second for the open ones.
+    /// that expire: it is read again for each new connection and every second for the open ones. While it is empty, nobody logs
+    /// in.
     #[arg(long, env = MYSQL_PASSWORD_FILE, value_name = "FILE")]
     pub mysql_password_file: Option<PathBuf>,
 
@@ -318,7 +320,7 @@ impl StoreArgs {
     fn check_ssl_ca(&self, url: &StoreUrl) -> Result<(), InvalidSetting> {
         let Some(file) = &self.mysql_ssl_ca else { return Ok(()) };
         let invalid = |reason: String| InvalidSetting::of(MYSQL_SSL_CA, &file.to_string_lossy(), reason);
-        std::fs::read(file).map_err(|error| {
+        read_file(file).map_err(|error| {
             invalid(format!("can't be read ({error}); allowed: a file with certificates in PEM"))
         })?;
         if !url.verifies_certificates() {
