@@ -14,7 +14,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, R
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::error::{ACCESS_DENIED, connecting, error_number};
+use super::error::{ACCESS_DENIED, TLS_REQUIRED, connecting, error_number};
 use crate::file::read_file;
 use crate::password::{Login, LoginError, Logins};
 use crate::race::{race, resolve};
@@ -90,8 +90,20 @@ impl Connector {
     async fn connect_with(&self, login: &Login) -> Result<MySqlConnection, LoginError> {
         let options = self.options(login).map_err(LoginError::Other)?;
         connect(&options).await.map_err(|error| {
-            let is_refusal = error_number(&error).is_some_and(|number| ACCESS_DENIED.contains(&number));
-            let error = connecting(error);
+            let number = error_number(&error);
+            let is_refusal = number.is_some_and(|number| ACCESS_DENIED.contains(&number));
+            let needs_tls = is_refusal || number == Some(TLS_REQUIRED);
+            let error = match connecting(error) {
+                // The server does not say whether the user may log in with TLS alone (REQUIRE SSL).
+                StoreError::Unusable(cause)
+                    if needs_tls && matches!(options.get_ssl_mode(), MySqlSslMode::Disabled) =>
+                {
+                    StoreError::unusable(format!(
+                        "{cause}; if the server or the user requires TLS, another ssl-mode or MYSQL_SSL_MODE than DISABLED"
+                    ))
+                }
+                error => error,
+            };
             if is_refusal { LoginError::Refused(error) } else { LoginError::Other(error) }
         })
     }

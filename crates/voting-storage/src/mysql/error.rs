@@ -15,6 +15,8 @@ pub(super) const CONTENTION: [u16; 2] = [1205, 1213];
 pub(super) const READ_ONLY: [u16; 2] = [1290, 1836];
 /// `ER_ACCESS_DENIED_ERROR`, `ER_ACCESS_DENIED_NO_PASSWORD_ERROR`: a wrong user or password.
 pub(super) const ACCESS_DENIED: [u16; 2] = [1045, 1698];
+/// `ER_SECURE_TRANSPORT_REQUIRED`.
+pub(super) const TLS_REQUIRED: u16 = 3159;
 /// `ER_NO_SUCH_TABLE`.
 const NO_SUCH_TABLE: u16 = 1146;
 
@@ -38,7 +40,8 @@ pub(super) fn is_missing_column(error: &sqlx::Error) -> bool {
 pub(super) fn connecting(error: sqlx::Error) -> StoreError {
     const OFF: &str = "ssl-mode=DISABLED in the URL or MYSQL_SSL_MODE (VERIFY_CA and VERIFY_IDENTITY verify it, REQUIRED and PREFERRED do not; \
                        ssl-ca=FILE or MYSQL_SSL_CA names the authority)";
-    if let Some(cause) = explain(&error.to_string(), OFF) {
+    const CLIENT: &str = "ssl-cert=FILE and ssl-key=FILE in the URL, or a server that asks for none";
+    if let Some(cause) = explain(&error.to_string(), OFF, CLIENT) {
         return StoreError::unusable(cause);
     }
     if error.to_string().contains("mysql_cleartext_plugin disabled") {
