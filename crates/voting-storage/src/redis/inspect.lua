@@ -4,4 +4,8 @@ local function info(section)
   local answer = redis.pcall('INFO', section)
   return type(answer) == 'string' and answer or ''
 end
-return {redis.call('TIME'), info('memory'), info('stats'), info('persistence')}
+local time = redis.pcall('TIME')
+if time.err then
+  return redis.error_reply('NOPERM no permissions for time: ' .. time.err)
+end
+return {time, info('memory'), info('stats'), info('persistence')}
