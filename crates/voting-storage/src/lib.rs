@@ -44,4 +44,4 @@ pub use metrics::{CALL_SECONDS, StoreMetrics};
 pub use open::{open, open_with, wait_until_ready};
 pub use password::PasswordFile;
 pub use store::{Finding, OtherVotes, Severity, StoreError, Timeouts, VoteStore};
-pub use url::{InvalidStoreUrl, MYSQL_SSL_MODES, StoreUrl, is_unspecified};
+pub use url::{InvalidStoreUrl, MAX_HOST, MYSQL_SSL_MODES, StoreUrl, is_unspecified};
