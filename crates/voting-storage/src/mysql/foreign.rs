@@ -6,8 +6,7 @@ use sqlx::mysql::{MySqlConnection, MySqlRow};
 use sqlx::{AssertSqlSafe, Executor as _, Row as _, raw_sql};
 
 use super::error::connecting;
-use super::schema::MIGRATIONS;
-use crate::migrations::{Applied, are_ours};
+use crate::migrations::{Applied, Migrations, are_ours};
 use crate::store::StoreError;
 
 /// A table with its columns: their names, types and, if they are in the primary key, `PRI`.
@@ -36,7 +35,10 @@ const AZUREVOTE: [&str; 2] = ["azurevote", "azurevote_taken_over"];
 type Columns = BTreeMap<String, BTreeMap<String, String>>;
 
 /// Rejects a database with tables of another application under our names. Returns whether it has all of ours.
-pub(super) async fn check(connection: &mut MySqlConnection) -> Result<bool, StoreError> {
+pub(super) async fn check(
+    connection: &mut MySqlConnection,
+    migrations: &Migrations,
+) -> Result<bool, StoreError> {
     let columns = columns(connection).await.map_err(connecting)?;
     let is_migrated = match columns.get("_sqlx_migrations") {
         Some(of_migrations) => {
@@ -45,7 +47,7 @@ pub(super) async fn check(connection: &mut MySqlConnection) -> Result<bool, Stor
                 return Err(foreign("_sqlx_migrations", &listed(of_migrations)));
             }
             let applied = applied(connection).await.map_err(connecting)?;
-            if !are_ours(MIGRATIONS, &applied) {
+            if !are_ours(migrations, &applied) {
                 return Err(foreign("_sqlx_migrations", "its migrations are others"));
             }
             applied.iter().any(|migration| migration.is_complete)

@@ -11,7 +11,7 @@ use super::{azurevote, foreign, session};
 use crate::migrations::{Migrations, migrator, newest};
 use crate::store::StoreError;
 
-pub(super) const MIGRATIONS: &Migrations = &[
+const MIGRATIONS: &Migrations = &[
     ("create", include_str!("../../migrations/mysql/0001_create.sql")),
     ("purged", include_str!("../../migrations/mysql/0002_purged.sql")),
     ("purged row", include_str!("../../migrations/mysql/0003_purged_row.sql")),
@@ -46,7 +46,7 @@ pub(super) async fn prepare(options: MySqlConnectOptions) -> Result<Origin, Stor
         let mut connection = connect(&options).await.map_err(connecting)?;
         session::configure(&mut connection).await.map_err(connecting)?;
         lock(&mut connection).await?;
-        let has_tables = foreign::check(&mut connection).await?;
+        let has_tables = foreign::check(&mut connection, MIGRATIONS).await?;
         let origin = migrate(&mut connection, has_tables).await.map_err(connecting);
         // Closing the connection releases the lock.
         let _ = connection.close().await;
