@@ -71,6 +71,15 @@ async fn a_closed_pipe_is_quiet_and_a_full_disk_or_a_closed_output_is_one_line()
         let is_one_line =
             stderr.lines().count() == 1 && stderr.contains("can't write to the standard output");
         assert!(!is_ok && is_one_line, "{} {arguments:?} > /dev/full: {stderr}", program.display());
+        let effect = match arguments[..] {
+            [_, "--help"] => "",
+            ["migrate"] => "the store is ready: ",
+            ["import", _] | ["transfer", ..] => "the votes are merged: ",
+            ["new-origin"] => "the store has a new origin; restart the services that use it: ",
+            ["reset", _] => "the votes are deleted: ",
+            _ => "",
+        };
+        assert!(stderr.contains(&format!(": {effect}can't write")), "{arguments:?}: {stderr}");
         if !program.ends_with("xtask") {
             let (is_ok, stderr) = run_closed(&program, &arguments, &url).await;
             let is_one_line = stderr.lines().count() == 1

@@ -8,6 +8,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{ChildStdin, ChildStdout, Command};
 use voting_load::{BallotOutcome, Forms, Plan, Voting};
+use voting_tests::http::Visitor;
 use voting_tests::process::{Service, run};
 use voting_tests::servers::{MySql, Redis};
 use voting_tests::{PATIENCE, eventually, figure, free_port, replace_file};
@@ -242,4 +243,61 @@ async fn a_token_is_sent_as_it_is_to_a_mysql_whose_certificate_is_verified() {
         assert!(!ended.success && ended.stderr.contains(part), "{}", ended.stderr);
         assert!(!ended.stderr.contains("of_Entra"), "{}", ended.stderr);
     }
+}
+
+/// Runs the tool and a service with each kind of empty file, and then with the password in it.
+async fn an_empty_file_is_an_outage(release: &str, settings: &[(&str, &str)], file: &Path) {
+    let settings = [settings, &[("RELEASE", release)]].concat();
+    for empty in ["", "\n", "\r\n"] {
+        replace_file(file, empty);
+        for arguments in [&["check"][..], &["tally"], &["migrate", "--wait", "0"]] {
+            let ended = run("voting-storage", arguments, &settings).await;
+            assert!(!ended.success, "{empty:?} {arguments:?}: {}", ended.stdout);
+            let last = ended.stderr.lines().last().unwrap_or_default();
+            assert!(last.contains("the password file is empty: ") && last.contains("allowed: "), "{last}");
+        }
+    }
+    let app = Service::start("voting-app", &settings).await;
+    let visitor = Visitor::new(app.url(""));
+    assert_eq!(visitor.post("/", "vote=Cats").await.status, 503);
+    let ready = Visitor::new(app.admin_url("")).get("/readyz").await;
+    assert_eq!(ready.status, 503, "{}", ready.text);
+    replace_file(file, "first");
+    eventually("votes are counted", PATIENCE, async || visitor.post("/", "vote=Cats").await.status == 303)
+        .await;
+    let ended = run("voting-storage", &["check"], &settings).await;
+    assert!(ended.success, "{}", ended.stderr);
+}
+
+#[tokio::test]
+async fn an_empty_password_file_of_redis_is_an_outage_until_it_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = path(&folder, "password");
+    // Without a password, anybody is the default user.
+    let redis = Redis::with(&["--save", ""]).await;
+    redis.query::<()>("ACL", &["SETUSER", "voting", "on", ">first", "~*", "&*", "+@all"]).await;
+    let port = redis.address().port().to_string();
+    let settings = [("REDIS_HOST", "127.0.0.1"), ("REDIS_PORT", &port), ("REDIS_PASSWORD_FILE", &file)];
+    an_empty_file_is_an_outage("1.0", &[&settings[..], &[("REDIS_USER", "voting")]].concat(), file.as_ref())
+        .await;
+    let redis = Redis::with(&["--save", "", "--requirepass", "first"]).await;
+    let url = format!("redis://{}", redis.address());
+    let settings = [("STORAGE_URL", url.as_str()), ("REDIS_PASSWORD_FILE", &file)];
+    an_empty_file_is_an_outage("1.0", &settings, file.as_ref()).await;
+}
+
+#[tokio::test]
+async fn an_empty_password_file_of_mysql_is_an_outage_until_it_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = path(&folder, "password");
+    let mysql = MySql::own_with(&[]).await;
+    let name = mysql.name();
+    mysql
+        .execute(&format!(
+            "CREATE USER voting@'%' IDENTIFIED BY 'first'; GRANT ALL ON {name}.* TO voting@'%'"
+        ))
+        .await;
+    let url = format!("mysql://voting@{}/{name}", mysql.address());
+    let settings = [("STORAGE_URL", url.as_str()), ("MYSQL_PASSWORD_FILE", &file)];
+    an_empty_file_is_an_outage("2.0", &settings, file.as_ref()).await;
 }

@@ -62,6 +62,56 @@ async fn the_documented_permissions_of_redis_are_sufficient() {
 }
 
 #[tokio::test]
+async fn each_missing_permission_of_redis_is_named_and_changes_nothing() {
+    let redis = Redis::with(&["--save", ""]).await;
+    let lines = documented("ACL SETUSER ");
+    let user: Vec<_> =
+        lines[0].split_whitespace().skip(1).map(|word| word.replace("PASSWORD", "secret")).collect();
+    let commands: Vec<_> = user.iter().filter_map(|word| word.strip_prefix('+')).collect();
+    assert!(commands.len() > 20, "{commands:?}");
+    let url = format!("redis://voting@{}/1", redis.address());
+    let settings = [("STORAGE_URL", url.as_str()), ("REDIS_PASSWORD", "secret")];
+    let folder = tempfile::tempdir().unwrap();
+    let other = format!("sqlite:{}/other.db", folder.path().display());
+    open_store(&other).cast(ballot(Choice::Second)).await.unwrap();
+    let backup = folder.path().join("backup");
+    let export = run("voting-storage", &["export"], &[("STORAGE_URL", &other)]).await;
+    std::fs::write(&backup, export.stdout).unwrap();
+    let transfer = ["transfer", "--from", &other, "--to", &url];
+    let import = ["import", backup.to_str().unwrap()];
+    // The last one is for a Redis Cluster.
+    for missing in commands.iter().filter(|command| **command != "cluster") {
+        let denied = format!("-{missing}");
+        let words: Vec<_> = user.iter().map(String::as_str).chain([denied.as_str()]).collect();
+        redis.query::<()>("ACL", &words).await;
+        let ended = run("voting-storage", &["check"], &settings).await;
+        let said = format!("{}{}", ended.stdout, ended.stderr);
+        assert!(said.to_lowercase().contains(missing), "without {missing}: {said}");
+        assert!(!said.contains("does not hold"), "without {missing}: {said}");
+        if !["info", "scan"].contains(missing) {
+            assert!(!ended.success && said.contains("allowed: "), "without {missing}: {said}");
+            assert_eq!(said.lines().count(), 1, "without {missing}: {said}");
+        }
+        let keys: Vec<String> =
+            redis.query("EVAL", &["redis.call('SELECT', 1) return redis.call('KEYS', '*probe*')", "0"]).await;
+        assert_eq!(keys, [""; 0], "without {missing}");
+        for arguments in [&transfer[..], &import] {
+            let ended = run("voting-storage", arguments, &settings).await;
+            let says_so = ended.success || ended.stderr.contains("the votes were merged");
+            assert!(!ended.stderr.contains("does not hold"), "without {missing}: {}", ended.stderr);
+            let count = "redis.call('SELECT', 1) return redis.call('GET', 'Dogs') or '0'";
+            let count: String = redis.query("EVAL", &[count, "0"]).await;
+            assert!(
+                says_so || count == "0",
+                "without {missing} {arguments:?}: {}, {count} votes",
+                ended.stderr
+            );
+        }
+        redis.query::<()>("FLUSHALL", &[]).await;
+    }
+}
+
+#[tokio::test]
 async fn the_documented_privileges_of_mysql_are_sufficient() {
     let all = documented("GRANT ");
     // The takeover of a table of azure-vote is part of the migration, and needs the second line.

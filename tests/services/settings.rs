@@ -40,7 +40,7 @@ const INVALID: &[(&str, &[u8], &str)] = &[
     ("LISTEN_ADDRESS", b"localhost", "allowed: one of IPv4 or IPv6"),
     ("LOG_FORMAT", b"xml", "allowed: auto, text, json"),
     ("MAX_CONNECTIONS", b"-1", "allowed: a whole number from 1 to 65535"),
-    ("MYSQL_DATABASE", BYTES, TEXT),
+    ("MYSQL_DATABASE", b"..", "allowed: the name of an existing one"),
     ("MYSQL_HOST", b"db/votes", HOST),
     ("MYSQL_PASSWORD", b"secret\xff", TEXT),
     ("MYSQL_PASSWORD_FILE", b"/dev/null/password", PASSWORD_FILE),
@@ -241,6 +241,7 @@ async fn every_wrong_use_of_an_argument_is_answered_with_what_is_allowed() {
             "allowed: migrate, tally, reset, check, transfer, new-origin, export, import",
         ),
         ("voting-storage", &["--redis-host", "a"], "command", "allowed: migrate, tally, "),
+        ("voting-storage", &[], "a command is missing", "allowed: migrate, tally, "),
         (
             "voting-storage",
             &["tally", "--storage-url", "redis://cache"],
@@ -288,4 +289,74 @@ async fn every_wrong_use_of_an_argument_is_answered_with_what_is_allowed() {
         !success && stderr.contains("--runs") && stderr.contains("allowed: a whole number from 1"),
         "{stderr}"
     );
+}
+
+#[tokio::test]
+async fn a_file_that_is_not_a_regular_one_is_rejected_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let link = folder.path().join("link");
+    std::os::unix::fs::symlink(&pipe, &link).unwrap();
+    for file in [&pipe, &link, &folder.path().to_owned()] {
+        let shown = file.to_str().unwrap();
+        for parameter in ["ssl-ca", "ssl-cert", "ssl-key"] {
+            let url = format!("mysql://u@127.0.0.1:1/d?ssl-mode=VERIFY_CA&{parameter}={shown}");
+            for program in ["voting-app", "voting-storage"] {
+                let command: &[OsString] = if program == "voting-app" { &[] } else { &["check".into()] };
+                let variables = [("STORAGE_URL", OsStr::new(&url)), ("RELEASE", OsStr::new("2.0"))];
+                let ended = run(program, command, &variables).await;
+                assert!(ended.1.contains("not a regular file"), "{ended:?}");
+                check(&url, parameter, "in PEM", ended);
+            }
+        }
+        for (variable, store, allowed) in [
+            ("REDIS_PASSWORD_FILE", "redis://127.0.0.1:1", PASSWORD_FILE),
+            ("MYSQL_PASSWORD_FILE", "mysql://u@127.0.0.1:1/d", PASSWORD_FILE),
+            (
+                "MYSQL_SSL_CA",
+                "mysql://u@127.0.0.1:1/d?ssl-mode=VERIFY_CA",
+                "allowed: a file with certificates",
+            ),
+        ] {
+            let variables = [(variable, file.as_os_str()), ("STORAGE_URL", OsStr::new(store))];
+            let ended = run("voting-storage", &["check".into()], &variables).await;
+            assert!(ended.1.contains("not a regular file"), "{ended:?}");
+            check(variable, variable, allowed, ended);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_long_value_is_shortened() {
+    // A variable may have up to 128 KiB.
+    let (digits, letters) = ("1".repeat(100_000), "a".repeat(100_000));
+    let host = "a.".repeat(126) + "aa";
+    let url = format!("redis://{host}:1");
+    for (variables, arguments, name) in [
+        (&[("REDIS_PORT", &digits)][..], &["check"][..], "REDIS_PORT"),
+        (&[("REDIS_HOST", &letters)], &["check"], "REDIS_HOST"),
+        (&[("REDIS_HOST", &host)], &["check"], "REDIS_HOST"),
+        (&[("STORAGE_URL", &url)], &["check"], "STORAGE_URL"),
+        (&[("MYSQL_HOST", &"db".to_owned()), ("MYSQL_DATABASE", &letters)], &["check"], "MYSQL_DATABASE"),
+        (
+            &[("REDIS_HOST", &"db".to_owned()), ("REDIS_PASSWORD_FILE", &letters)],
+            &["check"],
+            "REDIS_PASSWORD_FILE",
+        ),
+        (&[("RUST_LOG", &letters)], &["check"], "RUST_LOG"),
+        (&[("VOTE1VALUE", &letters)], &["check"], "VOTE1VALUE"),
+        (&[], &[&letters], "is not a command"),
+        (&[], &["check", &letters], "unexpected argument"),
+        (&[("STORAGE_URL", &"redis://127.0.0.1:1".to_owned())], &["import", &letters], "can't be read"),
+    ] {
+        let variables: Vec<_> =
+            variables.iter().map(|(name, value)| (*name, OsStr::new(value.as_str()))).collect();
+        let own: Vec<OsString> = arguments.iter().map(OsString::from).collect();
+        let ended = run("voting-storage", &own, &variables).await;
+        assert!(ended.1.len() < 1000, "{name}: {} bytes", ended.1.len());
+        check(name, name, "", ended);
+    }
+    let ended = run("voting-app", &[], &[("ANALYTICS_HOST", OsStr::new(&host))]).await;
+    check("ANALYTICS_HOST", "ANALYTICS_HOST", "of up to 253 characters", ended);
 }

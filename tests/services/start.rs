@@ -1,6 +1,9 @@
 //! Invalid settings abort start-up with a one-line error.
 
-use voting_tests::process::run;
+use std::path::Path;
+
+use voting_tests::PATIENCE;
+use voting_tests::process::{clean, program, run};
 
 #[tokio::test]
 async fn an_invalid_setting_aborts_start_up_with_one_line() {
@@ -172,5 +175,32 @@ async fn an_empty_variable_counts_as_unset() {
         // The first setting that is not empty is the one that is wrong.
         let ended = run(program, &["--admin-port", "none"], &settings).await;
         assert!(ended.stderr.contains("ADMIN_PORT: \"none\" is not a port"), "{}", ended.stderr);
+    }
+}
+
+#[tokio::test]
+async fn too_few_open_files_are_one_line() {
+    for name in ["voting-app", "voting-analytics", "voting-storage", "voting-local"] {
+        for files in [6, 8, 20] {
+            let folder = tempfile::tempdir().unwrap();
+            let command = format!("ulimit -n {files}; exec \"$@\"");
+            let mut limited = clean(Path::new("/bin/sh"));
+            limited.args(["-c", &command, "sh"]).arg(program(name));
+            if name == "voting-storage" {
+                limited.arg("check");
+            }
+            limited.env("STORAGE_URL", "redis://127.0.0.1:1").env("DATA_DIR", folder.path()).env("PORT", "0");
+            let output = limited.env("ADMIN_PORT", "0").output();
+            let output = tokio::time::timeout(PATIENCE, output).await.expect("it runs").unwrap();
+            let stderr = String::from_utf8(output.stderr).unwrap();
+            assert!(!output.status.success() && stderr.lines().count() == 1, "{name} {files}: {stderr}");
+            let line =
+                format!("{name}: the limit of open files (ulimit -n) is {files}; allowed: 64 or more\n");
+            assert_eq!(stderr, line);
+            let help = format!("ulimit -n {files}; exec \"$@\" --help");
+            let mut limited = clean(Path::new("/bin/sh"));
+            let help = limited.args(["-c", &help, "sh"]).arg(program(name)).output().await.unwrap();
+            assert!(help.status.success(), "{name} {files}");
+        }
     }
 }

@@ -226,3 +226,85 @@ async fn a_probe_fails_without_a_permission_or_a_table_that_votes_need() {
     mysql.execute("DROP TABLE ballots").await;
     store.probe().await.unwrap_err();
 }
+
+/// Everything in the database: its tables with their columns and rows.
+async fn content(mysql: &MySql) -> Vec<String> {
+    let mut connection = mysql.connect().await;
+    let mut content = Vec::new();
+    for table in sqlx::raw_sql("SHOW TABLES").fetch_all(&mut connection).await.unwrap() {
+        let table: String = table.get(0);
+        let columns = sqlx::raw_sql(sqlx::AssertSqlSafe(format!("SHOW CREATE TABLE `{table}`")));
+        content.push(columns.fetch_one(&mut connection).await.unwrap().get(1));
+        let rows = sqlx::raw_sql(sqlx::AssertSqlSafe(format!("SELECT COUNT(*) FROM `{table}`")));
+        content.push(rows.fetch_one(&mut connection).await.unwrap().get::<i64, _>(0).to_string());
+    }
+    content
+}
+
+const MIGRATIONS_OF_SQLX: &str = "CREATE TABLE _sqlx_migrations (version BIGINT PRIMARY KEY, description TEXT NOT NULL, \
+    installed_on TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP, success BOOLEAN NOT NULL, checksum BLOB NOT NULL, \
+    execution_time BIGINT NOT NULL)";
+
+#[tokio::test]
+async fn tables_of_another_application_are_refused_and_not_changed() {
+    let insert =
+        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) VALUES";
+    for (table, statements) in [
+        ("ballots", "CREATE TABLE ballots (id VARCHAR(40) PRIMARY KEY, name TEXT)".to_owned()),
+        ("ballots", "CREATE TABLE ballots (id INT PRIMARY KEY)".to_owned()),
+        ("ballots", "CREATE TABLE ballots (id BINARY(16) NOT NULL)".to_owned()),
+        ("ballots", "CREATE TABLE ballots (id BINARY(16) PRIMARY KEY, name TEXT)".to_owned()),
+        (
+            "ballots",
+            "CREATE TABLE votes (id BINARY(16) PRIMARY KEY); CREATE VIEW ballots AS SELECT * FROM votes"
+                .to_owned(),
+        ),
+        ("tallies", "CREATE TABLE tallies (x INT); INSERT INTO tallies VALUES (1)".to_owned()),
+        ("own_origin", "CREATE TABLE own_origin (x INT)".to_owned()),
+        ("purged", "CREATE TABLE purged (id INT PRIMARY KEY, up_to DATETIME)".to_owned()),
+        ("_sqlx_migrations", "CREATE TABLE _sqlx_migrations (name TEXT)".to_owned()),
+        ("_sqlx_migrations", format!("{MIGRATIONS_OF_SQLX}; {insert} (1, 'users', TRUE, x'00', 1)")),
+        ("_sqlx_migrations", format!("{MIGRATIONS_OF_SQLX}; {insert} (1, 'create', FALSE, x'00', 1)")),
+        (
+            "_sqlx_migrations",
+            format!("{MIGRATIONS_OF_SQLX}; {insert} (20260101120000, 'users', FALSE, x'00', 1)"),
+        ),
+        (
+            "azurevote",
+            "CREATE TABLE azurevote (a INT, b VARCHAR(9)); INSERT INTO azurevote VALUES (1, 'x')".to_owned(),
+        ),
+        ("azurevote", "CREATE TABLE azurevote (voteid INT, votevalue INT)".to_owned()),
+        ("azurevote_taken_over", "CREATE TABLE azurevote_taken_over (a INT)".to_owned()),
+        (
+            "azurevote",
+            "CREATE TABLE azurevote (votevalue TEXT); CREATE TABLE azurevote_taken_over (votevalue TEXT)"
+                .to_owned(),
+        ),
+    ] {
+        let (url, mysql) = empty().await;
+        mysql.execute(&statements).await;
+        let before = content(&mysql).await;
+        for _ in 0..2 {
+            let error = open_store(&url).cast_new(ballot(Choice::First)).await.unwrap_err();
+            let StoreError::Unusable(cause) = &error else { panic!("{statements}: {error}") };
+            assert!(
+                cause.contains(&format!("table {table} ")) || cause.contains("both exist"),
+                "{statements}: {cause}"
+            );
+            assert!(cause.contains("; allowed: ") && cause.lines().count() == 1, "{cause}");
+        }
+        assert_eq!(content(&mysql).await, before, "{statements}");
+    }
+}
+
+#[tokio::test]
+async fn a_table_that_was_dropped_from_an_unfinished_schema_is_created_again() {
+    let (url, mysql) = empty().await;
+    open_store(&url).tally().await.unwrap();
+    mysql
+        .execute("DROP TABLE tallies; DELETE FROM own_origin; DELETE FROM _sqlx_migrations WHERE version = 3")
+        .await;
+    let store = open_store(&url);
+    store.cast(ballot(Choice::First)).await.unwrap();
+    assert_eq!(store.tally().await.unwrap(), Tally::new(1, 0));
+}

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow, bail};
 use clap::{Parser, Subcommand};
 
-use voting_config::{PollArgs, StoreArgs, StoreChoice, number, print};
+use voting_config::{PollArgs, StoreArgs, StoreChoice, number, print, shortened};
 use voting_core::{Choice, Choices, Tally};
 use voting_storage::transfer::{self, Transferred};
 use voting_storage::{Severity, StoreError, StoreUrl, VoteStore, backup, open, wait_until_ready};
@@ -141,7 +141,7 @@ impl Tool {
             let _ = writeln!(std::io::stderr(), "{:>4} s: {cause}; waiting", waited.as_secs());
         };
         target.named(wait_until_ready(target.store.as_ref(), wait, progress).await)?;
-        Ok(print(&format!("{} is ready.\n", target.url))?)
+        report(&format!("{} is ready.\n", target.url), "the store is ready")
     }
 
     async fn tally(&self) -> anyhow::Result<()> {
@@ -158,7 +158,7 @@ impl Tool {
             bail!("this deletes all votes of {}; allowed with --yes", target.url);
         }
         target.named(transfer::reset(target.store.as_ref()).await)?;
-        Ok(print(&format!("{} has no votes now.\n", target.url))?)
+        report(&format!("{} has no votes now.\n", target.url), "the votes are deleted")
     }
 
     async fn check(&self) -> anyhow::Result<()> {
@@ -186,7 +186,8 @@ impl Tool {
         let names = format!("{} to {}", from.url, to.url);
         let Transferred { from: votes, before, after } = work.with_context(|| format!("from {names}"))?;
         let note = if dry_run { " (dry run, nothing was changed)" } else { "" };
-        print(&format!("From {names}{note}:\n{}", self.effect([votes, before, after])))?;
+        let text = format!("From {names}{note}:\n{}", self.effect([votes, before, after]));
+        report(&text, if dry_run { "nothing was changed" } else { "the votes are merged" })?;
         from.note_other_votes().await;
         Ok(())
     }
@@ -194,7 +195,8 @@ impl Tool {
     async fn new_origin(&self) -> anyhow::Result<()> {
         let target = self.existing()?;
         target.named(target.store.renew_origin().await)?;
-        Ok(print(&format!("{} has a new origin. Restart the services that use it.\n", target.url))?)
+        let text = format!("{} has a new origin. Restart the services that use it.\n", target.url);
+        report(&text, "the store has a new origin; restart the services that use it")
     }
 
     async fn export(&self) -> anyhow::Result<()> {
@@ -207,7 +209,8 @@ impl Tool {
 
     async fn import(&self, file: &Path) -> anyhow::Result<()> {
         let target = self.selected()?;
-        let shown = file.display();
+        let shown = file.to_string_lossy();
+        let shown = shortened(&shown);
         let text = if file.as_os_str() == "-" {
             std::io::read_to_string(std::io::stdin())
         } else {
@@ -220,13 +223,18 @@ impl Tool {
         let imported = transfer::import(&snapshot, target.store.as_ref()).await;
         let Transferred { from, before, after } = imported.with_context(|| target.url.to_string())?;
         let effect = self.effect([from, before, after]);
-        Ok(print(&format!("From {shown} to {}:\n{effect}", target.url))?)
+        report(&format!("From {shown} to {}:\n{effect}", target.url), "the votes are merged")
     }
 
     /// The effect of a transfer or an import, as a table.
     fn effect(&self, tallies: [Tally; 3]) -> String {
         table(&self.choices, &["from", "to before", "to after"], &tallies)
     }
+}
+
+/// Prints the result of a command, whose effect an error names: it stays.
+fn report(text: &str, effect: &'static str) -> anyhow::Result<()> {
+    print(text).context(effect)
 }
 
 /// A table with a row per choice and a column per tally.

@@ -11,13 +11,8 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use voting_config::InvalidSetting;
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    let done = match start() {
-        Ok(cli) => cli::run(cli).await,
-        Err(error) => Err(error.into()),
-    };
-    match done {
+fn main() -> ExitCode {
+    match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Nowhere to report a failed write to the standard error.
@@ -25,6 +20,11 @@ async fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn run() -> anyhow::Result<()> {
+    let cli = start()?;
+    voting_config::runtime()?.block_on(cli::run(cli))
 }
 
 /// Starts the log and reads the command.

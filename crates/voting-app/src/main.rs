@@ -6,7 +6,6 @@ use std::process::ExitCode;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    voting_http::program::main("voting-app", voting_app::run).await
+fn main() -> ExitCode {
+    voting_http::program::main("voting-app", voting_app::run)
 }

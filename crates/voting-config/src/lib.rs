@@ -5,12 +5,13 @@
 //!
 //! - [`PollArgs`]: the choices. [`StoreArgs`]: the store.
 //! - [`StoreChoice`]: one of several stores. [`print()`]: a result on the standard output. [`log_filter`]: `RUST_LOG`.
-//! - [`InvalidSetting`]: the one-line error.
+//! - [`InvalidSetting`]: the one-line error. [`shortened`]: a text in it. [`runtime()`]: the runtime of a program.
 //! - [`number`], [`port`], [`listen_port`], [`address`], [`host`], [`switch`]: values. [`url_host`]: a host in a URL.
 
 mod log;
 mod output;
 mod poll;
+mod runtime;
 mod setting;
 mod store;
 mod value;
@@ -18,7 +19,8 @@ mod value;
 pub use log::log_filter;
 pub use output::print;
 pub use poll::PollArgs;
-pub use setting::{InvalidSetting, parse, parse_from};
+pub use runtime::runtime;
+pub use setting::{InvalidSetting, parse, parse_from, shortened};
 pub use store::{InvalidStoreChoice, StoreArgs, StoreChoice};
 pub use value::{address, has_user, host, listen_port, number, port, switch, url_host};
 

@@ -1,6 +1,7 @@
 //! Reading settings: every invalid value stops a program with the same one-line error.
 
 use std::any::TypeId;
+use std::borrow::Cow;
 use std::ffi::OsString;
 use std::fmt;
 use std::io::IsTerminal as _;
@@ -26,6 +27,11 @@ impl InvalidSetting {
     pub fn of_secret(variable: &str, reason: impl fmt::Display) -> Self {
         Self(format!("{variable}: {NOT_SHOWN} {reason}"))
     }
+
+    /// A limit of the system is too low.
+    pub(crate) fn of_limit(text: String) -> Self {
+        Self(text)
+    }
 }
 
 /// Reads the settings of a program from its arguments and environment; an empty variable counts as unset. `--help` and
@@ -50,14 +56,7 @@ pub fn parse_from<P: Parser>(
     let parsed = command.clone().try_get_matches_from(&arguments);
     match parsed.and_then(|mut matches| P::from_arg_matches_mut(&mut matches)) {
         Ok(settings) => Ok(settings),
-        Err(error)
-            if matches!(
-                error.kind(),
-                ErrorKind::DisplayHelp
-                    | ErrorKind::DisplayVersion
-                    | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
-            ) =>
-        {
+        Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
             // Without colors, unless a terminal shows them.
             let text = error.render();
             let text =
@@ -111,7 +110,9 @@ fn one_line(command: &clap::Command, arguments: &[OsString], error: &clap::Error
             let unknown = text(error, ContextKind::InvalidSubcommand).unwrap_or_default();
             format!("{} is not a command; allowed: {}", shown(None, unknown), commands())
         }
-        (ErrorKind::MissingSubcommand, _) => format!("a command is missing; allowed: {}", commands()),
+        (ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand, _) => {
+            format!("a command is missing; allowed: {}", commands())
+        }
         (ErrorKind::UnknownArgument, _) => {
             let unknown = flag.join(" ");
             let is_of_program =
@@ -137,7 +138,7 @@ fn one_line(command: &clap::Command, arguments: &[OsString], error: &clap::Error
         _ => {
             let text = error.to_string();
             let first = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
-            format!("{first}; allowed: see --help")
+            format!("{}; allowed: see --help", shortened(first))
         }
     })
 }
@@ -190,7 +191,16 @@ fn shown(argument: Option<&clap::Arg>, value: &str) -> String {
     if argument.is_some_and(clap::Arg::is_hide_env_values_set) || value.contains('@') {
         NOT_SHOWN.to_owned()
     } else {
-        format!("{value:?}")
+        format!("{:?}", shortened(value))
+    }
+}
+
+/// The beginning of a text that is too long for a line.
+pub fn shortened(text: &str) -> Cow<'_, str> {
+    const MOST: usize = 100;
+    match text.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{}…", &text[..end]).into(),
+        None => text.into(),
     }
 }
 

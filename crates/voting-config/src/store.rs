@@ -6,10 +6,10 @@ use std::str::FromStr;
 use clap::Args;
 use secrecy::{ExposeSecret as _, SecretString};
 use voting_core::StoreKind;
-use voting_storage::{InvalidStoreUrl, PasswordFile, StoreUrl};
+use voting_storage::{InvalidStoreUrl, PasswordFile, StoreUrl, read_file};
 
 use crate::setting::InvalidSetting;
-use crate::value::{host, mysql_ssl_mode, port, switch};
+use crate::value::{database, host, mysql_ssl_mode, port, switch};
 
 /// The store of the votes.
 #[derive(Args, Clone, Debug)]
@@ -57,11 +57,14 @@ pub struct StoreArgs {
     pub redis_pwd: SecretString,
 
     /// File with this password, such as a mounted secret, instead of REDIS_PASSWORD. Its content may change, as with tokens
-    /// that expire: it is read again for each new connection and every second for the open ones.
+    /// that expire: it is read again for each new connection and every second for the open ones. While it is empty, nobody logs
+    /// in.
     #[arg(long, env = REDIS_PASSWORD_FILE, value_name = "FILE")]
     pub redis_password_file: Option<PathBuf>,
 
-    /// Connect to Redis with TLS: true or false. In STORAGE_URL, rediss: stands for true. [default: false]
+    /// Connect to Redis with TLS: true or false. In STORAGE_URL, rediss: stands for true. The authorities that may sign the
+    /// server's certificate are those that the system trusts, or those in the file of the variable SSL_CERT_FILE or the folder of
+    /// SSL_CERT_DIR. [default: false]
     #[arg(long, env = "REDIS_TLS", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", value_parser = switch())]
     pub redis_tls: Option<bool>,
 
@@ -94,7 +97,8 @@ pub struct StoreArgs {
     pub mysql_password: SecretString,
 
     /// File with this password, such as a mounted secret, instead of MYSQL_PASSWORD. Its content may change, as with tokens
-    /// that expire: it is read again for each new connection and every second for the open ones.
+    /// that expire: it is read again for each new connection and every second for the open ones. While it is empty, nobody logs
+    /// in.
     #[arg(long, env = MYSQL_PASSWORD_FILE, value_name = "FILE")]
     pub mysql_password_file: Option<PathBuf>,
 
@@ -104,12 +108,12 @@ pub struct StoreArgs {
     pub mysql_ssl_mode: Option<String>,
 
     /// File with the certificates (PEM) of the authorities that may sign the server's, also for a mysql: URL without ssl-ca.
-    /// [default: those that the system trusts]
+    /// [default: those that the system trusts, or those of SSL_CERT_FILE or SSL_CERT_DIR]
     #[arg(long, env = MYSQL_SSL_CA, value_name = "FILE")]
     pub mysql_ssl_ca: Option<PathBuf>,
 
     /// MySQL database. Must exist; tables are created on first use.
-    #[arg(long, env = "MYSQL_DATABASE", value_name = "NAME", default_value = "azurevote")]
+    #[arg(long, env = "MYSQL_DATABASE", value_name = "NAME", default_value = "azurevote", value_parser = database())]
     pub mysql_database: String,
 }
 
@@ -148,6 +152,8 @@ const MYSQL_PASSWORD: &str = "MYSQL_PASSWORD";
 const MYSQL_PASSWORD_FILE: &str = "MYSQL_PASSWORD_FILE";
 const MYSQL_SSL_MODE: &str = "MYSQL_SSL_MODE";
 const MYSQL_SSL_CA: &str = "MYSQL_SSL_CA";
+/// Of the library that reads the system's authorities.
+const SSL_CERT_FILE: &str = "SSL_CERT_FILE";
 
 /// Default of `REDIS_HOST` and `MYSQL_HOST`.
 const LOCALHOST: &str = "localhost";
@@ -179,6 +185,22 @@ impl PasswordSetting<'_> {
 /// Why a setting is invalid together with this one.
 fn conflict(with: &str) -> String {
     format!("conflicts with {with}; allowed: one of the two")
+}
+
+/// The drivers take a file without a certificate for one of no authority, and reject every server.
+fn check_authorities() -> Result<(), InvalidSetting> {
+    let Some(file) = std::env::var_os(SSL_CERT_FILE).filter(|file| !file.is_empty()) else { return Ok(()) };
+    let invalid = |reason: &str| {
+        let reason = format!("{reason}; allowed: a file with certificates in PEM");
+        Err(InvalidSetting::of(SSL_CERT_FILE, &file.to_string_lossy(), reason))
+    };
+    match read_file(file.as_ref()) {
+        Err(error) => invalid(&format!("can't be read ({error})")),
+        Ok(content) if !String::from_utf8_lossy(&content).contains("-----BEGIN CERTIFICATE-----") => {
+            invalid("has no certificate")
+        }
+        Ok(_) => Ok(()),
+    }
 }
 
 impl StoreArgs {
@@ -282,6 +304,14 @@ impl StoreArgs {
             }
             StoreKind::Sqlite => {}
         }
+        let verifies = match url.kind() {
+            StoreKind::Redis => url.has_tls(),
+            StoreKind::MySql => url.verifies_certificates(),
+            StoreKind::Sqlite => false,
+        };
+        if verifies {
+            check_authorities()?;
+        }
         Ok(url.allowing_eviction(self.redis_allow_eviction))
     }
 
@@ -319,7 +349,7 @@ impl StoreArgs {
     fn check_ssl_ca(&self, url: &StoreUrl) -> Result<(), InvalidSetting> {
         let Some(file) = &self.mysql_ssl_ca else { return Ok(()) };
         let invalid = |reason: String| InvalidSetting::of(MYSQL_SSL_CA, &file.to_string_lossy(), reason);
-        std::fs::read(file).map_err(|error| {
+        read_file(file).map_err(|error| {
             invalid(format!("can't be read ({error}); allowed: a file with certificates in PEM"))
         })?;
         if !url.verifies_certificates() {

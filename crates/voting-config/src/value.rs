@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 use clap::builder::{StringValueParser, TypedValueParser};
 use url::{Host, Url};
-use voting_storage::{MYSQL_SSL_MODES, is_unspecified};
+use voting_storage::{MAX_HOST, MYSQL_SSL_MODES, is_unspecified};
 
 /// Parses a port to connect to.
 pub fn port() -> impl TypedValueParser<Value = u16> {
@@ -62,6 +62,9 @@ pub fn has_user(url: &Url) -> bool {
 pub fn host() -> impl TypedValueParser<Value = String> {
     const ALLOWED: &str = "allowed: a host name or an IP address, without a port";
     StringValueParser::new().try_map(|text| {
+        if text.len() > MAX_HOST {
+            return Err(format!("is too long for a host; {ALLOWED}, of up to {MAX_HOST} characters"));
+        }
         if unbracketed(&text).parse::<IpAddr>().is_err() && Host::parse(&text).is_err() {
             return Err(format!("is not a host; {ALLOWED}"));
         }
@@ -90,6 +93,18 @@ pub fn switch() -> impl TypedValueParser<Value = bool> {
         "true" | "1" | "yes" | "on" => Ok(true),
         "false" | "0" | "no" | "off" | "" => Ok(false),
         _ => Err("is not a boolean; allowed: true, false"),
+    })
+}
+
+/// Parses the name of a database. As the last part of a URL's path, `.` and `..` have another meaning.
+pub(crate) fn database() -> impl TypedValueParser<Value = String> {
+    StringValueParser::new().try_map(|text| {
+        if ["", ".", ".."].contains(&text.trim_matches('/')) || text.chars().count() > 64 {
+            return Err(
+                "is not the name of a database; allowed: the name of an existing one, of up to 64 characters",
+            );
+        }
+        Ok(text)
     })
 }
 

@@ -17,15 +17,15 @@ use crate::server::{ClientLimits, ConnectionMetrics, Server};
 
 /// Reads the settings of a program from its arguments and environment and runs it. An error is one line on the standard
 /// error.
-pub async fn main<C: clap::Parser, F>(name: &str, run: impl FnOnce(C) -> F) -> ExitCode
+pub fn main<C: clap::Parser, F>(name: &str, run: impl FnOnce(C) -> F) -> ExitCode
 where
     F: Future<Output = anyhow::Result<()>>,
 {
-    let result = match voting_config::parse() {
-        Ok(settings) => run(settings).await,
-        Err(error) => Err(error.into()),
+    let start = || {
+        let settings = voting_config::parse()?;
+        voting_config::runtime()?.block_on(run(settings))
     };
-    match result {
+    match start() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Nowhere to report a failed write to the standard error.

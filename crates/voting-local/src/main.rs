@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    voting_http::program::main("voting-local", voting_local::run).await
+fn main() -> ExitCode {
+    voting_http::program::main("voting-local", voting_local::run)
 }

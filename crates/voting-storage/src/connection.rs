@@ -199,7 +199,10 @@ impl<B: Backend> Connection<B> {
             Ok(session)
         };
         let session = timeout_at(until, connect).await.unwrap_or_else(|_| {
-            Err(StoreError::unavailable("no connection in time: the store does not answer"))
+            let kind = B::KIND;
+            Err(StoreError::unavailable(format!(
+                "no connection in time: the store does not answer, or is no {kind} and waits for a request"
+            )))
         });
         self.last_connect = Some(Instant::now());
         self.metrics.observe("connect", start.elapsed(), &session);

@@ -2,7 +2,7 @@
 //!
 //! - [`VoteStore`]: the trait that services count votes through, its errors and timeouts. [`open()`] picks the backend.
 //! - [`StoreUrl`]: the address of a store. [`is_unspecified`]: whether a host is none to connect to.
-//! - [`PasswordFile`]: a password in a file, whose content may change.
+//! - [`PasswordFile`]: a password in a file, whose content may change. [`read_file`]: reads the file of a setting.
 //! - [`transfer`]: merges one store's votes into another, any number of times.
 //! - [`backup`]: a store's counters as a file.
 //! - [`StoreMetrics`]: metrics of a store's work.
@@ -14,6 +14,7 @@ mod backend;
 pub mod backup;
 mod batched;
 mod connection;
+mod file;
 mod metrics;
 mod migrations;
 #[cfg(feature = "mysql")]
@@ -39,9 +40,10 @@ mod tls;
 pub mod transfer;
 mod url;
 
+pub use file::read_file;
 pub use metrics::{CALL_SECONDS, StoreMetrics};
 pub use open::{open, open_with, wait_until_ready};
 pub use password::PasswordFile;
 pub use place::Place;
 pub use store::{Finding, OtherVotes, Severity, StoreError, Timeouts, VoteStore};
-pub use url::{InvalidStoreUrl, MYSQL_SSL_MODES, StoreUrl, is_unspecified};
+pub use url::{InvalidStoreUrl, MAX_HOST, MYSQL_SSL_MODES, StoreUrl, is_unspecified};

@@ -21,6 +21,25 @@ pub(crate) fn migrator(migrations: &Migrations) -> Migrator {
     migrator
 }
 
+/// A migration that a database has.
+pub(crate) struct Applied {
+    pub(crate) version: i64,
+    pub(crate) checksum: Vec<u8>,
+    #[cfg_attr(not(feature = "mysql"), expect(dead_code, reason = "migrations of SQLite are never halfway"))]
+    pub(crate) is_complete: bool,
+}
+
+/// Whether these are ours, and perhaps those of a newer release: other applications may keep theirs in a table of the same name.
+pub(crate) fn are_ours(migrations: &Migrations, applied: &[Applied]) -> bool {
+    let has_first = applied.is_empty() || applied.iter().any(|migration| migration.version == 1);
+    let ours = migrator(migrations);
+    has_first
+        && ours.iter().all(|ours| {
+            let same = applied.iter().filter(|migration| migration.version == ours.version);
+            same.into_iter().all(|migration| migration.checksum == *ours.checksum)
+        })
+}
+
 /// The version of the newest migration.
 pub(crate) fn newest(migrations: &Migrations) -> i64 {
     i64::try_from(migrations.len()).unwrap_or(i64::MAX)

@@ -7,6 +7,7 @@
 mod azurevote;
 mod connect;
 mod error;
+mod foreign;
 mod schema;
 mod session;
 

@@ -13,6 +13,7 @@ use std::time::Duration;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::time::timeout;
 
+use crate::file::read_file;
 use crate::store::StoreError;
 
 /// A file with a password.
@@ -32,7 +33,7 @@ impl PasswordFile {
     /// Reads the file for the first time.
     ///
     /// # Errors
-    /// The file is unreadable or not UTF-8.
+    /// The file is unreadable, not a regular file or not UTF-8.
     pub fn open(path: &Path) -> io::Result<Arc<Self>> {
         let last = Mutex::new(Last { password: read(path)?, is_readable: true });
         Ok(Arc::new(Self { path: path.to_owned(), last, reading: Arc::default() }))
@@ -43,7 +44,8 @@ impl PasswordFile {
         self.lock().password.clone()
     }
 
-    /// Reads the file again. A file that is unreadable or empty, as while it is being replaced, keeps the last password.
+    /// Reads the file again. A file that is unreadable or empty, as while it is being replaced, keeps the last password, which is
+    /// empty until there was one.
     pub(crate) async fn current(&self) -> SecretString {
         // A network file system that hangs must not hold up votes.
         const LIMIT: Duration = Duration::from_millis(200);
@@ -81,7 +83,8 @@ impl PasswordFile {
 }
 
 fn read(path: &Path) -> io::Result<SecretString> {
-    let text = std::fs::read_to_string(path)?;
+    let text = String::from_utf8(read_file(path)?)
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "not UTF-8"))?;
     // Some editors begin a file with a byte order mark; editors and `echo` end it with a line break. Neither is part of
     // the password.
     Ok(text.trim_start_matches('\u{feff}').trim_end_matches(['\r', '\n']).into())
@@ -121,7 +124,17 @@ impl Logins {
         F: Future<Output = Result<T, LoginError>>,
     {
         let present = match &self.file {
-            Some(file) => Some(file.current().await),
+            Some(file) => {
+                let password = file.current().await;
+                // Without a password a driver might log in as another user, the default one.
+                if password.expose_secret().is_empty() {
+                    let file = file.path.display();
+                    return Err(StoreError::unavailable(format!(
+                        "the password file is empty: {file}; allowed: a file with the password"
+                    )));
+                }
+                Some(password)
+            }
             None => None,
         };
         let refusal = match connect(present.clone()).await {
@@ -148,7 +161,8 @@ impl Logins {
     /// The present password, if it is another one than that of this login.
     pub(crate) async fn changed(&self, login: &Login) -> Login {
         let present = self.file.as_ref()?.current().await;
-        (!is_same(login.as_ref(), Some(&present))).then_some(present)
+        let is_other = !present.expose_secret().is_empty() && !is_same(login.as_ref(), Some(&present));
+        is_other.then_some(present)
     }
 
     /// The server accepted this password.

@@ -16,6 +16,7 @@
 mod connection;
 mod inspection;
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -343,13 +344,13 @@ impl backend::Session for Session {
 
     async fn probe(&mut self, ballots: &[Ballot], until: Instant) -> Result<(), StoreError> {
         self.adopt().await;
-        self.ballots("find", ballots, until).await?;
         let script = Script::new(concat!(include_str!("redis/limit.lua"), include_str!("redis/probe.lua")));
+        // The server may know the scripts already, and forget them with a restart.
+        script.load_async(&mut self.connection).await.map_err(answering)?;
         let mut call = script.key(&self.keys.counts);
-        call.key(format!("{}probe", self.keys.ballots))
-            .invoke_async(&mut self.connection)
-            .await
-            .map_err(answering)
+        let call = call.key(format!("{}probe", self.keys.ballots));
+        call.invoke_async::<()>(&mut self.connection).await.map_err(answering)?;
+        self.ballots("find", ballots, until).await.map(drop)
     }
 
     async fn find(&mut self, ballots: &[Ballot]) -> Result<Found, StoreError> {
@@ -379,22 +380,37 @@ impl backend::Session for Session {
     }
 
     async fn tally(&mut self) -> Result<Tally, StoreError> {
-        let counts: [Option<i64>; 2] = redis::cmd("MGET")
+        let counts: [Option<Vec<u8>>; 2] = redis::cmd("MGET")
             .arg(&self.keys.counts)
             .query_async(&mut self.connection)
             .await
             .map_err(reading)?;
-        for (key, _) in self.keys.counts.iter().zip(&counts).filter(|(_, count)| count.is_none()) {
-            // Absent, or no text: MGET has no error for that.
-            redis::cmd("GET")
-                .arg(key)
-                .query_async::<Option<i64>>(&mut self.connection)
-                .await
-                .map_err(reading)?;
+        let mut tally = [0; 2];
+        for ((key, count), votes) in self.keys.counts.iter().zip(counts).zip(&mut tally) {
+            let invalid = |cause: &dyn fmt::Display| {
+                StoreError::unusable(format!(
+                    "the key {key} holds no count ({cause}); allowed: a whole number"
+                ))
+            };
+            let count = match count {
+                Some(count) => count,
+                // Absent, or no text: MGET has no error for that.
+                None => {
+                    let get: Result<Option<Vec<u8>>, _> =
+                        redis::cmd("GET").arg(key).query_async(&mut self.connection).await;
+                    get.map_err(|error| match error.code() {
+                        Some("WRONGTYPE") => invalid(&error),
+                        _ => reading(error),
+                    })?
+                    .unwrap_or_else(|| b"0".to_vec())
+                }
+            };
+            let count = str::from_utf8(&count).ok().and_then(|count| count.parse::<i64>().ok());
+            let count = count.ok_or_else(|| invalid(&"but a text"))?;
+            // Another client may have decremented a count below zero.
+            *votes = u64::try_from(count).unwrap_or_default();
         }
-        // Another client may have decremented a count below zero.
-        let [first, second] =
-            counts.map(|count| u64::try_from(count.unwrap_or_default()).unwrap_or_default());
+        let [first, second] = tally;
         Ok(Tally::new(first, second))
     }
 
@@ -525,8 +541,15 @@ const WITH_TLS: &str =
 
 /// An error before the first request.
 fn connecting(error: RedisError) -> StoreError {
-    if let Some(cause) = explain(&error.to_string(), NO_TLS) {
+    if let Some(cause) =
+        explain(&error.to_string(), NO_TLS, "a server that asks for none (tls-auth-clients no)")
+    {
         return StoreError::unusable(cause);
+    }
+    if error.to_string().contains("Parse error") {
+        return StoreError::unusable(
+            "the server at this host and port is not a Redis; allowed: those of a Redis",
+        );
     }
     if let Some(error) = forbidden(&error) {
         return error;

@@ -5,6 +5,7 @@
 
 mod connections;
 mod file;
+mod foreign;
 
 use std::collections::HashSet;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -31,6 +32,8 @@ const MIGRATIONS: &Migrations = &[
 /// The file, and the poll in it.
 pub(crate) struct Backend {
     options: SqliteConnectOptions,
+    /// Of a connection that can't change the file.
+    read_only: SqliteConnectOptions,
     choices: Choices,
     must_exist: bool,
 }
@@ -42,13 +45,13 @@ impl Backend {
         timeouts: Timeouts,
     ) -> Result<Self, StoreError> {
         let options: SqliteConnectOptions = address.expose().parse().map_err(StoreError::unusable)?;
+        let options = options.busy_timeout(timeouts.connect).disable_statement_logging();
+        let read_only = options.clone().create_if_missing(false).read_only(true);
         let options = options
             .create_if_missing(!address.must_exist())
             .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .busy_timeout(timeouts.connect)
-            .disable_statement_logging();
-        Ok(Self { options, choices: choices.clone(), must_exist: address.must_exist() })
+            .synchronous(SqliteSynchronous::Full);
+        Ok(Self { options, read_only, choices: choices.clone(), must_exist: address.must_exist() })
     }
 }
 
@@ -66,6 +69,7 @@ impl backend::Backend for Backend {
         let mut before = OpenFile::at(path);
         if before.exists() {
             check_single_name(path)?;
+            foreign::check_file(path, &self.read_only).await?;
         } else if self.must_exist {
             return Err(not_ready("there is no such file"));
         }
@@ -101,6 +105,7 @@ async fn own_origin(connection: &mut SqliteConnection) -> Option<Origin> {
 /// Creates or updates the schema. The file's write lock serializes processes that start at the same time.
 async fn prepare(connection: &mut SqliteConnection) -> Result<Origin, StoreError> {
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await.map_err(connecting)?;
+    foreign::check(&mut transaction).await?;
     migrator(MIGRATIONS).run_direct(None, &mut *transaction, false).await.map_err(StoreError::unusable)?;
     let own = query("INSERT INTO own_origin (id, origin) VALUES (1, ?) ON CONFLICT (id) DO NOTHING");
     own.bind(Origin::new().as_bytes().as_slice()).execute(&mut *transaction).await.map_err(connecting)?;

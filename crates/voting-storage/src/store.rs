@@ -180,19 +180,19 @@ impl From<Misplaced> for StoreError {
 
 impl StoreError {
     pub(crate) fn unavailable(cause: impl fmt::Display) -> Self {
-        Self::Unavailable(cause.to_string().into())
+        Self::Unavailable(one_line(cause))
     }
 
     pub(crate) fn overloaded(cause: impl fmt::Display) -> Self {
-        Self::Overloaded(cause.to_string().into())
+        Self::Overloaded(one_line(cause))
     }
 
     pub(crate) fn unconfirmed(cause: impl fmt::Display) -> Self {
-        Self::Unconfirmed(cause.to_string().into())
+        Self::Unconfirmed(one_line(cause))
     }
 
     pub(crate) fn unusable(cause: impl fmt::Display) -> Self {
-        Self::Unusable(cause.to_string().into())
+        Self::Unusable(one_line(cause))
     }
 
     /// The store rejects the login, or denies the user something.
@@ -220,6 +220,21 @@ impl StoreError {
             Self::Unusable(_) => "unusable",
         }
     }
+}
+
+/// The text of a cause in one line: drivers' errors may have several.
+fn one_line(cause: impl fmt::Display) -> Arc<str> {
+    let text = cause.to_string();
+    if text.contains(char::is_control) {
+        return text
+            .split(char::is_control)
+            .map(str::trim)
+            .filter(|part| !part.is_empty())
+            .collect::<Vec<_>>()
+            .join(" ")
+            .into();
+    }
+    text.into()
 }
 
 /// How long a store may take.

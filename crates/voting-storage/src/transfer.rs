@@ -16,7 +16,7 @@ pub struct Transferred {
     pub after: Tally,
 }
 
-/// Why votes can't be merged. Nothing was.
+/// Why votes can't be merged. Nothing was, unless the error of a store says so.
 #[derive(Debug, thiserror::Error)]
 pub enum TransferError {
     /// A store failed.
@@ -41,14 +41,17 @@ pub enum TransferError {
 /// [`TransferError`]. After a failure of a store, votes merged until then stay; running the transfer again completes it.
 pub async fn transfer(from: &dyn VoteStore, to: &dyn VoteStore) -> Result<Transferred, TransferError> {
     let (votes, transferred) = plan(from, to).await?;
-    merge(&votes, to).await?;
-    Ok(Transferred { after: to.tally().await?, ..transferred })
+    let after = merge(&votes, to).await?;
+    Ok(Transferred { after, ..transferred })
 }
 
-/// Merges these counters into `to`, and reads them back.
-async fn merge(counters: &Snapshot, to: &dyn VoteStore) -> Result<(), StoreError> {
+/// Merges these counters into `to`, and reads the effect back.
+async fn merge(counters: &Snapshot, to: &dyn VoteStore) -> Result<Tally, StoreError> {
+    // A permission that is missing for this shows before anything is changed.
+    to.tally().await?;
     to.merge(counters).await?;
-    expect(to, counters).await
+    expect(to, counters, "the votes were merged").await?;
+    to.tally().await.map_err(|error| unread("the votes were merged", &error))
 }
 
 /// Resets the votes of a store, and reads the effect back.
@@ -58,14 +61,19 @@ async fn merge(counters: &Snapshot, to: &dyn VoteStore) -> Result<(), StoreError
 pub async fn reset(store: &dyn VoteStore) -> Result<(), StoreError> {
     let before = store.snapshot().await?;
     store.reset().await?;
-    expect(store, &before.reset()).await
+    expect(store, &before.reset(), "the votes were reset").await
 }
 
-async fn expect(store: &dyn VoteStore, counters: &Snapshot) -> Result<(), StoreError> {
-    if store.snapshot().await?.contains(counters) {
+/// Reads the effect of a change back, which the store has confirmed.
+async fn expect(store: &dyn VoteStore, counters: &Snapshot, change: &str) -> Result<(), StoreError> {
+    if store.snapshot().await.map_err(|error| unread(change, &error))?.contains(counters) {
         return Ok(());
     }
     Err(StoreError::unconfirmed("it confirmed the change, but its counters do not show it"))
+}
+
+fn unread(change: &str, error: &StoreError) -> StoreError {
+    StoreError::unconfirmed(format!("{change}, but reading the effect back failed: {error}"))
 }
 
 /// Computes what [`transfer`] would do now.
@@ -86,8 +94,8 @@ pub async fn import(from: &Snapshot, to: &dyn VoteStore) -> Result<Transferred, 
     if has_lost_votes(&origins, &before, from) {
         return Err(TransferError::Restored("target"));
     }
-    merge(from, to).await?;
-    Ok(Transferred { from: from.tally(), before: before.tally(), after: to.tally().await? })
+    let after = merge(from, to).await?;
+    Ok(Transferred { from: from.tally(), before: before.tally(), after })
 }
 
 /// Checks that the stores can be merged, and computes the result.

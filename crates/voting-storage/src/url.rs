@@ -39,6 +39,9 @@ pub struct StoreAddress {
     must_exist: bool,
 }
 
+/// The characters of the longest host name, as DNS limits it.
+pub const MAX_HOST: usize = 253;
+
 /// The values of MySQL's `ssl-mode`.
 pub const MYSQL_SSL_MODES: [&str; 5] = ["DISABLED", "PREFERRED", "REQUIRED", "VERIFY_CA", "VERIFY_IDENTITY"];
 
@@ -354,7 +357,8 @@ impl FromStr for StoreAddress {
             file.to_owned()
         } else {
             let url = url::Url::parse(text).map_err(|_| InvalidStoreUrl)?;
-            let is_host = |host: &&str| url.port() != Some(0) && !is_unspecified(host);
+            let is_host =
+                |host: &&str| url.port() != Some(0) && host.len() <= MAX_HOST && !is_unspecified(host);
             let host = url.host_str().filter(is_host).ok_or(InvalidStoreUrl)?;
             // A password with a delimiter that is not percent-encoded ends the host early: the rest, shown as the path,
             // would be a part of the password.
@@ -362,7 +366,9 @@ impl FromStr for StoreAddress {
             if url.fragment().is_some() || rest.into_iter().flatten().any(|part| part.contains('@')) {
                 return Err(InvalidStoreUrl);
             }
-            let is_database = kind != StoreKind::Redis || is_database_number(url.path().trim_matches('/'));
+            let database = url.path().trim_matches('/');
+            let is_database =
+                if kind == StoreKind::Redis { is_database_number(database) } else { !database.is_empty() };
             if !is_database || !are_known(kind, &url) {
                 return Err(InvalidStoreUrl);
             }
@@ -517,6 +523,10 @@ mod tests {
             "sqlite:?mode=rwc",
             "tcp://10.0.0.1:6379",
             "redis://a/votes",
+            "mysql://u:p@h:3306",
+            "mysql://u:p@h:3306/",
+            "mysql://u:p@h//",
+            "mysql://u:p@h?ssl-mode=REQUIRED",
             "mysql://u@h/d?ssl-mode=ON",
             "mysql://u@h/d?ssl-mod=REQUIRED",
             "mysql://u@h/d?SSL-MODE=REQUIRED",

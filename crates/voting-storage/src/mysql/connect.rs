@@ -14,7 +14,8 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, R
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::error::{ACCESS_DENIED, connecting, error_number};
+use super::error::{ACCESS_DENIED, TLS_REQUIRED, connecting, error_number};
+use crate::file::read_file;
 use crate::password::{Login, LoginError, Logins};
 use crate::race::{race, resolve};
 use crate::store::StoreError;
@@ -36,21 +37,30 @@ impl Connector {
     pub(super) fn new(address: &StoreAddress) -> Result<Self, StoreError> {
         let connector = Self { address: address.clone(), logins: Logins::new(address.password_file()) };
         connector.options(&None)?;
-        connector.check_authorities()?;
+        connector.check_files()?;
         Ok(connector)
     }
 
     /// The driver would take a file without a certificate for one of no authority, and reject every server.
-    fn check_authorities(&self) -> Result<(), StoreError> {
-        let Some(file) = self.address.parameter("ssl-ca") else { return Ok(()) };
-        let invalid = |reason: &str| {
-            StoreError::unusable(format!(
-                "the file of ssl-ca or MYSQL_SSL_CA, {file:?}, {reason}; allowed: a file with certificates in PEM"
-            ))
-        };
-        let content = std::fs::read(&file).map_err(|error| invalid(&format!("can't be read ({error})")))?;
-        if !String::from_utf8_lossy(&content).contains("-----BEGIN CERTIFICATE-----") {
-            return Err(invalid("has no certificate"));
+    fn check_files(&self) -> Result<(), StoreError> {
+        const CERTIFICATES: [&str; 3] = ["-----BEGIN CERTIFICATE-----", "certificate", "certificates"];
+        const KEY: [&str; 3] = ["PRIVATE KEY-----", "private key", "a private key"];
+        for (parameter, name, [mark, kind, allowed]) in [
+            ("ssl-ca", "ssl-ca or MYSQL_SSL_CA", CERTIFICATES),
+            ("ssl-cert", "ssl-cert", CERTIFICATES),
+            ("ssl-key", "ssl-key", KEY),
+        ] {
+            let Some(file) = self.address.parameter(parameter) else { continue };
+            let invalid = |reason: &str| {
+                StoreError::unusable(format!(
+                    "the file of {name}, {file:?}, {reason}; allowed: a file with {allowed} in PEM"
+                ))
+            };
+            let content =
+                read_file(file.as_ref()).map_err(|error| invalid(&format!("can't be read ({error})")))?;
+            if !String::from_utf8_lossy(&content).contains(mark) {
+                return Err(invalid(&format!("has no {kind}")));
+            }
         }
         Ok(())
     }
@@ -80,8 +90,20 @@ impl Connector {
     async fn connect_with(&self, login: &Login) -> Result<MySqlConnection, LoginError> {
         let options = self.options(login).map_err(LoginError::Other)?;
         connect(&options).await.map_err(|error| {
-            let is_refusal = error_number(&error).is_some_and(|number| ACCESS_DENIED.contains(&number));
-            let error = connecting(error);
+            let number = error_number(&error);
+            let is_refusal = number.is_some_and(|number| ACCESS_DENIED.contains(&number));
+            let needs_tls = is_refusal || number == Some(TLS_REQUIRED);
+            let error = match connecting(error) {
+                // The server does not say whether the user may log in with TLS alone (REQUIRE SSL).
+                StoreError::Unusable(cause)
+                    if needs_tls && matches!(options.get_ssl_mode(), MySqlSslMode::Disabled) =>
+                {
+                    StoreError::unusable(format!(
+                        "{cause}; if the server or the user requires TLS, another ssl-mode or MYSQL_SSL_MODE than DISABLED"
+                    ))
+                }
+                error => error,
+            };
             if is_refusal { LoginError::Refused(error) } else { LoginError::Other(error) }
         })
     }

@@ -15,8 +15,13 @@ pub(super) const CONTENTION: [u16; 2] = [1205, 1213];
 pub(super) const READ_ONLY: [u16; 2] = [1290, 1836];
 /// `ER_ACCESS_DENIED_ERROR`, `ER_ACCESS_DENIED_NO_PASSWORD_ERROR`: a wrong user or password.
 pub(super) const ACCESS_DENIED: [u16; 2] = [1045, 1698];
+/// `ER_SECURE_TRANSPORT_REQUIRED`.
+pub(super) const TLS_REQUIRED: u16 = 3159;
 /// `ER_NO_SUCH_TABLE`.
 const NO_SUCH_TABLE: u16 = 1146;
+
+/// `ER_BAD_FIELD_ERROR`.
+const NO_SUCH_COLUMN: u16 = 1054;
 
 /// The server's number of an error, if the server sent it.
 pub(super) fn error_number(error: &sqlx::Error) -> Option<u16> {
@@ -27,11 +32,16 @@ pub(super) fn is_missing_table(error: &sqlx::Error) -> bool {
     error_number(error) == Some(NO_SUCH_TABLE)
 }
 
+pub(super) fn is_missing_column(error: &sqlx::Error) -> bool {
+    error_number(error) == Some(NO_SUCH_COLUMN)
+}
+
 /// An error before the first request.
 pub(super) fn connecting(error: sqlx::Error) -> StoreError {
     const OFF: &str = "ssl-mode=DISABLED in the URL or MYSQL_SSL_MODE (VERIFY_CA and VERIFY_IDENTITY verify it, REQUIRED and PREFERRED do not; \
                        ssl-ca=FILE or MYSQL_SSL_CA names the authority)";
-    if let Some(cause) = explain(&error.to_string(), OFF) {
+    const CLIENT: &str = "ssl-cert=FILE and ssl-key=FILE in the URL, or a server that asks for none";
+    if let Some(cause) = explain(&error.to_string(), OFF, CLIENT) {
         return StoreError::unusable(cause);
     }
     if error.to_string().contains("mysql_cleartext_plugin disabled") {
@@ -69,10 +79,10 @@ pub(super) fn answering(error: sqlx::Error) -> StoreError {
         1044 | 1045 | 1142 | 1143 | 1227 | 1370 | 1698 | 1820 | 1862 | 3118 | 4151 => {
             StoreError::denied(error)
         }
-        // Unknown database, table or column, invalid SQL or data; a host or login method that is blocked, TLS required; not
+        // No or an unknown database, table or column, invalid SQL or data; a host or login method that is blocked, TLS required; not
         // supported.
-        1049 | 1054 | 1064 | 1129 | 1130 | 1146 | 1235 | 1251 | 1264 | 1305 | 1364 | 1366 | 1406 | 1524
-        | 1690 | 3159 => StoreError::unusable(error),
+        1046 | 1049 | 1054 | 1064 | 1129 | 1130 | 1146 | 1235 | 1251 | 1264 | 1305 | 1364 | 1366 | 1406
+        | 1524 | 1690 | 3159 => StoreError::unusable(error),
         // Anything else, among it a shutdown, a killed query or connection, and errors of the commit itself
         // (ER_ERROR_DURING_COMMIT, group replication, Galera).
         _ => StoreError::unconfirmed(error),

@@ -2,12 +2,12 @@
 
 use sqlx::migrate::MigrateError;
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection};
-use sqlx::{Connection, Executor, Row};
+use sqlx::{AssertSqlSafe, Connection, Executor, Row, raw_sql};
 use voting_core::tally::Origin;
 
 use super::connect::connect;
-use super::error::{connecting, is_missing_table};
-use super::{azurevote, session};
+use super::error::{connecting, is_missing_column, is_missing_table};
+use super::{azurevote, foreign, session};
 use crate::migrations::{Migrations, migrator, newest};
 use crate::store::StoreError;
 
@@ -31,7 +31,8 @@ pub(super) async fn own_origin(connection: &mut MySqlConnection) -> Result<Optio
             .map(|row| row.try_get::<Vec<u8>, _>(0))
             .transpose()?
             .and_then(|origin| Origin::from_slice(&origin))),
-        Err(error) if is_missing_table(&error) => Ok(None),
+        // A table of another application may have our name.
+        Err(error) if is_missing_table(&error) || is_missing_column(&error) => Ok(None),
         Err(error) => Err(error),
     }
 }
@@ -45,7 +46,8 @@ pub(super) async fn prepare(options: MySqlConnectOptions) -> Result<Origin, Stor
         let mut connection = connect(&options).await.map_err(connecting)?;
         session::configure(&mut connection).await.map_err(connecting)?;
         lock(&mut connection).await?;
-        let origin = migrate(&mut connection).await.map_err(connecting);
+        let has_tables = foreign::check(&mut connection, MIGRATIONS).await?;
+        let origin = migrate(&mut connection, has_tables).await.map_err(connecting);
         // Closing the connection releases the lock.
         let _ = connection.close().await;
         origin
@@ -94,9 +96,12 @@ async fn lock(connection: &mut MySqlConnection) -> Result<(), StoreError> {
     }
 }
 
-async fn migrate(connection: &mut MySqlConnection) -> Result<Origin, sqlx::Error> {
-    // This replica has the lock, so an unfinished migration was interrupted. Each one can be repeated.
-    match connection.execute("DELETE FROM _sqlx_migrations WHERE success = FALSE").await {
+async fn migrate(connection: &mut MySqlConnection, has_tables: bool) -> Result<Origin, sqlx::Error> {
+    // This replica has the lock, so an unfinished migration was interrupted. Each one can be repeated, and is where a table
+    // is missing.
+    let repeated = if has_tables { " WHERE success = FALSE" } else { "" };
+    let forget = AssertSqlSafe(format!("DELETE FROM _sqlx_migrations{repeated}"));
+    match connection.execute(raw_sql(forget)).await {
         Err(error) if !is_missing_table(&error) => return Err(error),
         _ => {}
     }

@@ -16,9 +16,17 @@ if time[1] * 1000 + math.floor(time[2] / 1000) > tonumber(ARGV[1]) then
 end
 local action = ARGV[2]
 
+-- Whether a command failed for another reason than the type of the key, such as a missing permission.
+local function is_refused(answer)
+  return type(answer) == 'table' and answer.err and not string.find(answer.err, 'WRONGTYPE', 1, true)
+end
+
 local function read(count, hash)
   -- A reset always works, whatever the keys hold.
   local total = redis.pcall('GET', count) or '0'
+  if is_refused(total) then
+    return total
+  end
   if type(total) == 'table' or not string.match(total, '^-?%d+$') then
     if action == 'reset' then
       total = '0'
@@ -27,6 +35,9 @@ local function read(count, hash)
     end
   end
   local fields, list = {}, redis.pcall('HGETALL', hash)
+  if is_refused(list) then
+    return list
+  end
   if list.err then
     if action == 'reset' then
       -- The votes have lost their origin.
@@ -71,6 +82,9 @@ local function write_count(count, choice)
     total = total + counter[1] - counter[2]
   end
   local before = redis.pcall('GET', count) or '0'
+  if is_refused(before) then
+    return before
+  end
   local failed = write('SET', count, string.format('%.0f', total))
   if not failed and type(before) == 'string' then
     undo[#undo + 1] = {'SET', count, before}

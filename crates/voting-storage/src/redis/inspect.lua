@@ -5,8 +5,12 @@ local function info(section)
   local answer = redis.pcall('INFO', section)
   return type(answer) == 'string' and answer or ''
 end
+local time = redis.pcall('TIME')
+if time.err then
+  return redis.error_reply('NOPERM no permissions for time: ' .. time.err)
+end
 local place = redis.pcall('HGET', KEYS[1], 'place')
 return {
-  redis.call('TIME'), info('memory'), info('stats'), info('persistence'), info('replication'),
+  time, info('memory'), info('stats'), info('persistence'), info('replication'),
   type(place) == 'string' and place or ''
 }
