@@ -227,7 +227,9 @@ impl Test {
     /// Runs the voters of the profile, a part of them with the feature flag.
     async fn voters(&self, compose: &Compose) -> anyhow::Result<()> {
         let account = compose.compose(&["run", "--rm", "--env", "DURATION=10", "load"]).await?;
-        let releases = account.lines().next().map(|line| line.split_whitespace().rev().take(3).collect());
+        // The image may be built first, which is printed too.
+        let heading = account.lines().find(|line| line.starts_with("release of voting-app"));
+        let releases = heading.map(|line| line.split_whitespace().rev().take(3).collect());
         ensure!(releases == Some(vec!["total", "2.0", "1.0"]), "no account by release: {account}");
         ensure!(account.ends_with("every promise held\n"), "{account}");
         self.say("voters in a container of their own: every promise held");
