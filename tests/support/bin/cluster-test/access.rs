@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
 use tokio::task::JoinSet;
+use voting_tests::PATIENCE;
 use voting_tests::kubernetes::Shell;
 
 use crate::pods::{self, Pod};
@@ -137,22 +139,26 @@ pub async fn run(steps: &Steps) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Checks that `istioctl analyze` reports what the tutorial says, apart from messages on this test's own pods. The files are
-/// analyzed as if they were applied.
+/// Waits until `istioctl analyze` reports what the tutorial says, apart from messages on this test's own pods. The files are
+/// analyzed as if they were applied. Pods that were scaled to zero take some seconds to end.
 async fn assert_analysis(shell: &Shell, files: &str, expected: &[&str]) -> anyhow::Result<()> {
-    let report =
-        shell.run(&format!("istioctl analyze --namespace voting --output json {files} || true")).await?;
-    let messages: Vec<Value> = serde_json::from_str(&report).with_context(|| report.clone())?;
-    let is_own = |message: &Value| {
-        let origin = message["origin"].as_str().unwrap_or_default();
-        PROBES
-            .iter()
-            .any(|(name, ..)| origin.ends_with(&format!("/{name}")) || origin.contains(&format!("/{name} ")))
-    };
-    let codes: BTreeSet<_> =
-        messages.iter().filter(|one| !is_own(one)).filter_map(|one| one["code"].as_str()).collect();
-    ensure!(codes == expected.iter().copied().collect(), "istioctl analyze {files}: {report}");
-    Ok(())
+    let start = Instant::now();
+    loop {
+        let analyze = format!("istioctl analyze --namespace voting --output json {files} || true");
+        let report = shell.run(&analyze).await?;
+        let messages: Vec<Value> = serde_json::from_str(&report).with_context(|| report.clone())?;
+        let is_own = |message: &Value| {
+            let origin = message["origin"].as_str().unwrap_or_default();
+            PROBES.iter().any(|(name, ..)| origin.split(' ').any(|part| part.ends_with(&format!("/{name}"))))
+        };
+        let codes: BTreeSet<_> =
+            messages.iter().filter(|one| !is_own(one)).filter_map(|one| one["code"].as_str()).collect();
+        if codes == expected.iter().copied().collect() {
+            return Ok(());
+        }
+        ensure!(start.elapsed() < PATIENCE, "istioctl analyze {files}: {report}, not {expected:?}");
+        tokio::time::sleep(Duration::from_secs(2)).await;
+    }
 }
 
 type Call = (Caller, Target);
@@ -339,7 +345,7 @@ async fn matrix(steps: &Steps, step: &str) -> anyhow::Result<BTreeMap<Call, Answ
         }
         // New rules reach all proxies within seconds.
         ensure!(attempt < 15, "after {step}:\n{}", wrong.join("\n"));
-        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
     }
     Ok(answers)
 }
