@@ -203,8 +203,14 @@ func (s *stage) environment(workload string, variables []corev1.EnvVar) []string
 		case "MYSQL_USER", "MYSQL_DATABASE", "MYSQL_PASSWORD":
 			values[variable.Name] = databaseSetting(s.t, variable.Name)
 		case "MYSQL_PASSWORD_FILE": // a mounted secret
+			password := databaseSetting(s.t, "MYSQL_PASSWORD")
+			if password == "" {
+				// An empty file would be an outage.
+				delete(values, variable.Name)
+				continue
+			}
 			file := filepath.Join(s.t.TempDir(), "password")
-			if err := os.WriteFile(file, []byte(databaseSetting(s.t, "MYSQL_PASSWORD")), 0o600); err != nil {
+			if err := os.WriteFile(file, []byte(password), 0o600); err != nil {
 				s.t.Fatal(err)
 			}
 			values[variable.Name] = file
@@ -242,7 +248,7 @@ func (s *stage) environment(workload string, variables []corev1.EnvVar) []string
 	return all
 }
 
-// databaseSetting stands for what the secret holds: the database that `cargo xtask mesh` has made has its own password.
+// databaseSetting stands for what the secret holds: the database that `cargo xtask mesh` has made has its own password, or none.
 func databaseSetting(t *testing.T, key string) string {
 	t.Helper()
 	database, err := url.Parse(setting(t, "TEST_MYSQL_URL"))
