@@ -14,6 +14,7 @@
 //! each shard has all its keys in one slot: `voting:{SHARD}:…`.
 
 mod connection;
+mod error;
 mod inspection;
 
 use std::fmt;
@@ -28,12 +29,12 @@ use voting_core::tally::{Counter, Origin};
 use voting_core::{Ballot, Cast, Choice, Choices, Snapshot, StoreKind, Tally};
 
 use self::connection::{Connection, Connector};
+use self::error::{answering, connecting, reading};
 use self::inspection::Inspection;
 use crate::backend::{self, Found, PurgeTimes, ServerClock};
 use crate::password::Login;
 use crate::place::Place;
 use crate::store::{Finding, OtherVotes, StoreError, Timeouts};
-use crate::tls::explain;
 use crate::url::StoreAddress;
 
 /// A Redis, and the keys of the poll in it.
@@ -529,96 +530,5 @@ impl backend::Session for Session {
         }
         call.invoke_async::<()>(&mut self.connection).await.map_err(answering)?;
         Ok(expired.len() == LIMIT)
-    }
-}
-
-/// How to connect without TLS.
-const NO_TLS: &str =
-    "redis:// instead of rediss:// (redis+cluster:// instead of rediss+cluster://, REDIS_TLS=false)";
-/// How to connect with TLS.
-const WITH_TLS: &str =
-    "rediss:// instead of redis:// (rediss+cluster:// instead of redis+cluster://, REDIS_TLS=true)";
-
-/// An error before the first request.
-fn connecting(error: RedisError) -> StoreError {
-    if let Some(cause) =
-        explain(&error.to_string(), NO_TLS, "a server that asks for none (tls-auth-clients no)")
-    {
-        return StoreError::unusable(cause);
-    }
-    if error.to_string().contains("Parse error") {
-        return StoreError::unusable(
-            "the server at this host and port is not a Redis; allowed: those of a Redis",
-        );
-    }
-    if let Some(error) = forbidden(&error) {
-        return error;
-    }
-    if error.is_timeout() || error.kind() == ErrorKind::Io && error.to_string().contains("broken pipe") {
-        return StoreError::unavailable(format!("{error}: the store does not answer"));
-    }
-    match error.kind() {
-        ErrorKind::InvalidClientConfig => StoreError::unusable(error.category()),
-        _ => match answering(error) {
-            StoreError::Unconfirmed(cause) => StoreError::Unavailable(cause),
-            other => other,
-        },
-    }
-}
-
-/// The error of a user who lacks a permission, or of a server that lacks a command. In a script it has no code of its own, and commands before it took effect.
-fn forbidden(error: &RedisError) -> Option<StoreError> {
-    const PARTS: [&str; 8] = [
-        "NOPERM",
-        "NOAUTH",
-        "Authentication required",
-        "ACL failure in script",
-        "can't run this command",
-        "no permissions",
-        // Renamed or removed commands.
-        "unknown command",
-        "Unknown Redis command",
-    ];
-    let text = error.to_string();
-    PARTS.iter().any(|part| text.contains(part)).then(|| StoreError::denied(text))
-}
-
-/// An error in answer to a write. It had no effect only if the answer is known to say so: a proxy in front of the server
-/// may have passed the request on and lost the answer.
-fn answering(error: RedisError) -> StoreError {
-    use ServerErrorKind::{
-        Ask, BusyLoading, ClusterDown, CrossSlot, MasterDown, Moved, NoPerm, NoScript, ReadOnly, TryAgain,
-    };
-    // The scripts undo what they did before a write that is not permitted.
-    if let Some(error) = forbidden(&error) {
-        return error;
-    }
-    match (error.kind(), error.code()) {
-        (ErrorKind::Extension, Some("FULL")) => StoreError::full_counter(),
-        // The slot has moved or is not served: the next connection learns its place.
-        (ErrorKind::Server(Ask | Moved) | ErrorKind::ClusterConnectionNotFound, _)
-        | (ErrorKind::Server(BusyLoading | ClusterDown | MasterDown | NoScript | ReadOnly | TryAgain), _)
-        | (ErrorKind::Extension, Some("BUSY" | "LATE" | "MISCONF" | "NOREPLICAS")) => {
-            StoreError::unavailable(error)
-        }
-        (ErrorKind::Server(CrossSlot), _) => {
-            StoreError::unusable(format!("{error}; allowed: redis+cluster:// for a Redis Cluster"))
-        }
-        (ErrorKind::Server(NoPerm), _)
-        | (
-            ErrorKind::Extension,
-            Some(
-                "EVICTION" | "INVALID" | "NOAUTH" | "NOORIGIN" | "OOM" | "TOOLARGE" | "UNDONE" | "WRONGTYPE",
-            ),
-        ) => StoreError::unusable(error),
-        _ => StoreError::unconfirmed(error),
-    }
-}
-
-/// An error in answer to a read, which has no effect.
-fn reading(error: RedisError) -> StoreError {
-    match error.kind() {
-        ErrorKind::UnexpectedReturnType | ErrorKind::Parse => StoreError::unusable(error),
-        _ => answering(error),
     }
 }

@@ -15,7 +15,7 @@ use redis::{
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::time::timeout;
 
-use super::{NO_TLS, WITH_TLS, connecting};
+use super::error::{NO_TLS, WITH_TLS, connecting};
 use crate::password::{Login, LoginError, Logins};
 use crate::race::{race, resolve};
 use crate::store::{StoreError, Timeouts};
