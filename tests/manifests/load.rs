@@ -74,7 +74,7 @@ fn voters_reach_the_gateway_that_the_app_admits_and_dns_alone() {
 
     assert_eq!(ingress.at("/spec/policyTypes"), Some(&json!(["Ingress"])));
     assert_eq!(ingress.at("/spec/ingress"), Some(&json!([{"ports": [{"port": 9090, "protocol": "TCP"}]}])));
-    // Nobody in the namespace admits the voters.
+    // No pod of the namespace admits the voters.
     for document in &step {
         let from = document.at("/spec/ingress").map(Value::to_string).unwrap_or_default();
         assert!(!from.contains("voting-load"), "{}", document.key);

@@ -169,7 +169,7 @@ async fn voters_keep_the_cookie_of_a_sticky_canary() {
     assert!(ended.numbers("ballots").iter().all(|ballots| *ballots > 0), "{ended:#?}");
 }
 
-/// As the tutorial's step 4 does it under votes: without a voter on the old store, nobody can ask for its ballots.
+/// As the tutorial's step 4 does it under votes: without a voter on the old store, no request reaches its ballots.
 #[tokio::test]
 async fn ballots_of_a_store_that_no_voter_reaches_any_more_are_not_told() {
     let (local, _folder) = poll("3").await;

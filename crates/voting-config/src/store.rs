@@ -57,8 +57,8 @@ pub struct StoreArgs {
     pub redis_pwd: SecretString,
 
     /// File with this password, such as a mounted secret, instead of REDIS_PASSWORD. Its content may change, as with tokens
-    /// that expire: it is read again for each new connection and every second for the open ones. While it is empty, nobody logs
-    /// in.
+    /// that expire: it is read again for each new connection and every second for the open ones. While it is empty, no
+    /// login is attempted.
     #[arg(long, env = REDIS_PASSWORD_FILE, value_name = "FILE")]
     pub redis_password_file: Option<PathBuf>,
 
@@ -97,8 +97,8 @@ pub struct StoreArgs {
     pub mysql_password: SecretString,
 
     /// File with this password, such as a mounted secret, instead of MYSQL_PASSWORD. Its content may change, as with tokens
-    /// that expire: it is read again for each new connection and every second for the open ones. While it is empty, nobody logs
-    /// in.
+    /// that expire: it is read again for each new connection and every second for the open ones. While it is empty, no
+    /// login is attempted.
     #[arg(long, env = MYSQL_PASSWORD_FILE, value_name = "FILE")]
     pub mysql_password_file: Option<PathBuf>,
 
