@@ -6,7 +6,7 @@ use std::str::FromStr;
 use clap::Args;
 use secrecy::{ExposeSecret as _, SecretString};
 use voting_core::StoreKind;
-use voting_storage::{InvalidStoreUrl, PasswordFile, StoreUrl, read_file};
+use voting_storage::{InvalidStoreUrl, PasswordFile, Pem, StoreUrl, read_file};
 
 use crate::setting::InvalidSetting;
 use crate::value::{database, host, mysql_ssl_mode, port, switch};
@@ -187,20 +187,12 @@ fn conflict(with: &str) -> String {
     format!("conflicts with {with}; allowed: one of the two")
 }
 
-/// The drivers take a file without a certificate for one of no authority, and reject every server.
 fn check_authorities() -> Result<(), InvalidSetting> {
     let Some(file) = std::env::var_os(SSL_CERT_FILE).filter(|file| !file.is_empty()) else { return Ok(()) };
-    let invalid = |reason: &str| {
+    Pem::CERTIFICATE.check(file.as_ref()).map_err(|reason| {
         let reason = format!("{reason}; allowed: a file with certificates in PEM");
-        Err(InvalidSetting::of(SSL_CERT_FILE, &file.to_string_lossy(), reason))
-    };
-    match read_file(file.as_ref()) {
-        Err(error) => invalid(&format!("can't be read ({error})")),
-        Ok(content) if !String::from_utf8_lossy(&content).contains("-----BEGIN CERTIFICATE-----") => {
-            invalid("has no certificate")
-        }
-        Ok(_) => Ok(()),
-    }
+        InvalidSetting::of(SSL_CERT_FILE, &file.to_string_lossy(), reason)
+    })
 }
 
 impl StoreArgs {

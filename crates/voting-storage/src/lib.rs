@@ -3,6 +3,7 @@
 //! - [`VoteStore`]: the trait that services count votes through, its errors and timeouts. [`open()`] picks the backend.
 //! - [`StoreUrl`]: the address of a store. [`is_unspecified`]: whether a host is none to connect to.
 //! - [`PasswordFile`]: a password in a file, whose content may change. [`read_file`]: reads the file of a setting.
+//!   [`Pem`]: the content of a file of certificates or keys.
 //! - [`transfer`]: merges one store's votes into another, any number of times.
 //! - [`backup`]: a store's counters as a file.
 //! - [`StoreMetrics`]: metrics of a store's work.
@@ -40,7 +41,7 @@ mod tls;
 pub mod transfer;
 mod url;
 
-pub use file::read_file;
+pub use file::{Pem, read_file};
 pub use metrics::{CALL_SECONDS, StoreMetrics};
 pub use open::{open, open_with, wait_until_ready};
 pub use password::PasswordFile;

@@ -15,7 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::error::{ACCESS_DENIED, TLS_REQUIRED, connecting, error_number};
-use crate::file::read_file;
+use crate::file::Pem;
 use crate::password::{Login, LoginError, Logins};
 use crate::race::{race, resolve};
 use crate::store::StoreError;
@@ -41,26 +41,18 @@ impl Connector {
         Ok(connector)
     }
 
-    /// The driver would take a file without a certificate for one of no authority, and reject every server.
     fn check_files(&self) -> Result<(), StoreError> {
-        const CERTIFICATES: [&str; 3] = ["-----BEGIN CERTIFICATE-----", "certificate", "certificates"];
-        const KEY: [&str; 3] = ["PRIVATE KEY-----", "private key", "a private key"];
-        for (parameter, name, [mark, kind, allowed]) in [
-            ("ssl-ca", "ssl-ca or MYSQL_SSL_CA", CERTIFICATES),
-            ("ssl-cert", "ssl-cert", CERTIFICATES),
-            ("ssl-key", "ssl-key", KEY),
+        for (parameter, name, kind, allowed) in [
+            ("ssl-ca", "ssl-ca or MYSQL_SSL_CA", Pem::CERTIFICATE, "certificates"),
+            ("ssl-cert", "ssl-cert", Pem::CERTIFICATE, "certificates"),
+            ("ssl-key", "ssl-key", Pem::KEY, "a private key"),
         ] {
             let Some(file) = self.address.parameter(parameter) else { continue };
-            let invalid = |reason: &str| {
+            kind.check(file.as_ref()).map_err(|reason| {
                 StoreError::unusable(format!(
                     "the file of {name}, {file:?}, {reason}; allowed: a file with {allowed} in PEM"
                 ))
-            };
-            let content =
-                read_file(file.as_ref()).map_err(|error| invalid(&format!("can't be read ({error})")))?;
-            if !String::from_utf8_lossy(&content).contains(mark) {
-                return Err(invalid(&format!("has no {kind}")));
-            }
+            })?;
         }
         Ok(())
     }
