@@ -25,8 +25,10 @@ pub fn routes(analytics: Analytics) -> Router {
     let path = ServingPath::new(&[("analytics", release.version), ("storage", release.storage.version)]);
     let faults = analytics.faults.clone();
     let path = path.with_faults("analytics", faults.as_ref().map(Faults::names).as_deref());
-    let headers =
-        [(ServingPath::HEADER, path.into()), (header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];
+    let headers = [
+        (ServingPath::HEADER, HeaderValue::from(&path)),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    ];
     let observer = analytics.observer.clone();
     let routes = Router::new()
         .route("/analytics", get(results))

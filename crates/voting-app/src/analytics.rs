@@ -23,6 +23,7 @@ use voting_batch::{BatchHandler, Batcher};
 use voting_config::has_user;
 use voting_core::release::{AppRelease, Released as _};
 use voting_core::{Choice, Choices};
+use voting_faults::Faults;
 use voting_http::serving_path::ServingPath;
 use voting_http::trace;
 use voting_storage::is_unspecified;
@@ -73,7 +74,7 @@ pub struct Results {
     pub text: String,
     /// The votes of each choice, in the order of the poll.
     pub counts: [u64; 2],
-    /// The releases of voting-analytics and voting-storage that served them.
+    /// The releases that served them, this one of voting-app included.
     pub path: Option<ServingPath>,
 }
 
@@ -104,6 +105,7 @@ impl AnalyticsClient {
         release: &AppRelease,
         url: AnalyticsUrl,
         choices: &Choices,
+        faults: Option<&Faults>,
         metrics: AnalyticsMetrics,
     ) -> Self {
         let mut connector = HttpConnector::new();
@@ -113,7 +115,17 @@ impl AnalyticsClient {
         let batch = metrics.batch.clone();
         let agent = format!("{}/{}", AppRelease::COMPONENT, release.version);
         let agent = HeaderValue::try_from(agent).expect("a component and a release are valid in a header");
-        Self(Batcher::start([Connection { client, agent, url, choices: choices.clone(), metrics }], batch))
+        let faults = faults.map(Faults::names);
+        let connection = Connection {
+            client,
+            agent,
+            url,
+            release: release.version,
+            faults,
+            choices: choices.clone(),
+            metrics,
+        };
+        Self(Batcher::start([connection], batch))
     }
 
     /// Reads the results, not older than this call; `None` if they are unavailable. Forwards the trace headers among
@@ -128,6 +140,8 @@ struct Connection {
     /// Names the release: with the Gateway API, the mesh routes by it.
     agent: HeaderValue,
     url: AnalyticsUrl,
+    release: &'static str,
+    faults: Option<String>,
     choices: Choices,
     metrics: AnalyticsMetrics,
 }
@@ -238,7 +252,7 @@ impl Connection {
         Ok(Results {
             text: text.replace(['\r', '\n'], " "),
             counts: [category1.count, category2.count],
-            path,
+            path: path.map(|path| path.with_app(self.release).with_faults("app", self.faults.as_deref())),
         })
     }
 }

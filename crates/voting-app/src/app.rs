@@ -86,7 +86,8 @@ impl App {
             Some(faults) => inject(faults, store),
             None => store,
         };
-        let analytics = AnalyticsClient::new(release, analytics, &choices, metrics.analytics.clone());
+        let analytics =
+            AnalyticsClient::new(release, analytics, &choices, faults.as_ref(), metrics.analytics.clone());
         let app = Self(Arc::new(AppState {
             release,
             choices,

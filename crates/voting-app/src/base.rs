@@ -4,12 +4,16 @@
 //! from the proxy. Redirects and cookies use the prefix where a proxy names it: in `X-Forwarded-Prefix`, or, as Envoy and
 //! Istio do for rewritten paths, in `x-envoy-original-path`.
 
+use std::borrow::Cow;
+
 use axum::extract::Request;
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, HeaderName, header};
 use voting_http::forwarded;
 
 /// The most segments of a path whose links are relative.
 const MAX_DEPTH: usize = 16;
+
+static ORIGINAL_PATH: HeaderName = HeaderName::from_static("x-envoy-original-path");
 
 /// The page's address in the browser that sent a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,7 +21,7 @@ pub struct Base {
     /// Without a trailing slash; `None` if no proxy names one.
     prefix: Option<String>,
     /// From the requested path to the page.
-    relative: String,
+    relative: Cow<'static, str>,
     is_browser: bool,
     /// The browser used TLS.
     pub is_https: bool,
@@ -37,7 +41,7 @@ impl Base {
 
     /// What the links of the response begin with.
     pub fn root(&self) -> String {
-        self.prefix.as_ref().map_or_else(|| self.relative.clone(), |prefix| format!("{prefix}/"))
+        self.prefix.as_ref().map_or_else(|| self.relative.to_string(), |prefix| format!("{prefix}/"))
     }
 
     /// Where the response redirects to: the page. Without a prefix, it is relative for browsers alone; other programs compare
@@ -53,11 +57,11 @@ impl Base {
 }
 
 /// The path from this one up to the page.
-fn relative(path: &str) -> String {
+fn relative(path: &str) -> Cow<'static, str> {
     match path.bytes().filter(|byte| *byte == b'/').count() {
-        0 | 1 => "./".to_owned(),
-        slashes if slashes <= MAX_DEPTH => "../".repeat(slashes - 1),
-        _ => "/".to_owned(),
+        0 | 1 => "./".into(),
+        slashes if slashes <= MAX_DEPTH => "../".repeat(slashes - 1).into(),
+        _ => "/".into(),
     }
 }
 
@@ -65,7 +69,7 @@ fn prefix(path: &str, headers: &HeaderMap) -> Option<String> {
     if let Some(prefix) = forwarded::prefix(headers) {
         return valid(&prefix);
     }
-    let original = headers.get("x-envoy-original-path")?.to_str().ok()?;
+    let original = headers.get(&ORIGINAL_PATH)?.to_str().ok()?;
     let original = original.split('?').next().unwrap_or_default();
     // The page itself may be requested without its slash.
     let is_page = path == "/" && !original.ends_with('/');

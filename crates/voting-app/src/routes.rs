@@ -31,7 +31,7 @@ pub fn routes(app: App) -> Router {
     let path = ServingPath::new(&[("app", app.release.version), ("storage", app.release.storage.version)]);
     let faults = app.faults.as_ref();
     let path = path.with_faults("app", faults.map(Faults::names).as_deref());
-    let headers = [(ServingPath::HEADER, path.into())];
+    let headers = [(ServingPath::HEADER, HeaderValue::from(&path))];
     let routes = Router::new()
         .route("/", get(poll::show).post(vote::cast))
         .route("/featureflag/{action}", post(feature_flag::change))

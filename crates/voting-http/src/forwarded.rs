@@ -2,11 +2,15 @@
 //!
 //! Each proxy appends its own value, so the first one is the browser's. Any client can send these headers.
 
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, HeaderName, header};
+
+static PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+static HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+static PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 
 /// Whether the browser used TLS; `None` if no proxy says so.
 pub fn is_https(headers: &HeaderMap) -> Option<bool> {
-    let scheme = value(headers, "x-forwarded-proto", "proto")?;
+    let scheme = value(headers, &PROTO, "proto")?;
     if scheme.eq_ignore_ascii_case("https") {
         Some(true)
     } else if scheme.eq_ignore_ascii_case("http") {
@@ -18,23 +22,23 @@ pub fn is_https(headers: &HeaderMap) -> Option<bool> {
 
 /// The host that the browser requested, with its port unless that is the scheme's default.
 pub fn host(headers: &HeaderMap) -> Option<String> {
-    value(headers, "x-forwarded-host", "host")
+    value(headers, &HOST, "host")
 }
 
 /// The path prefix that a proxy has removed.
 pub fn prefix(headers: &HeaderMap) -> Option<String> {
-    first(headers, "x-forwarded-prefix").map(ToOwned::to_owned)
+    first(headers, &PREFIX).map(ToOwned::to_owned)
 }
 
 /// The first value of a header `X-Forwarded-*`, else of a parameter of `Forwarded`.
-fn value(headers: &HeaderMap, name: &str, parameter: &str) -> Option<String> {
+fn value(headers: &HeaderMap, name: &HeaderName, parameter: &str) -> Option<String> {
     if let Some(value) = first(headers, name) {
         return Some(value.to_owned());
     }
-    parameter_of(headers.get("forwarded")?.to_str().ok()?, parameter)
+    parameter_of(headers.get(header::FORWARDED)?.to_str().ok()?, parameter)
 }
 
-fn first<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+fn first<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()?.split(',').map(str::trim).find(|value| !value.is_empty())
 }
 
@@ -65,7 +69,7 @@ fn split_unquoted(text: &str, separator: char) -> Vec<&str> {
 
 #[cfg(test)]
 mod tests {
-    use axum::http::{HeaderName, HeaderValue};
+    use axum::http::HeaderValue;
     use proptest::prelude::*;
 
     use super::*;

@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue};
 /// The releases that served a response, by component: `app=1.0, analytics=1.1, storage=1.0`. Behind them, bad releases list the
 /// kinds of their faults: `app-faults=error.lose`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ServingPath(String);
+pub struct ServingPath(HeaderValue);
 
 /// A text is not a list of `component=release`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +34,7 @@ impl ServingPath {
 
     /// The release of a component on this path.
     pub fn release(&self, component: &str) -> Option<&str> {
-        self.0.split(", ").find_map(|hop| hop.strip_prefix(component)?.strip_prefix('='))
+        self.as_str().split(", ").find_map(|hop| hop.strip_prefix(component)?.strip_prefix('='))
     }
 
     /// The kinds of faults that a component on this path injects, such as `error.lose`.
@@ -50,7 +50,7 @@ impl ServingPath {
     pub fn with_faults(self, component: &str, kinds: Option<&str>) -> Self {
         let Some(kinds) = kinds else { return self };
         assert!(is_token(kinds), "not a list of faults: {kinds:?}");
-        Self([&self.0, ", ", &faults_of(component), "=", kinds].concat())
+        Self::of([self.as_str(), ", ", &faults_of(component), "=", kinds].concat())
     }
 
     /// This path with a release of voting-app in front.
@@ -60,13 +60,21 @@ impl ServingPath {
     #[must_use]
     pub fn with_app(&self, release: &str) -> Self {
         assert!(is_token(release), "not a release: {release:?}");
-        Self(["app=", release, ", ", &self.0].concat())
+        Self::of(["app=", release, ", ", self.as_str()].concat())
+    }
+
+    fn of(hops: String) -> Self {
+        Self(HeaderValue::try_from(hops).expect("tokens are valid in a header"))
+    }
+
+    fn as_str(&self) -> &str {
+        self.0.to_str().expect("tokens are ASCII")
     }
 }
 
 impl fmt::Display for ServingPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.as_str())
     }
 }
 
@@ -78,13 +86,13 @@ impl FromStr for ServingPath {
         let is_hop = |hop: &&str| {
             hop.split_once('=').is_some_and(|(component, release)| is_token(component) && is_token(release))
         };
-        if hops.iter().all(is_hop) { Ok(Self(hops.join(", "))) } else { Err(InvalidServingPath) }
+        if hops.iter().all(is_hop) { Ok(Self::of(hops.join(", "))) } else { Err(InvalidServingPath) }
     }
 }
 
-impl From<ServingPath> for HeaderValue {
-    fn from(path: ServingPath) -> Self {
-        Self::try_from(path.0).expect("tokens are valid in a header")
+impl From<&ServingPath> for HeaderValue {
+    fn from(path: &ServingPath) -> Self {
+        path.0.clone()
     }
 }
 
@@ -110,7 +118,7 @@ mod tests {
         assert_eq!((path.release("storage"), path.release("app")), (Some("1.0"), None));
         let path = path.with_app("2.0");
         assert_eq!((path.release("app"), path.release("analytics")), (Some("2.0"), Some("1.1")));
-        assert_eq!(HeaderValue::from(path), "app=2.0, analytics=1.1, storage=1.0");
+        assert_eq!(HeaderValue::from(&path), "app=2.0, analytics=1.1, storage=1.0");
     }
 
     #[test]
@@ -142,7 +150,7 @@ mod tests {
         #[test]
         fn a_parsed_path_is_a_header_that_parses_to_the_same_path(text in "([a-z]{1,4}=[0-9.]{1,3} ?,? ?|\\PC){0,4}") {
             if let Ok(path) = text.parse::<ServingPath>() {
-                let headers = HeaderMap::from_iter([(ServingPath::HEADER, HeaderValue::from(path.clone()))]);
+                let headers = HeaderMap::from_iter([(ServingPath::HEADER, HeaderValue::from(&path))]);
                 prop_assert_eq!(ServingPath::from_headers(&headers), Some(path));
             }
         }

@@ -128,9 +128,12 @@ pub fn packages(packages: &[&str]) -> anyhow::Result<()> {
     if !is_root {
         bail!("root is required; run: sudo apt-get install --no-install-recommends {list}");
     }
-    run(Command::new("apt-get").args(["-qq", "update"]))?;
+    // Another installation may be running.
+    const PATIENT: [&str; 3] = ["-qq", "--option", "DPkg::Lock::Timeout=600"];
+    run(Command::new("apt-get").args(PATIENT).arg("update"))?;
     run(Command::new("apt-get")
-        .args(["-qq", "install", "--yes", "--no-install-recommends"])
+        .args(PATIENT)
+        .args(["install", "--yes", "--no-install-recommends"])
         .args(packages)
         .env("DEBIAN_FRONTEND", "noninteractive")
         // Keeps apt from starting the servers: the tests start their own.

@@ -3,7 +3,6 @@
 use axum::extract::{Request, State};
 use axum::response::Response;
 use voting_core::BallotId;
-use voting_faults::Faults;
 use voting_http::serving_path::ServingPath;
 
 use crate::app::App;
@@ -30,8 +29,6 @@ pub(super) async fn show(State(app): State<App>, request: Request) -> Response {
     };
     let mut response = render(&page);
     if let Some(path) = results.as_ref().and_then(|results| results.path.as_ref()) {
-        let path = path.with_app(app.release.version);
-        let path = path.with_faults("app", app.faults.as_ref().map(Faults::names).as_deref());
         response.headers_mut().insert(ServingPath::HEADER, path.into());
     }
     if flag_is_on {
