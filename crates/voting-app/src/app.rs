@@ -9,12 +9,13 @@ use voting_core::Choices;
 use voting_core::release::{AppRelease, Released as _};
 use voting_faults::store::inject;
 use voting_faults::{FaultPlan, Faults};
+use voting_http::config::ProxyArgs;
 use voting_http::lifecycle::Lifecycle;
 use voting_http::observe::RequestObserver;
 use voting_storage::{StoreMetrics, StoreUrl, Timeouts, VoteStore, open_with};
 
 use crate::analytics::{AnalyticsClient, AnalyticsUrl};
-use crate::cli::{PageArgs, ProxyArgs};
+use crate::cli::PageArgs;
 use crate::live::LiveResults;
 use crate::metrics::AppMetrics;
 

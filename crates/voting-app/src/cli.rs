@@ -1,14 +1,13 @@
 //! Settings.
 
 use clap::{Args, Parser};
-use voting_config::{InvalidSetting, PollArgs, StoreArgs, host, number, port, switch, url_host};
+use voting_config::{InvalidSetting, PollArgs, StoreArgs, host, port, switch, url_host};
 use voting_core::release::{AppRelease, Release};
 use voting_faults::FaultPlan;
 use voting_http::check::Command;
-use voting_http::config::ServeArgs;
+use voting_http::config::{ProxyArgs, ServeArgs};
 
 use crate::analytics::AnalyticsUrl;
-use crate::trusted_origins::TrustedOrigins;
 
 /// Serve the page of the poll.
 #[derive(Parser, Debug)]
@@ -102,31 +101,6 @@ impl Default for PageArgs {
             hostname: DEFAULT_HOSTNAME.to_owned(),
         }
     }
-}
-
-/// The proxies in front of the page.
-#[derive(Args, Clone, Debug, Default)]
-pub struct ProxyArgs {
-    /// Origins whose forms are accepted besides the page's own, such as https://vote.example: the page's address in
-    /// browsers, behind a proxy that replaces the header Host. Separated by commas or spaces.
-    #[arg(
-        long,
-        env = "TRUSTED_ORIGINS",
-        value_name = "ORIGINS",
-        default_value = "",
-        hide_default_value = true
-    )]
-    pub trusted_origins: TrustedOrigins,
-
-    /// Take the page's address from the headers X-Forwarded-Host, X-Forwarded-Proto and Forwarded, because a proxy in
-    /// front sets them: true or false.
-    #[arg(long, env = "TRUST_FORWARDED_HOST", value_name = "BOOL", default_value_t = false, num_args = 0..=1, default_missing_value = "true", value_parser = switch())]
-    pub trust_forwarded_host: bool,
-
-    /// Seconds for which browsers that used TLS must use it again: the max-age of the header Strict-Transport-Security.
-    /// 0 makes browsers forget it; without a value the header is not sent. A proxy must set X-Forwarded-Proto or Forwarded.
-    #[arg(long, env = "HSTS_MAX_AGE", value_name = "SECONDS", value_parser = number(0..=u32::MAX))]
-    pub hsts_max_age: Option<u32>,
 }
 
 impl Cli {

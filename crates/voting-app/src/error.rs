@@ -7,10 +7,10 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use voting_core::{Ballot, Cast, Choice, Choices};
 use voting_faults::requests::InjectedError;
+use voting_http::origin::ForeignOrigin;
 use voting_storage::StoreError;
 
 use crate::form::InvalidForm;
-use crate::origin::ForeignOrigin;
 use crate::outcome::Outcome;
 
 /// An error that a visitor sees.

@@ -8,8 +8,7 @@
 //! Internal modules: `analytics` is the client of voting-analytics; `live` follows the
 //! results for all viewers of a pod; `page` is the HTML and `assets` its files; `error` is the error of every route;
 //! `outcome` is the outcome of a vote and `metrics` counts it; `feature_flag` is the other cookie, and `cookie` sets
-//! both; `base` is the page's address in the browser; `origin` rejects forms of other sites, except those of
-//! `trusted_origins`.
+//! both; `base` is the page's address in the browser.
 
 mod analytics;
 mod app;
@@ -23,11 +22,9 @@ pub mod form;
 mod live;
 mod metrics;
 pub mod notice;
-mod origin;
 mod outcome;
 mod page;
 pub mod routes;
-mod trusted_origins;
 
 use voting_core::release::{AppRelease, Released as _};
 use voting_http::admin::AdminPort;

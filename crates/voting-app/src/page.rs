@@ -1,10 +1,10 @@
 //! The HTML of the poll and of errors. The templates escape every value.
 
 use askama::Template;
-use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use serde::Serialize;
 use voting_core::{BallotId, Choice};
+use voting_http::page::respond;
 
 use crate::analytics::Results;
 use crate::app::App;
@@ -84,23 +84,7 @@ pub struct ErrorPage<'a> {
     pub error: &'a ErrorView,
 }
 
-/// Allows the page's own files and forms; no inline code, no frames.
-const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; \
-     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
-
-/// Renders a page as a response that no cache keeps: its ballot is for one visitor.
+/// Renders a page as a response.
 pub fn render(page: &impl Template) -> Response {
-    let headers = [
-        (header::CONTENT_TYPE, "text/html; charset=utf-8"),
-        (header::CACHE_CONTROL, "no-store"),
-        (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
-        (header::X_FRAME_OPTIONS, "DENY"),
-    ];
-    match page.render() {
-        Ok(html) => (headers, html).into_response(),
-        Err(error) => {
-            tracing::error!(%error, "page rendering failed");
-            StatusCode::INTERNAL_SERVER_ERROR.into_response()
-        }
-    }
+    respond(page.render())
 }

@@ -16,12 +16,12 @@ use axum::routing::{get, post};
 use voting_faults::Faults;
 use voting_faults::requests::inject;
 use voting_http::layer::{Around, CommonLayer};
+use voting_http::origin;
 use voting_http::serving_path::ServingPath;
 
 use crate::app::App;
 use crate::base::Base;
 use crate::error::AppError;
-use crate::origin;
 
 /// The OpenAPI description of the routes, without the page's own files, whose names are internal.
 pub const OPENAPI: &str = include_str!("../openapi.json");

@@ -1,13 +1,14 @@
-//! Settings of every service.
+//! Settings of every service, and of one behind proxies.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use voting_config::{InvalidSetting, address, listen_port, number};
+use voting_config::{InvalidSetting, address, listen_port, number, switch};
 
 use crate::lifecycle::ShutdownTimeouts;
 use crate::server::ClientLimits;
+use crate::trusted_origins::TrustedOrigins;
 
 /// Listener, shutdown and log settings.
 #[derive(Args, Clone, Debug)]
@@ -47,6 +48,31 @@ pub struct ServeArgs {
     /// Format of the log on the standard output. auto: text on a terminal, JSON elsewhere. RUST_LOG sets its level.
     #[arg(long, env = "LOG_FORMAT", value_name = "FORMAT", default_value = "auto")]
     pub log_format: LogFormat,
+}
+
+/// The proxies in front of the page.
+#[derive(Args, Clone, Debug, Default)]
+pub struct ProxyArgs {
+    /// Origins whose forms are accepted besides the page's own, such as https://vote.example: the page's address in
+    /// browsers, behind a proxy that replaces the header Host. Separated by commas or spaces.
+    #[arg(
+        long,
+        env = "TRUSTED_ORIGINS",
+        value_name = "ORIGINS",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub trusted_origins: TrustedOrigins,
+
+    /// Take the page's address from the headers X-Forwarded-Host, X-Forwarded-Proto and Forwarded, because a proxy in
+    /// front sets them: true or false.
+    #[arg(long, env = "TRUST_FORWARDED_HOST", value_name = "BOOL", default_value_t = false, num_args = 0..=1, default_missing_value = "true", value_parser = switch())]
+    pub trust_forwarded_host: bool,
+
+    /// Seconds for which browsers that used TLS must use it again: the max-age of the header Strict-Transport-Security.
+    /// 0 makes browsers forget it; without a value the header is not sent. A proxy must set X-Forwarded-Proto or Forwarded.
+    #[arg(long, env = "HSTS_MAX_AGE", value_name = "SECONDS", value_parser = number(0..=u32::MAX))]
+    pub hsts_max_age: Option<u32>,
 }
 
 /// Format of the log.

@@ -5,6 +5,8 @@
 //! - [`listener`]: listening ports; [`server`]: the accept loop, with limits of time, size and number; [`layer`]: the layer
 //!   around all routes.
 //! - [`host`]: the hosts that a port on this machine answers to; [`forwarded`]: what proxies say about a request.
+//! - [`origin`]: protection against forms of other sites, except those of [`trusted_origins`].
+//! - [`page`]: HTML as a response; [`asset`]: the files of pages.
 //! - [`lifecycle`]: running, draining, closing; the signals that start the shutdown.
 //! - [`admin`]: the operator's port.
 //! - [`observe`]: metrics, log line and span of each request.
@@ -18,6 +20,7 @@
 //! `otlp` exports traces.
 
 pub mod admin;
+pub mod asset;
 pub mod check;
 pub mod config;
 mod connection;
@@ -32,8 +35,10 @@ pub mod listener;
 mod log;
 mod metrics;
 pub mod observe;
+pub mod origin;
 pub mod other_votes;
 mod otlp;
+pub mod page;
 pub mod program;
 mod propagation;
 pub mod retry;
@@ -41,3 +46,4 @@ pub mod server;
 pub mod serving_path;
 pub mod telemetry;
 pub mod trace;
+pub mod trusted_origins;

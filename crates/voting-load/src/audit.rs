@@ -8,8 +8,9 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use voting_core::{BallotId, Choice};
 
-use crate::book::{BallotOutcome, Entry};
+use crate::book::Entry;
 use crate::client::{CastOutcome, Client, Form};
+use crate::outcome::BallotOutcome;
 use crate::page::VoteCounts;
 use crate::plan::{PATIENCE, Voting};
 use crate::voter::{Load, Voter};

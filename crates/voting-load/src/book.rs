@@ -9,31 +9,8 @@ use voting_core::{BallotId, Choice};
 
 use crate::client::Releases;
 use crate::metrics::LoadMetrics;
-
-/// The outcome of a ballot as the voter knows it after all attempts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum BallotOutcome {
-    /// Counted.
-    Accepted,
-    /// Not counted, and never will be.
-    Refused,
-    /// No response, or an unconfirmed outcome.
-    Unknown,
-}
-
-impl BallotOutcome {
-    /// All outcomes.
-    pub const ALL: [Self; 3] = [Self::Accepted, Self::Refused, Self::Unknown];
-
-    /// Its name in metrics and accounts.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Accepted => "accepted",
-            Self::Refused => "refused",
-            Self::Unknown => "unknown",
-        }
-    }
-}
+use crate::outcome::BallotOutcome;
+use crate::picture::{Picture, Verdict, shown};
 
 /// A ballot and its outcome.
 #[derive(Clone, Debug)]
@@ -72,19 +49,12 @@ pub(crate) fn no_latencies() -> Histogram<u64> {
 pub(crate) struct Book {
     records: Mutex<BTreeMap<String, Record>>,
     metrics: LoadMetrics,
-}
-
-/// The release in accounts and metrics where no response names one.
-const UNNAMED: &str = "unknown";
-
-/// The name of a release in accounts and metrics.
-pub(crate) fn shown(release: &str) -> &str {
-    if release.is_empty() { UNNAMED } else { release }
+    picture: Picture,
 }
 
 impl Book {
-    pub(crate) fn new(metrics: LoadMetrics) -> Self {
-        Self { records: Mutex::default(), metrics }
+    pub(crate) fn new(metrics: LoadMetrics, picture: Picture) -> Self {
+        Self { records: Mutex::default(), metrics, picture }
     }
 
     fn with(&self, release: &str, change: impl FnOnce(&mut Record)) {
@@ -104,8 +74,10 @@ impl Book {
         self.with(release, |record| record.latencies.record(micros).unwrap_or_default());
     }
 
-    pub(crate) fn read(&self, release: &str, is_stale: bool) {
+    pub(crate) fn read(&self, release: &str, verdict: Verdict) {
+        let is_stale = verdict.missing > 0;
         self.metrics.read(shown(release), is_stale);
+        self.picture.read(shown(release), verdict);
         self.with(release, |record| {
             record.reads += 1;
             record.stale_reads += u64::from(is_stale);
@@ -118,6 +90,7 @@ impl Book {
 
     pub(crate) fn ballot(&self, release: &str, outcome: BallotOutcome) {
         self.metrics.ballot(shown(release), outcome.name());
+        self.picture.ballot(shown(release), outcome);
     }
 
     pub(crate) fn records(&self) -> BTreeMap<String, Record> {

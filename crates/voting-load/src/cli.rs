@@ -56,7 +56,16 @@ pub struct Cli {
     #[arg(long, env = "ADMIN_PORT", value_name = "PORT", default_value_t = 9090, value_parser = listen_port())]
     pub admin_port: u16,
 
-    /// IP address on which that port listens; :: for all addresses of IPv6 and IPv4.
+    /// Port of the picture, a page that shows where the requests go and sets the rate, at /split; 0 selects a free one
+    /// [default: no such page].
+    #[arg(long, env = "SPLIT_PORT", value_name = "PORT", value_parser = listen_port())]
+    pub split_port: Option<u16>,
+
+    /// IP address on which the picture's port listens. Whoever reaches it can change the rate.
+    #[arg(long, env = "SPLIT_ADDRESS", value_name = "IP", default_value = "127.0.0.1", value_parser = address())]
+    pub split_address: IpAddr,
+
+    /// IP address on which the port for metrics listens; :: for all addresses of IPv6 and IPv4.
     #[arg(long, env = "LISTEN_ADDRESS", value_name = "IP", default_value = "::", value_parser = address())]
     pub listen_address: IpAddr,
 }
@@ -93,6 +102,11 @@ impl Cli {
         let reason =
             format!("is over the limit of open files; allowed: up to {most}, or a higher `ulimit -n`");
         Err(InvalidSetting::of("VOTERS", &self.voters.to_string(), reason))
+    }
+
+    /// The address of the picture, if there is one.
+    pub(crate) fn picture_address(&self) -> Option<SocketAddr> {
+        self.split_port.map(|port| SocketAddr::new(self.split_address, port))
     }
 
     pub(crate) fn admin_address(&self) -> SocketAddr {

@@ -7,13 +7,15 @@ use std::time::Duration;
 use anyhow::Context as _;
 use reqwest::cookie::Jar;
 use reqwest::header::{CONTENT_TYPE, COOKIE, HeaderMap, HeaderValue, LOCATION, ORIGIN};
-use reqwest::{Response, Url, redirect};
+use reqwest::{Url, redirect};
 use serde_json::Value;
+use tokio::time::Instant;
 use voting_core::{BallotId, Choice};
 use voting_http::feature_flag;
 use voting_http::serving_path::ServingPath;
 
 use crate::page::{Page, VoteCounts};
+use crate::picture::{Answer as Answered, Picture};
 use crate::plan::{Forms, PATIENCE};
 
 /// The outcome of one attempt.
@@ -39,11 +41,9 @@ pub struct Releases {
 }
 
 impl Releases {
-    /// `None` if the response names none.
-    fn of(response: &Response) -> Option<Self> {
-        let path = ServingPath::from_headers(response.headers())?;
+    fn of(path: &ServingPath) -> Self {
         let release = |component| path.release(component).unwrap_or_default().to_owned();
-        Some(Self { app: release("app"), storage: release("storage") })
+        Self { app: release("app"), storage: release("storage") }
     }
 }
 
@@ -67,7 +67,12 @@ pub(crate) struct Seen {
 }
 
 /// Why there is no page.
-type Failure = Cow<'static, str>;
+#[derive(Clone, Debug)]
+pub(crate) struct NoPage {
+    pub(crate) why: Cow<'static, str>,
+    /// The releases that answered; `None` without an answer, or if it names none.
+    pub(crate) releases: Option<Releases>,
+}
 
 /// Casts votes and reads results.
 #[derive(Debug)]
@@ -76,6 +81,7 @@ pub struct Client {
     url: Url,
     analytics_url: Option<String>,
     form: Form,
+    picture: Option<Picture>,
 }
 
 /// The form of the poll.
@@ -111,7 +117,7 @@ impl Client {
         let http = builder().default_headers(headers).pool_max_idle_per_host(idle).build()?;
         let url = page_url(url)?;
         let form = Form { action: url.clone(), choices: forms.choices.clone(), origin: None };
-        Ok(Self { http, url, analytics_url: forms.analytics_url.clone(), form })
+        Ok(Self { http, url, analytics_url: forms.analytics_url.clone(), form, picture: None })
     }
 
     /// A browser on the poll at this URL, with cookies of its own.
@@ -126,7 +132,18 @@ impl Client {
         }
         let http = builder().cookie_provider(Arc::new(cookies)).build()?;
         let form = Form { action: url.clone(), choices: Default::default(), origin: None };
-        Ok(Self { http, url, analytics_url: None, form })
+        Ok(Self { http, url, analytics_url: None, form, picture: None })
+    }
+
+    /// This client, whose answers are part of the picture.
+    pub(crate) fn pictured(self, picture: Picture) -> Self {
+        Self { picture: Some(picture), ..self }
+    }
+
+    fn show(&self, path: Option<ServingPath>, start: Instant, is_vote: bool, has_failed: bool) {
+        if let Some(picture) = &self.picture {
+            picture.answer(&Answered { path, latency: start.elapsed(), is_vote, has_failed });
+        }
     }
 
     /// One attempt to cast a ballot.
@@ -136,6 +153,14 @@ impl Client {
 
     /// [`Client::cast`] with a form of the page.
     pub(crate) async fn cast_with(&self, form: &Form, id: BallotId, choice: Choice) -> Answer {
+        let start = Instant::now();
+        let (answer, path) = self.try_to_cast(form, id, choice).await;
+        let is_accepted = matches!(answer.outcome, CastOutcome::Counted | CastOutcome::AlreadyCounted);
+        self.show(path, start, true, !is_accepted);
+        answer
+    }
+
+    async fn try_to_cast(&self, form: &Form, id: BallotId, choice: Choice) -> (Answer, Option<ServingPath>) {
         let fields = [("vote", form.choices[choice.index()].as_str()), ("ballot", &id.to_string())];
         let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
         let mut request = self.http.post(form.action.clone());
@@ -143,7 +168,7 @@ impl Client {
             request = request.header(ORIGIN, origin);
         }
         let request = request.header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(body);
-        let none = |outcome| Answer { outcome, releases: None, location: None };
+        let none = |outcome| (Answer { outcome, releases: None, location: None }, None);
         let answer = match request.send().await {
             Ok(answer) => answer,
             Err(error) if error.is_connect() => {
@@ -163,14 +188,35 @@ impl Client {
             (_, outcome) => CastOutcome::Unknown(format!("{status}, {}", outcome.unwrap_or("no outcome"))),
         };
         let location = header(LOCATION.as_str()).map(ToOwned::to_owned);
-        let releases = Releases::of(&answer);
+        let path = ServingPath::from_headers(answer.headers());
+        let releases = path.as_ref().map(Releases::of);
         // The connection is reused once the response is read.
         let _ = answer.bytes().await;
-        Answer { outcome, releases, location }
+        (Answer { outcome, releases, location }, path)
     }
 
     /// Reads the page, or where an answer of it redirects to.
-    pub(crate) async fn page(&self, location: Option<&str>) -> Result<(Page, Form, Seen), Failure> {
+    pub(crate) async fn page(&self, location: Option<&str>) -> Result<(Page, Form, Seen), NoPage> {
+        let start = Instant::now();
+        let mut path = None;
+        let page = self.try_to_read(location, &mut path).await;
+        let releases = path.as_ref().map(Releases::of);
+        self.show(path, start, false, page.is_err());
+        match page {
+            Ok((page, form)) => {
+                let seen = Seen { counts: page.counts, releases: releases.unwrap_or_default() };
+                Ok((page, form, seen))
+            }
+            Err(why) => Err(NoPage { why, releases }),
+        }
+    }
+
+    /// [`Client::page`], which says as well by which path the answer came.
+    async fn try_to_read(
+        &self,
+        location: Option<&str>,
+        path: &mut Option<ServingPath>,
+    ) -> Result<(Page, Form), Cow<'static, str>> {
         let url = location.and_then(|location| self.url.join(location).ok());
         let url = url.unwrap_or_else(|| self.url.clone());
         let answer = self.http.get(url).send().await.map_err(|error| match error {
@@ -178,18 +224,20 @@ impl Client {
             error if error.is_timeout() => "page: no answer in time",
             _ => "page: connection lost",
         })?;
+        *path = ServingPath::from_headers(answer.headers());
         if !answer.status().is_success() {
-            return Err(format!("page: {}", answer.status()).into());
+            let why = format!("page: {}", answer.status());
+            // The connection is reused once the response is read.
+            let _ = answer.bytes().await;
+            return Err(why.into());
         }
-        let releases = Releases::of(&answer).unwrap_or_default();
         let url = answer.url().clone();
         let text = answer.text().await.map_err(|_| "page: connection lost")?;
         let page = Page::parse(&text).ok_or("page: not that of a poll")?;
         let action = url.join(&page.action).map_err(|_| "page: not that of a poll")?;
         let origin = HeaderValue::from_str(&action.origin().ascii_serialization()).ok();
-        let seen = Seen { counts: page.counts, releases };
         let form = Form { action, choices: page.choices.clone(), origin };
-        Ok((page, form, seen))
+        Ok((page, form))
     }
 
     /// Reads the current results.
@@ -203,10 +251,11 @@ impl Client {
     /// [`Client::counts`], with the releases that served them.
     pub(crate) async fn results(&self) -> anyhow::Result<Seen> {
         let Some(url) = &self.analytics_url else {
-            return self.page(None).await.map(|(.., seen)| seen).map_err(|error| anyhow::anyhow!("{error}"));
+            return self.page(None).await.map(|(.., seen)| seen).map_err(|no| anyhow::anyhow!("{}", no.why));
         };
         let answer = self.http.get(format!("{url}/analytics")).send().await?.error_for_status()?;
-        let releases = Releases::of(&answer).unwrap_or_default();
+        let path = ServingPath::from_headers(answer.headers());
+        let releases = path.as_ref().map(Releases::of).unwrap_or_default();
         let results: Value = serde_json::from_str(&answer.text().await?)?;
         let count = |choice: &str| results[choice]["count"].as_u64().context("no count");
         Ok(Seen { counts: Some([count("category1")?, count("category2")?]), releases })
@@ -222,7 +271,7 @@ impl Client {
 
     /// [`Client::settled_counts`], with the releases that served them.
     pub(crate) async fn settled_results(&self) -> anyhow::Result<(VoteCounts, Releases)> {
-        let start = tokio::time::Instant::now();
+        let start = Instant::now();
         loop {
             let error = match self.results().await {
                 Ok(Seen { counts: Some(counts), releases }) => return Ok((counts, releases)),

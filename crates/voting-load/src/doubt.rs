@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::audit::Store;
-use crate::book::shown;
+use crate::picture::shown;
 
 /// What an account can't tell of a store, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -10,28 +10,39 @@
 //! - [`Plan`]: the parameters of a load. [`Plan::start`] runs it, [`Progress`] watches and stops it.
 //! - [`Report`]: the account, by release. [`Doubt`]: what it can't tell.
 //! - [`Client`]: a voter's HTTP client. [`LoadMetrics`]: the metrics of a load.
-//! - [`cli`], [`program`]: the program `voting-load`. [`progress`]: its progress on the standard error.
+//! - [`Pace`]: the rate of a load, which may change. [`Picture`]: where its requests go. [`split`]: the page that shows the
+//!   one and changes the other.
+//! - `cli`, `program`: the program `voting-load`. `progress`: its progress on the standard error.
 
 mod audit;
 mod book;
+#[cfg(feature = "program")]
 pub mod cli;
 mod client;
 mod doubt;
 mod metrics;
+mod outcome;
+mod pace;
 mod page;
+mod picture;
 mod plan;
+#[cfg(feature = "program")]
 pub mod program;
+#[cfg(feature = "program")]
 pub mod progress;
 mod report;
 mod run;
 mod sides;
+pub mod split;
 mod voter;
 
-pub use book::BallotOutcome;
 pub use client::{Answer, CastOutcome, Client, Releases};
 pub use doubt::Doubt;
 pub use metrics::LoadMetrics;
+pub use outcome::BallotOutcome;
+pub use pace::Pace;
 pub use page::VoteCounts;
+pub use picture::Picture;
 pub use plan::{Forms, Plan, Progress, Voting};
 pub use report::{Account, Report};
 pub use run::run;

@@ -1,13 +1,15 @@
 //! The parameters of a load, and its progress.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics::LoadMetrics;
+use crate::pace::Pace;
+use crate::picture::Picture;
 
 /// The parameters of a load.
 #[derive(Clone, Debug)]
@@ -23,7 +25,7 @@ pub struct Plan {
     /// Time after which the load ends.
     pub duration: Option<Duration>,
     /// Ballots per second, whatever the answers take, as far as there are voters without a ballot in flight; `None` is as
-    /// fast as the answers allow.
+    /// fast as the answers allow. [`Progress::pace`] changes it.
     pub rate: Option<u32>,
     /// Delay between two ballots of a voter without a rate.
     pub pause: Duration,
@@ -36,6 +38,8 @@ pub struct Plan {
     pub leave_some: bool,
     /// How long the results are watched before the load and after it, so that votes of others are noticed.
     pub watch: Duration,
+    /// Whether the ballots are audited in the end, and kept until then.
+    pub is_audited: bool,
 }
 
 /// How voters vote.
@@ -94,6 +98,7 @@ impl Plan {
             patience: PATIENCE,
             leave_some: false,
             watch: Duration::ZERO,
+            is_audited: true,
         }
     }
 }
@@ -105,19 +110,25 @@ pub struct Progress(Arc<Shared>);
 #[derive(Debug, Default)]
 struct Shared {
     stop: CancellationToken,
-    start: OnceLock<Instant>,
     begun: AtomicU64,
     cast: AtomicU64,
     audited: AtomicU64,
     metrics: LoadMetrics,
+    pace: Pace,
+    picture: Picture,
 }
 
-/// The turn of a ballot.
+/// The turn of a voter.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Turn {
-    pub(crate) number: u64,
-    /// When a load with a rate begins the ballot.
-    pub(crate) due: Option<Instant>,
+pub(crate) enum Turn {
+    /// To view the page.
+    View,
+    /// To cast a ballot.
+    Ballot {
+        number: u64,
+        /// When a load with a rate begins the ballot.
+        due: Option<Instant>,
+    },
 }
 
 impl Progress {
@@ -136,6 +147,21 @@ impl Progress {
         &self.0.metrics
     }
 
+    /// The pace of the load, which may change at any time.
+    pub fn pace(&self) -> &Pace {
+        &self.0.pace
+    }
+
+    /// Where the requests of the load go.
+    pub fn picture(&self) -> &Picture {
+        &self.0.picture
+    }
+
+    /// Whether all ballots are cast, or no more will be.
+    pub fn is_over(&self) -> bool {
+        self.is_stopped() || self.0.pace.has_ended()
+    }
+
     /// Ends the load; the audit follows.
     pub fn stop(&self) {
         self.0.stop.cancel();
@@ -145,27 +171,24 @@ impl Progress {
         self.0.stop.is_cancelled()
     }
 
-    pub(crate) fn begin(&self) {
-        self.0.start.get_or_init(Instant::now);
-    }
-
-    /// Waits for the next ballot's turn; `None` at the end of the load.
+    /// Waits for a voter's turn; `None` at the end of the load.
     pub(crate) async fn turn(&self, plan: &Plan) -> Option<Turn> {
         if self.is_stopped() {
             return None;
         }
+        let due = tokio::select! {
+            () = self.0.stop.cancelled() => return None,
+            due = self.0.pace.turn() => due?,
+        };
+        if self.0.pace.views_only() {
+            return Some(Turn::View);
+        }
         let number = self.0.begun.fetch_add(1, Ordering::Relaxed);
-        if number >= plan.ballots {
-            return None;
+        if number + 1 >= plan.ballots {
+            // The other voters need not wait for their turns.
+            self.0.pace.end();
         }
-        let start = *self.0.start.get_or_init(Instant::now);
-        let due = plan.rate.map(|rate| start + Duration::from_secs_f64(number as f64 / f64::from(rate)));
-        if let Some(due) = due
-            && !self.sleep(due.saturating_duration_since(Instant::now())).await
-        {
-            return None;
-        }
-        Some(Turn { number, due })
+        (number < plan.ballots).then_some(Turn::Ballot { number, due })
     }
 
     /// Waits; false if the load was stopped meanwhile.

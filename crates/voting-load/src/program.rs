@@ -1,10 +1,14 @@
 //! The program: a load with its metrics, signals and exit code.
 
 use std::io::Write as _;
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use axum::Router;
+use axum::response::Redirect;
+use axum::routing::get;
 use prometheus_client::registry::Registry;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::task::AbortOnDropHandle;
@@ -19,6 +23,7 @@ use crate::plan::Progress;
 use crate::progress::show;
 use crate::report::Report;
 use crate::run::run;
+use crate::split::{self, MOST_RATE, Split};
 
 /// A promise was broken.
 const BROKEN: u8 = 1;
@@ -42,7 +47,11 @@ pub async fn main() -> ExitCode {
 async fn load(settings: &Cli) -> anyhow::Result<Report> {
     let plan = settings.plan();
     let progress = Progress::default();
-    let _admin = serve(settings, &progress).await?;
+    let _admin = serve_metrics(settings, &progress).await?;
+    let _picture = match settings.picture_address() {
+        Some(address) => Some(serve_picture(address, settings, &progress).await?),
+        None => None,
+    };
     let mut signals = Signals::new()?;
     let Cli { voters, flagged, poll_url, .. } = settings;
     say(&format!("{voters} voters, {flagged}% with the feature flag, at {poll_url}"));
@@ -60,10 +69,8 @@ async fn load(settings: &Cli) -> anyhow::Result<Report> {
     }
 }
 
-/// Serves the operator's port until the handle is dropped.
-async fn serve(settings: &Cli, progress: &Progress) -> anyhow::Result<AbortOnDropHandle<()>> {
-    let listener = listen(settings.admin_address()).await.context("ADMIN_PORT")?;
-    let address = listener.local_addr()?;
+/// Serves the metrics until the handle is dropped.
+async fn serve_metrics(settings: &Cli, progress: &Progress) -> anyhow::Result<AbortOnDropHandle<()>> {
     let labels = [("component".into(), "voting-load".into())];
     let mut registry = Registry::with_labels(labels.into_iter());
     progress.metrics().register(&mut registry);
@@ -71,15 +78,49 @@ async fn serve(settings: &Cli, progress: &Progress) -> anyhow::Result<AbortOnDro
     if settings.listen_address.is_loopback() {
         routes = LocalHosts::of(settings.listen_address, []).guard(routes);
     }
+    let (address, serving) = serve(settings.admin_address(), routes).await.context("ADMIN_PORT")?;
+    say(&format!("metrics at http://{address}/metrics"));
+    Ok(serving)
+}
+
+/// Serves the picture until the handle is dropped.
+async fn serve_picture(
+    address: SocketAddr,
+    settings: &Cli,
+    progress: &Progress,
+) -> anyhow::Result<AbortOnDropHandle<()>> {
+    let Cli { poll_url, voters, flagged, rate, .. } = settings;
+    let page = Split::new(
+        progress.clone(),
+        split::Settings {
+            target: format!("{voters} voters, {flagged}% with the feature flag, at {poll_url}"),
+            poll_link: None,
+            most_rate: rate.unwrap_or_default().max(MOST_RATE),
+            has_votes_switch: false,
+            pauses_unwatched: false,
+        },
+    );
+    let routes = page.routes().route("/", get(async || Redirect::to("split")));
+    // Even where other machines reach the port, no site can give it a name of its own.
+    let routes = LocalHosts::of(address.ip(), []).guard(routes);
+    let (address, serving) = serve(address, routes).await.context("SPLIT_PORT")?;
+    say(&format!("picture at http://{address}/split"));
+    Ok(serving)
+}
+
+/// Serves one of the operator's ports until the handle is dropped.
+async fn serve(address: SocketAddr, routes: Router) -> anyhow::Result<(SocketAddr, AbortOnDropHandle<()>)> {
+    let listener = listen(address).await?;
+    let address = listener.local_addr()?;
     let server = Server {
         deadline: Duration::ZERO,
         limits: ClientLimits::OPERATOR,
         metrics: ConnectionMetrics::default(),
     };
-    say(&format!("metrics at http://{address}/metrics"));
-    Ok(AbortOnDropHandle::new(tokio::spawn(async move {
+    let serving = tokio::spawn(async move {
         server.serve(listener, routes, &Lifecycle::new()).await;
-    })))
+    });
+    Ok((address, AbortOnDropHandle::new(serving)))
 }
 
 /// Prints the account and its verdict.

@@ -8,8 +8,10 @@ use hdrhistogram::Histogram;
 use voting_core::Choice;
 
 use crate::audit::{Audited, Store};
-use crate::book::{BallotOutcome, Record, no_latencies, shown};
+use crate::book::{Record, no_latencies};
 use crate::doubt::Doubt;
+use crate::outcome::BallotOutcome;
+use crate::picture::shown;
 
 /// The account of a load. [`Report::is_clean`] is the verdict.
 #[derive(Clone, Debug)]

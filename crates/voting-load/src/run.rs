@@ -32,17 +32,17 @@ impl Plan {
 /// # Errors
 /// The results are unreadable before or after the load, or the audit of a ballot failed.
 pub async fn run(plan: &Plan, progress: &Progress) -> anyhow::Result<Report> {
-    let mut voters = voters(plan)?;
+    let mut voters = voters(plan, progress)?;
     let load = Arc::new(Load {
         plan: plan.clone(),
         progress: progress.clone(),
         sides: Sides::default(),
-        book: Book::new(progress.metrics().clone()),
+        book: Book::new(progress.metrics().clone(), progress.picture().clone()),
     });
     let others = watch(&mut voters, &load).await?;
 
     let start = Instant::now();
-    progress.begin();
+    progress.pace().begin(plan.rate);
     let _end = plan.duration.map(|duration| {
         let progress = progress.clone();
         AbortOnDropHandle::new(tokio::spawn(async move {
@@ -61,15 +61,19 @@ pub async fn run(plan: &Plan, progress: &Progress) -> anyhow::Result<Report> {
     Ok(Report::new(&stores, &load.book.records(), took))
 }
 
-fn voters(plan: &Plan) -> anyhow::Result<Vec<Voter>> {
+fn voters(plan: &Plan, progress: &Progress) -> anyhow::Result<Vec<Voter>> {
     let voter = |client| Voter::new(client, Releases::default());
+    let picture = || progress.picture().clone();
     match &plan.voting {
         Voting::Forms(forms) => {
-            let client = Arc::new(Client::new(&plan.url, forms)?);
+            let client = Arc::new(Client::new(&plan.url, forms)?.pictured(picture()));
             Ok((0..plan.voters).map(|_| voter(client.clone())).collect())
         }
         Voting::Browsers { flagged } => (0..plan.voters)
-            .map(|place| Ok(voter(Arc::new(Client::browser(&plan.url, place < *flagged)?))))
+            .map(|place| {
+                let client = Client::browser(&plan.url, place < *flagged)?.pictured(picture());
+                Ok(voter(Arc::new(client)))
+            })
             .collect(),
     }
 }

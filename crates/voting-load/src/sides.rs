@@ -1,15 +1,23 @@
 //! The stores of the poll: each side of a canary has results of its own.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use voting_core::Choice;
 
+use crate::outcome::BallotOutcome;
 use crate::page::VoteCounts;
+use crate::picture::Verdict;
 
 /// The stores, by the release of voting-storage that responses name.
 #[derive(Debug, Default)]
-pub(crate) struct Sides(Mutex<BTreeMap<String, Side>>);
+pub(crate) struct Sides {
+    sides: Mutex<BTreeMap<String, Side>>,
+    /// Ballots that were sent, and were neither accepted nor refused: each store may have counted them.
+    open: AtomicU64,
+    has_begun: AtomicBool,
+}
 
 /// What is known of a store.
 #[derive(Clone, Copy, Debug, Default)]
@@ -27,14 +35,30 @@ pub(crate) struct Least(BTreeMap<String, VoteCounts>);
 
 impl Sides {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Side>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.sides.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A page of this store shows these results. The first such page is read before the first ballot from one.
     pub(crate) fn see(&self, storage: &str, counts: VoteCounts) {
         let mut sides = self.lock();
-        if !sides.contains_key(storage) {
+        let begins = !self.has_begun.load(Ordering::Acquire);
+        if begins || !sides.contains_key(storage) {
             sides.insert(storage.to_owned(), Side { before: Some(counts), ..Side::default() });
+        }
+    }
+
+    /// A ballot is sent for the first time.
+    pub(crate) fn begin(&self) {
+        // Not while a page is being compared, which must not become the results before the first ballot.
+        let _sides = self.lock();
+        self.open.fetch_add(1, Ordering::AcqRel);
+        self.has_begun.store(true, Ordering::Release);
+    }
+
+    /// No more attempts are made with a ballot. An accepted one was passed to [`Sides::accept`] before.
+    pub(crate) fn end(&self, outcome: BallotOutcome) {
+        if outcome != BallotOutcome::Unknown {
+            self.open.fetch_sub(1, Ordering::AcqRel);
         }
     }
 
@@ -59,15 +83,29 @@ impl Sides {
         Least(least.collect())
     }
 
+    /// What results say that were read after [`Sides::least`] was called.
+    pub(crate) fn judge(&self, least: &Least, storage: &str, counts: VoteCounts) -> Verdict {
+        let (sides, open) = (self.lock(), self.open.load(Ordering::Acquire));
+        let missing = least.missing(storage, counts);
+        let extra = sides.get(storage).and_then(|side| {
+            let before = side.before?;
+            let known = |choice: usize| before[choice] + side.accepted[choice] + open;
+            Some((0..2).map(|choice| counts[choice].saturating_sub(known(choice))).sum())
+        });
+        Verdict { missing, extra: extra.unwrap_or_default() }
+    }
+
     pub(crate) fn all(&self) -> BTreeMap<String, Side> {
         self.lock().clone()
     }
 }
 
 impl Least {
-    /// Whether results miss a vote that was accepted before they were read.
-    pub(crate) fn is_missed_by(&self, storage: &str, counts: VoteCounts) -> bool {
-        self.0.get(storage).is_some_and(|least| (0..2).any(|choice| counts[choice] < least[choice]))
+    /// Number of votes that were accepted before the results were read, and that they lack.
+    fn missing(&self, storage: &str, counts: VoteCounts) -> u64 {
+        let missing =
+            |least: &VoteCounts| (0..2).map(|choice| least[choice].saturating_sub(counts[choice])).sum();
+        self.0.get(storage).map_or(0, missing)
     }
 }
 
@@ -78,13 +116,35 @@ mod tests {
     #[test]
     fn a_read_must_show_the_votes_of_its_own_store() {
         let sides = Sides::default();
+        sides.see("1.0", [9, 0]);
         sides.see("1.0", [10, 0]);
-        sides.see("1.0", [11, 0]);
         sides.see("2.0", [0, 5]);
+        sides.begin();
+        sides.see("1.0", [11, 0]);
         sides.accept("1.0", "1.0", Choice::First);
+        sides.end(BallotOutcome::Accepted);
         let least = sides.least();
-        assert!(!least.is_missed_by("1.0", [11, 0]) && least.is_missed_by("1.0", [10, 9]));
-        assert!(!least.is_missed_by("2.0", [0, 5]) && !least.is_missed_by("3.0", [0, 0]));
+        let missing = |storage, counts| sides.judge(&least, storage, counts).missing;
+        assert_eq!((missing("1.0", [11, 0]), missing("1.0", [10, 9]), missing("1.0", [0, 0])), (0, 1, 11));
+        assert_eq!((missing("2.0", [0, 5]), missing("2.0", [0, 3]), missing("3.0", [0, 0])), (0, 2, 0));
+    }
+
+    #[test]
+    fn votes_that_no_ballot_accounts_for_are_extra() {
+        let sides = Sides::default();
+        sides.see("1.0", [10, 0]);
+        let extra = |counts| sides.judge(&sides.least(), "1.0", counts).extra;
+        sides.begin();
+        assert_eq!((extra([11, 0]), extra([12, 0])), (0, 1), "the ballot may be counted already");
+        sides.accept("1.0", "1.0", Choice::First);
+        sides.end(BallotOutcome::Accepted);
+        assert_eq!((extra([11, 0]), extra([13, 1])), (0, 3));
+        sides.begin();
+        sides.end(BallotOutcome::Refused);
+        assert_eq!(extra([12, 0]), 1);
+        sides.begin();
+        sides.end(BallotOutcome::Unknown);
+        assert_eq!(extra([12, 0]), 0, "this one may be counted for ever");
     }
 
     #[test]

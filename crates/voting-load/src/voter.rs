@@ -6,8 +6,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 use voting_core::{BallotId, Choice};
 
-use crate::book::{BallotOutcome, Book, Entry};
-use crate::client::{CastOutcome, Client, Form, Releases};
+use crate::book::{Book, Entry};
+use crate::client::{CastOutcome, Client, Form, NoPage, Releases};
+use crate::outcome::BallotOutcome;
 use crate::page::Page;
 use crate::plan::{Plan, Progress, Turn, Voting};
 use crate::sides::Sides;
@@ -54,11 +55,23 @@ impl Voter {
     }
 
     async fn vote_on_pages(&mut self, load: &Load) {
-        let mut location = None;
-        while let Some((page, form)) = self.look(load, location.take()).await {
+        let (mut open, mut location) = (None, None);
+        loop {
+            // Before its turn, a voter has the page open.
+            if open.is_none() && !load.progress.pace().views_only() {
+                open = self.look(load, location.take()).await;
+            }
             let Some(turn) = load.progress.turn(&load.plan).await else { return };
-            location = self.cast(load, &form, page.ballot, turn).await;
-            if load.plan.rate.is_none() {
+            let Turn::Ballot { number, due } = turn else {
+                open = self.view(load, None).await;
+                continue;
+            };
+            if open.is_none() {
+                open = self.look(load, None).await;
+            }
+            let Some((page, form)) = open.take() else { return };
+            location = self.cast(load, &form, page.ballot, number, due).await;
+            if load.progress.pace().rate().is_none() {
                 load.progress.sleep(load.plan.pause).await;
             }
         }
@@ -66,41 +79,46 @@ impl Voter {
 
     async fn vote_by_forms(&mut self, load: &Load) {
         let form = self.client.own_form().clone();
-        while let Some(turn) = load.progress.turn(&load.plan).await {
-            self.cast(load, &form, BallotId::new(), turn).await;
+        while let Some(Turn::Ballot { number, due }) = load.progress.turn(&load.plan).await {
+            self.cast(load, &form, BallotId::new(), number, due).await;
             if self.entries.len().is_multiple_of(READ_EVERY) {
                 self.read(load).await;
             }
-            if load.plan.rate.is_none() {
+            if load.progress.pace().rate().is_none() {
                 tokio::time::sleep(load.plan.pause).await;
             }
         }
     }
 
-    /// Reads the page, or where the last answer redirects to; `None` if the load ends before there is one.
+    /// Reads the page, or where the last answer redirects to, until there is one; `None` if the load ends before.
     async fn look(&mut self, load: &Load, mut location: Option<String>) -> Option<(Page, Form)> {
         loop {
-            let least = load.sides.least();
-            match self.client.page(location.as_deref()).await {
-                Ok((page, form, seen)) => {
-                    self.at = seen.releases;
-                    let Releases { app, storage } = &self.at;
-                    if let Some(counts) = seen.counts {
-                        load.sides.see(storage, counts);
-                        load.book.read(app, least.is_missed_by(storage, counts));
-                        return Some((page, form));
-                    }
-                    load.book.error(app, "no results on the page");
-                    // Without the results before the first ballot there is no account of a store.
-                    if load.sides.knows(storage) {
-                        return Some((page, form));
-                    }
-                }
-                Err(error) => load.book.error(&self.at.app, &error),
+            let page = self.view(load, location.take()).await;
+            if page.is_some() || !load.progress.sleep(DELAY).await {
+                return page;
             }
-            location = None;
-            if !load.progress.sleep(DELAY).await {
-                return None;
+        }
+    }
+
+    /// Reads the page, or where the last answer redirects to, once; `None` without a page that this voter can vote on.
+    async fn view(&mut self, load: &Load, location: Option<String>) -> Option<(Page, Form)> {
+        let least = load.sides.least();
+        match self.client.page(location.as_deref()).await {
+            Ok((page, form, seen)) => {
+                self.at = seen.releases;
+                let Releases { app, storage } = &self.at;
+                if let Some(counts) = seen.counts {
+                    load.sides.see(storage, counts);
+                    load.book.read(app, load.sides.judge(&least, storage, counts));
+                    return Some((page, form));
+                }
+                load.book.error(app, "no results on the page");
+                // Without the results before the first ballot there is no account of a store.
+                load.sides.knows(storage).then_some((page, form))
+            }
+            Err(NoPage { why, releases }) => {
+                load.book.error(&releases.as_ref().unwrap_or(&self.at).app, &why);
+                None
             }
         }
     }
@@ -111,15 +129,21 @@ impl Voter {
         let app = self.entries.last().map_or("", |entry| &entry.releases.app);
         match self.client.results().await.map(|seen| (seen.counts, seen.releases)) {
             Ok((Some(counts), releases)) => {
-                load.book.read(app, least.is_missed_by(&releases.storage, counts));
+                load.book.read(app, load.sides.judge(&least, &releases.storage, counts));
             }
             _ => load.book.error(app, "no results on the page"),
         }
     }
 
     /// Casts a ballot, with retries. Returns where the answer redirects to.
-    async fn cast(&mut self, load: &Load, form: &Form, id: BallotId, turn: Turn) -> Option<String> {
-        let Turn { number, due } = turn;
+    async fn cast(
+        &mut self,
+        load: &Load,
+        form: &Form,
+        id: BallotId,
+        number: u64,
+        due: Option<Instant>,
+    ) -> Option<String> {
         // Two thirds for the first choice, so that swapped choices show.
         let choice = if number % 3 == 2 { Choice::Second } else { Choice::First };
         let retry = load.plan.retry && !(load.plan.leave_some && number % 4 == 3);
@@ -130,6 +154,7 @@ impl Voter {
             load.book.late(&self.at.app);
         }
         let (mut releases, mut outcome) = (self.at.clone(), BallotOutcome::Refused);
+        load.sides.begin();
         let location = loop {
             let answer = self.client.cast_with(form, id, choice).await;
             releases = answer.releases.unwrap_or(releases);
@@ -157,9 +182,12 @@ impl Voter {
             tokio::time::sleep(DELAY).await;
             attempt = Instant::now();
         };
+        load.sides.end(outcome);
         load.book.ballot(&releases.app, outcome);
         load.progress.count_cast();
-        self.entries.push(Entry { id, choice, outcome, releases });
+        if load.plan.is_audited {
+            self.entries.push(Entry { id, choice, outcome, releases });
+        }
         location
     }
 }

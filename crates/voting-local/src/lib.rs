@@ -4,17 +4,19 @@
 //!
 //! - [`cli`]: the settings.
 //!
-//! Internal modules: `environment` starts the services of a step; `gateway` stands in for the mesh; `step` lists the
-//! steps.
+//! Internal modules: `environment` starts the services of a step; `gateway` stands in for the mesh; `picture` shows where the
+//! requests go; `step` lists the steps.
 
 pub mod cli;
 mod environment;
 mod gateway;
+mod picture;
 mod step;
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
+use tokio_util::task::AbortOnDropHandle;
 use voting_config::InvalidSetting;
 use voting_http::host::LocalHosts;
 use voting_http::lifecycle::Lifecycle;
@@ -23,6 +25,7 @@ use voting_http::telemetry::{self, QUIET_LOG};
 
 use crate::cli::Cli;
 use crate::environment::{Environment, SHUTDOWN, server};
+use crate::picture::picture;
 
 /// Runs a step until the process is told to shut down.
 ///
@@ -40,18 +43,25 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
     lifecycle.close_on_signals(SHUTDOWN)?;
     let mut environment = Environment::new(poll, cli.title, cli.data_dir, lifecycle.clone());
     let hosts = LocalHosts::of(cli.listen_address, cli.allowed_hosts);
-    let routes = hosts.guard(environment.build(step).await?);
+    let (split, load) = picture();
+    let routes = hosts.guard(split.merge(environment.build(step).await?));
     let address = listener.local_addr()?;
     voting_config::print(&format!("{}\n", step.banner(&format!("http://localhost:{}", address.port()))))?;
 
+    // Ends before the connections of its clients are waited for.
+    let load = AbortOnDropHandle::new(tokio::spawn(load.run(address)));
+    let closing = async {
+        lifecycle.closing().await;
+        load.abort();
+    };
     // Browsers may take localhost for either address.
     let is_default = address.ip() == Ipv4Addr::LOCALHOST;
     let other = SocketAddr::new(Ipv6Addr::LOCALHOST.into(), address.port());
     let other = if is_default { listen(other).await.ok() } else { None };
     let serve = |listener, routes| server().serve(listener, routes, &lifecycle);
     match other {
-        Some(other) => drop(tokio::join!(serve(listener, routes.clone()), serve(other, routes))),
-        None => serve(listener, routes).await,
+        Some(other) => drop(tokio::join!(serve(listener, routes.clone()), serve(other, routes), closing)),
+        None => drop(tokio::join!(serve(listener, routes), closing)),
     }
     environment.finish().await;
     Ok(())

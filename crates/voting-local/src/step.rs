@@ -37,7 +37,7 @@ impl Step {
         };
         let watch = format!("curl -si {address} | grep results");
         format!(
-            "Step {name}: {address}\n  {hint}\n  In a terminal: {watch}\n  Other steps: --step 1|2|3|4. Press Ctrl-C to stop; the votes are kept."
+            "Step {name}: {address}\n  {hint}\n  In a terminal: {watch}\n  A picture of where requests go: {address}/split\n  Other steps: --step 1|2|3|4. Press Ctrl-C to stop; the votes are kept."
         )
     }
 }

@@ -7,9 +7,9 @@
 use axum::extract::Request;
 use axum::http::{Method, header};
 use url::Origin;
-use voting_http::forwarded;
 
-use crate::cli::ProxyArgs;
+use crate::config::ProxyArgs;
+use crate::forwarded;
 use crate::trusted_origins::parse;
 
 /// The most characters of a header on a page or in a log line.
