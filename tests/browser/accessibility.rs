@@ -17,7 +17,7 @@ async fn findings(browser: &Browser) -> Value {
 }
 
 /// Checks both color schemes: no violations, one `h1`, and controls of at least 44 pixels.
-async fn is_accessible(browser: &Browser, what: &str) {
+pub(crate) async fn is_accessible(browser: &Browser, what: &str) {
     for scheme in ["light", "dark"] {
         browser.prefer(&[("prefers-color-scheme", scheme)]).await;
         assert_eq!(findings(browser).await, json!([]), "{what}, {scheme}");

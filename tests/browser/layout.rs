@@ -6,7 +6,7 @@ use voting_tests::browser::Browser;
 use crate::visit;
 
 /// Horizontal scroll distance in CSS pixels.
-async fn overhang(browser: &Browser) -> i64 {
+pub(crate) async fn overhang(browser: &Browser) -> i64 {
     let script = "const it = document.documentElement; return it.scrollWidth - it.clientWidth";
     browser.script(script, json!([])).await.as_i64().unwrap()
 }

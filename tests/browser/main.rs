@@ -8,6 +8,7 @@ mod live;
 mod markup;
 mod outage;
 mod proxies;
+mod split;
 mod voting;
 
 use tempfile::TempDir;

@@ -20,6 +20,8 @@ async fn all_pages_keep_the_recommended_rules_of_html() {
         ("not-found", visitor.get("/elsewhere").await, 404),
         ("bad-vote", visitor.post("/", "vote=Birds").await, 422),
         ("poll-without-store", outage.get("/").await, 200),
+        ("split", visitor.get("/split").await, 200),
+        ("split-still", visitor.get("/split?still").await, 200),
         ("refused-vote", outage.post("/", "vote=Cats").await, 503),
     ] {
         assert_eq!(page.status, status, "{name}: {}", page.text);

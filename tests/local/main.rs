@@ -1,5 +1,7 @@
 //! voting-local (`cargo run`): the steps of the tutorial in one process.
 
+mod split;
+
 use std::collections::HashSet;
 
 use tempfile::TempDir;
@@ -204,7 +206,7 @@ async fn a_name_that_another_site_points_at_this_machine_is_rejected() {
     for port in ports {
         let visitor = Visitor::new(format!("http://127.0.0.1:{port}"));
         let foreign = format!("evil.example:{port}");
-        for path in ["/", "/events", "/analytics", "/featureflag/set", "/nothing"] {
+        for path in ["/", "/events", "/analytics", "/featureflag/set", "/split", "/split/load", "/nothing"] {
             for method in ["GET", "POST"] {
                 // What a browser sends for a page of that site.
                 let request = visitor.request(method, path).header("host", &foreign);

@@ -19,6 +19,17 @@ fn job() -> Document {
     resources().remove("job.batch/voting-load").expect("the job")
 }
 
+/// The port of the picture, which no policy opens.
+fn picture_port() -> String {
+    let job = job();
+    let environment =
+        job.at("/spec/template/spec/containers/0/env").and_then(Value::as_array).expect("settings");
+    let of = |name: &str| environment.iter().find(|variable| variable["name"] == name);
+    // Its default is loopback.
+    assert!(of("SPLIT_ADDRESS").is_none(), "other pods reach the picture");
+    of("SPLIT_PORT").expect("the picture")["value"].as_str().expect("a text").to_owned()
+}
+
 #[test]
 fn a_document_applies_the_only_file_and_reads_the_account() {
     let folder = std::fs::read_dir(root().join("k8s/load")).expect("the folder");
@@ -28,6 +39,7 @@ fn a_document_applies_the_only_file_and_reads_the_account() {
         format!("kubectl apply -f {FILE} --namespace voting"),
         "kubectl logs --follow job/voting-load --namespace voting".to_owned(),
         format!("kubectl delete -f {FILE} --namespace voting"),
+        format!("kubectl port-forward job/voting-load {} --namespace voting", picture_port()),
     ] {
         assert!(text.contains(&command), "docs/operations.md does not say: {command}");
     }
@@ -92,10 +104,14 @@ fn compose_and_the_job_have_the_same_settings_but_for_address_and_time() {
         match name {
             "POLL_URL" => assert_eq!(compose[name], "http://gateway:8080"),
             "DURATION" => assert_eq!(compose[name], "${DURATION:-60}"),
+            "SPLIT_PORT" => assert_eq!(compose[name], *value),
             _ => assert_eq!(compose[name], format!("${{{name}:-{}}}", value.as_str().expect("a value"))),
         }
     }
-    assert_eq!(compose.as_object().expect("settings").len(), environment.len());
+    // In its container the picture listens on all addresses, and the port is published for this machine alone.
+    assert_eq!(compose.as_object().expect("settings").len(), environment.len() + 1);
+    assert_eq!(compose["SPLIT_ADDRESS"], "::");
+    assert_eq!(services()["load"]["ports"], json!(["127.0.0.1:${SPLIT_PORT:-8090}:8090"]));
     assert_eq!(services()["load"]["profiles"], json!(["load"]));
     assert!(read("compose.yaml").contains("docker compose --profile load up"));
     assert!(read("README.md").contains("docker compose --profile load up"));

@@ -208,6 +208,42 @@ pub async fn run(name: &str, arguments: &[&str], settings: &[(&str, &str)]) -> E
     Ended { success: output.status.success(), stdout: text(output.stdout), stderr: text(output.stderr) }
 }
 
+/// A running `voting-load` with its picture.
+#[derive(Debug)]
+pub struct Voters {
+    child: Child,
+    /// URL of the picture's port without a trailing slash.
+    pub url: String,
+}
+
+impl Voters {
+    /// Starts it on the poll at this URL, and waits for the address of its picture.
+    pub async fn start(poll: &str, settings: &[(&str, &str)]) -> Self {
+        let mut command = clean(&program("voting-load"));
+        command.env("POLL_URL", poll).env("LISTEN_ADDRESS", "127.0.0.1").env("ADMIN_PORT", "0");
+        command.env("SPLIT_PORT", "0").envs(settings.iter().copied());
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let reading = async {
+            loop {
+                let line = lines.next_line().await.unwrap().expect("voting-load ends");
+                if let Some(url) = line.strip_prefix("picture at ") {
+                    return url.strip_suffix("/split").unwrap().to_owned();
+                }
+            }
+        };
+        let url = tokio::time::timeout(PATIENCE, reading).await.expect("voting-load does not start");
+        // Its progress must not fill the pipe.
+        tokio::spawn(async move { lines.into_inner().read_to_end(&mut Vec::new()).await });
+        Self { child, url }
+    }
+
+    pub async fn end(mut self, signal: Signal) -> ExitStatus {
+        signal.send(self.child.id().unwrap());
+        self.child.wait().await.unwrap()
+    }
+}
+
 /// A running `voting-local`.
 #[derive(Debug)]
 pub struct Local {

@@ -13,6 +13,8 @@ const ANNOUNCE_EVERY = 10000;
 const PATIENCE = 5000;
 /** Latencies at the bottom and at the top of a lane, in milliseconds, as powers of ten. */
 const FAST = 0, SLOW = 4;
+/** Lines of a lane. */
+const LEVELS = [[10, "10 ms"], [100, "100 ms"], [1000, "1 s"]];
 
 const get = (id) => document.getElementById(id);
 const stage = get("stage"), lanes = get("lanes"), bar = get("bar"), rate = get("rate"), pause = get("pause");
@@ -47,7 +49,7 @@ function show(data) {
   if (votes) {
     votes.setAttribute("aria-checked", data.votes);
     votes.value = data.votes ? "off" : "on";
-    write(get("votes-text"), data.votes ? "These votes count in your poll." : "Nobody votes: switch it on, and votes count in your poll.");
+    write(get("votes-text"), data.votes_text);
   }
   fill(lanes, releases.length, () => document.querySelector("template").content.firstElementChild.cloneNode(true));
   fill(bar, releases.length, () => document.createElementNS(bar.namespaceURI, "rect"));
@@ -143,8 +145,11 @@ function draw() {
   const source = get("source").getBoundingClientRect();
   const hasSource = source.width > 0;
   const [sx, sy] = [source.right - left, source.top + source.height / 2 - top];
-  const colors = getComputedStyle(stage);
-  const danger = colors.getPropertyValue("--danger"), quiet = colors.color;
+  const colorOf = (selector) => getComputedStyle(document.querySelector(selector)).color;
+  const danger = colorOf("figcaption .failed"), quiet = colorOf("#stage"), card = getComputedStyle(figure).backgroundColor;
+  // The ways to the lanes leave side by side, each as wide as its share.
+  const widest = Math.min(64, high / 6);
+  let from = sy - widest / 2;
   releases.forEach(({ name, share }, place) => {
     const lane = lanes.children[place];
     const strip = lane?.firstElementChild.getBoundingClientRect();
@@ -153,30 +158,24 @@ function draw() {
     const [wide, tall] = [strip.width, strip.height];
     const color = getComputedStyle(lane).color;
     const level = (latency) => y + tall - 10 - (tall - 20) * height(latency);
+    ink.globalAlpha = .25;
     ink.lineWidth = 1;
-    ink.font = "12px system-ui, sans-serif";
-    ink.fillStyle = ink.strokeStyle = quiet;
-    for (const [latency, text] of [[10, "10 ms"], [100, "100 ms"], [1000, "1 s"]]) {
-      ink.globalAlpha = .25;
+    ink.strokeStyle = quiet;
+    for (const [latency] of LEVELS) {
       ink.beginPath();
       ink.moveTo(x, level(latency));
       ink.lineTo(x + wide, level(latency));
       ink.stroke();
-      ink.globalAlpha = .9;
-      ink.fillText(text, x + wide - ink.measureText(text).width - 6, level(latency) - 3);
     }
-    // The way to the lane is as wide as its share.
-    const mid = y + tall / 2;
-    const way = (to) => {
-      ink.beginPath();
-      ink.moveTo(sx, sy);
-      ink.bezierCurveTo(sx + (x - sx) / 2, sy, sx + (x - sx) / 2, to, x, to);
-    };
-    ink.globalAlpha = .22;
-    ink.strokeStyle = color;
+    const mid = y + tall / 2, half = (x - sx) / 2, start = from + share * widest / 2;
+    from += share * widest;
     if (hasSource) {
-      ink.lineWidth = 3 + share * Math.min(60, tall * .6);
-      way(mid);
+      ink.globalAlpha = .22;
+      ink.strokeStyle = color;
+      ink.lineWidth = Math.max(share * widest, 2);
+      ink.beginPath();
+      ink.moveTo(sx, start);
+      ink.bezierCurveTo(sx + half, start, sx + half, mid, x, mid);
       ink.stroke();
     }
     const paths = [new Path2D(), new Path2D()];
@@ -193,11 +192,11 @@ function draw() {
       else if (age < ARRIVE && hasSource) {
         const at = 1 - (1 - age / ARRIVE) ** 2, rest = 1 - at;
         dx = sx + (x - sx) * (1.5 * at * rest * rest + 1.5 * at * at * rest + at ** 3);
-        dy = sy * (rest ** 3 + 3 * at * rest * rest) + to * (3 * at * at * rest + at ** 3);
+        dy = start * (rest ** 3 + 3 * at * rest * rest) + to * (3 * at * at * rest + at ** 3);
       } else dx = x + wide * ((age - ARRIVE) / STAY);
       if (dx > x + wide - 4) continue;
       const path = paths[failed];
-      const size = failed ? 6 : vote ? 4.5 : 3;
+      const size = failed ? 6 : vote ? 4 : 2.6;
       if (failed) {
         path.moveTo(dx - size, dy - size);
         path.lineTo(dx + size, dy + size);
@@ -215,6 +214,15 @@ function draw() {
     ink.strokeStyle = danger;
     ink.lineWidth = 3;
     ink.stroke(paths[1]);
+    // Over the dots, with an edge around them.
+    ink.font = "12px system-ui, sans-serif";
+    ink.textAlign = "right";
+    ink.fillStyle = quiet;
+    ink.strokeStyle = card;
+    for (const [latency, text] of LEVELS) {
+      ink.strokeText(text, x + wide - 6, level(latency) - 3);
+      ink.fillText(text, x + wide - 6, level(latency) - 3);
+    }
   });
 }
 
@@ -259,7 +267,7 @@ rate.addEventListener("input", () => {
 });
 pause.addEventListener("click", () => {
   isPaused = !isPaused;
-  pause.textContent = isPaused ? "Continue the picture" : "Pause the picture";
+  pause.textContent = isPaused ? "Continue" : "Pause";
   // The dots continue where they were.
   if (isPaused) {
     clearTimeout(timer);

@@ -151,6 +151,7 @@ mod tests {
     fn a_ballot_that_moves_to_an_unseen_store_leaves_its_start_unknown() {
         let sides = Sides::default();
         sides.see("1.0", [0, 0]);
+        sides.begin();
         sides.accept("2.0", "1.0", Choice::First);
         sides.see("2.0", [1, 0]);
         let all = sides.all();

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::Parser;
 use voting_app::cli::DEFAULT_TITLE;
 use voting_config::{InvalidSetting, PollArgs, address, listen_port, number};
+use voting_faults::FaultPlan;
 use voting_http::config::LogFormat;
 use voting_http::host::HostName;
 
@@ -43,6 +44,11 @@ pub struct Cli {
     /// Title of the page.
     #[arg(long, env = "TITLE", value_name = "TEXT", default_value = DEFAULT_TITLE)]
     pub title: String,
+
+    /// Faults that the newest voting-app of the step injects, to see a bad release at /split: a list such as error=20% or
+    /// tail=5%:2s,lose=10%. With lose and double, votes are wrong and stay wrong. [default: no faults]
+    #[arg(long, env = "FAULTS", value_name = "LIST", value_parser = FaultPlan::of_app)]
+    pub faults: Option<FaultPlan>,
 
     /// Format of the log; RUST_LOG sets its level.
     #[arg(long, env = "LOG_FORMAT", value_name = "FORMAT", default_value = "text")]

@@ -13,6 +13,7 @@ use voting_app::cli::PageArgs;
 use voting_app::{App, Config};
 use voting_core::Choices;
 use voting_core::release::{AnalyticsRelease, AppRelease, Release};
+use voting_faults::FaultPlan;
 use voting_http::config::ProxyArgs;
 use voting_http::host::LocalHosts;
 use voting_http::lifecycle::{Lifecycle, ShutdownTimeouts};
@@ -42,29 +43,40 @@ pub struct Environment {
     poll: Choices,
     title: String,
     data_dir: PathBuf,
+    /// Of the newest release of the app.
+    faults: Option<FaultPlan>,
     lifecycle: Lifecycle,
     tasks: JoinSet<()>,
 }
 
 impl Environment {
     /// An environment without services.
-    pub fn new(poll: Choices, title: String, data_dir: PathBuf, lifecycle: Lifecycle) -> Self {
-        Self { poll, title, data_dir, lifecycle, tasks: JoinSet::new() }
+    pub fn new(
+        poll: Choices,
+        title: String,
+        data_dir: PathBuf,
+        faults: Option<FaultPlan>,
+        lifecycle: Lifecycle,
+    ) -> Self {
+        Self { poll, title, data_dir, faults, lifecycle, tasks: JoinSet::new() }
     }
 
     /// Starts the services of a step, and returns the gateway to them.
     pub async fn build(&mut self, step: Step) -> anyhow::Result<Router> {
+        let faults = self.faults.take();
         Ok(gateway(match step {
-            Step::Deploy => Routing::One(self.app("1.0", &["1.0"], false).await?),
-            Step::Update { locked: false } => Routing::One(self.app("1.0", &["1.0", "1.1"], false).await?),
-            Step::Update { locked: true } => Routing::One(self.app("1.0", &["1.1"], false).await?),
+            Step::Deploy => Routing::One(self.app("1.0", &["1.0"], false, faults).await?),
+            Step::Update { locked: false } => {
+                Routing::One(self.app("1.0", &["1.0", "1.1"], false, faults).await?)
+            }
+            Step::Update { locked: true } => Routing::One(self.app("1.0", &["1.1"], false, faults).await?),
             Step::Canary => Routing::ByFlag {
-                off: self.app("1.0", &["1.1"], true).await?,
-                on: self.app("2.0", &["2.0"], true).await?,
+                off: self.app("1.0", &["1.1"], true, None).await?,
+                on: self.app("2.0", &["2.0"], true, faults).await?,
             },
             Step::Finalize => {
                 self.transfer_votes().await?;
-                Routing::One(self.app("2.0", &["2.0"], false).await?)
+                Routing::One(self.app("2.0", &["2.0"], false, faults).await?)
             }
         }))
     }
@@ -74,8 +86,14 @@ impl Environment {
         self.tasks.join_all().await;
     }
 
-    /// Starts a release of the app that calls these releases of the analytics in turn.
-    async fn app(&mut self, app: &str, analytics: &[&str], has_toggle: bool) -> anyhow::Result<Router> {
+    /// Starts a release of the app that calls these releases of the analytics in turn, with these faults.
+    async fn app(
+        &mut self,
+        app: &str,
+        analytics: &[&str],
+        has_toggle: bool,
+        faults: Option<FaultPlan>,
+    ) -> anyhow::Result<Router> {
         let release: Release<AppRelease> = app.parse()?;
         let mut upstreams = Vec::new();
         for version in analytics {
@@ -102,7 +120,7 @@ impl Environment {
             store: &url,
             analytics: analytics_url,
             max_viewers: server().limits.viewers(),
-            faults: None,
+            faults,
         };
         let (app, _) = App::open(config, self.lifecycle.clone())?;
         // Fail here rather than at the first vote. On a slow disk, creating the file takes longer than one call.

@@ -41,8 +41,8 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
 
     let lifecycle = Lifecycle::new();
     lifecycle.close_on_signals(SHUTDOWN)?;
-    let mut environment = Environment::new(poll, cli.title, cli.data_dir, lifecycle.clone());
     let hosts = LocalHosts::of(cli.listen_address, cli.allowed_hosts);
+    let mut environment = Environment::new(poll, cli.title, cli.data_dir, cli.faults, lifecycle.clone());
     let (split, load) = picture();
     let routes = hosts.guard(split.merge(environment.build(step).await?));
     let address = listener.local_addr()?;

@@ -33,6 +33,7 @@ async fn main() -> anyhow::Result<()> {
     std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
     let album = Album(folder.into());
     steps(&album).await?;
+    split(&album).await?;
     outages(&album).await
 }
 
@@ -93,6 +94,35 @@ async fn steps(album: &Album) -> anyhow::Result<()> {
     album.keep("without-scripts", &browser).await?;
     browser.end().await;
     local.end(Signal::Terminate).await;
+    Ok(())
+}
+
+/// Where the requests go, on a projector and on a phone.
+async fn split(album: &Album) -> anyhow::Result<()> {
+    /// The lanes are full.
+    const WINDOW: std::time::Duration = std::time::Duration::from_secs(13);
+    let load = "rate=40&votes=on";
+    for (name, scheme, arguments) in
+        [("split", "light", &[][..]), ("split-bad", "dark", &["--faults", "error=20%,tail=8%:1500ms,seed=3"])]
+    {
+        let data = tempfile::tempdir()?;
+        let local = Local::start(data.path(), arguments).await;
+        Visitor::new(&local.url).post("/split/load", load).await;
+        let browser = Browser::start().await;
+        browser.prefer(&[("prefers-color-scheme", scheme)]).await;
+        browser.resize(1280, 720).await;
+        browser.open(&format!("{}/split", local.url)).await;
+        browser.wait_for("#lanes .release-2 .share", "%").await;
+        tokio::time::sleep(WINDOW).await;
+        album.keep(name, &browser).await?;
+        if scheme == "light" {
+            browser.resize(390, 844).await;
+            tokio::time::sleep(WINDOW).await;
+            album.keep("split-phone", &browser).await?;
+        }
+        browser.end().await;
+        local.end(Signal::Terminate).await;
+    }
     Ok(())
 }
 

@@ -35,6 +35,7 @@ pub(super) struct Data {
     /// `None` is as fast as the answers allow.
     rate: Option<u32>,
     votes: bool,
+    votes_text: &'static str,
     releases: Vec<ReleaseView>,
     groups: Vec<Group>,
     /// Answers: the place of the release, the age and the latency in milliseconds, whether it failed, and whether it is one to a
@@ -119,6 +120,11 @@ impl Data {
             state: state(progress),
             rate: pace.rate(),
             votes: !pace.views_only(),
+            votes_text: if pace.views_only() {
+                "Nobody votes yet, pages are only viewed. Switch on “Vote as well”, and the votes count in your poll."
+            } else {
+                "These votes count in your poll."
+            },
             releases: releases.iter().map(ReleaseView::new).collect(),
             groups: vec![last, all],
             dots: snapshot
