@@ -130,8 +130,9 @@ impl Pace {
     pub(crate) fn begin(&self, rate: Option<u32>) {
         self.change(|state| {
             if !state.is_set {
-                (state.rate, state.next) = (rate, Some(Instant::now()));
+                state.rate = rate;
             }
+            state.next = None;
         });
     }
 

@@ -47,6 +47,8 @@ pub async fn main() -> ExitCode {
 async fn load(settings: &Cli) -> anyhow::Result<Report> {
     let plan = settings.plan();
     let progress = Progress::default();
+    // The picture shows it before the load begins.
+    progress.pace().set_rate(plan.rate);
     let _admin = serve_metrics(settings, &progress).await?;
     let _picture = match settings.picture_address() {
         Some(address) => Some(serve_picture(address, settings, &progress).await?),
