@@ -222,12 +222,12 @@ const MOVES: &str = "const canvas = document.querySelector('canvas');
 #[tokio::test]
 async fn dots_stand_still_with_reduced_motion_and_while_the_picture_is_paused() {
     let (browser, local, _data) = picture(&[]).await;
-    assert_eq!(browser.script(MOVES, json!([])).await, true);
+    until(&browser, "a moving dot", MOVES, json!([])).await;
     browser.click("#pause").await;
     assert_eq!(browser.script(MOVES, json!([])).await, false);
     assert_eq!(browser.text("#pause").await, "Continue");
     browser.click("#pause").await;
-    assert_eq!(browser.script(MOVES, json!([])).await, true);
+    until(&browser, "a moving dot", MOVES, json!([])).await;
 
     browser.prefer(&[("prefers-reduced-motion", "reduce")]).await;
     let visitor = Visitor::new(&local.url);

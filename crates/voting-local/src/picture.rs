@@ -13,6 +13,9 @@ const FLAGGED: usize = 4;
 /// Page views per second, once somebody looks at the picture.
 const RATE: u32 = 10;
 
+/// Delay before the load begins again after it has failed.
+const AGAIN: Duration = Duration::from_secs(5);
+
 /// The routes of the picture, and the load, which runs while somebody looks at it.
 pub fn picture() -> (Router, Load) {
     let progress = Progress::default();
@@ -56,6 +59,7 @@ impl Load {
                 progress.pace().resumed().await;
                 if let Err(error) = run(&plan, &progress).await {
                     tracing::warn!(error = format!("{error:#}"), "the load of /split failed");
+                    tokio::time::sleep(AGAIN).await;
                 }
             }
         };
