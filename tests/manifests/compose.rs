@@ -93,13 +93,13 @@ fn every_container_is_hardened() {
 }
 
 #[test]
-fn only_the_gateway_has_a_port_and_only_on_this_machine() {
+fn only_the_gateway_and_the_picture_have_a_port_and_only_on_this_machine() {
     for (name, service) in services() {
         let ports = strings(&service["ports"]);
-        if name == "gateway" {
-            assert_eq!(ports, ["127.0.0.1:${GATEWAY_PORT:-8080}:8080"]);
-        } else {
-            assert!(ports.is_empty(), "{name}: {ports:?}");
+        match name.as_str() {
+            "gateway" => assert_eq!(ports, ["127.0.0.1:${GATEWAY_PORT:-8080}:8080"]),
+            "load" => assert_eq!(ports, ["127.0.0.1:${SPLIT_PORT:-8090}:8090"]),
+            _ => assert!(ports.is_empty(), "{name}: {ports:?}"),
         }
     }
 }
