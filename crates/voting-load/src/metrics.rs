@@ -54,7 +54,8 @@ fn label(release: &str) -> ReleaseLabel {
 }
 
 impl LoadMetrics {
-    pub(crate) fn register(&self, registry: &mut Registry) {
+    /// Registers the metrics.
+    pub fn register(&self, registry: &mut Registry) {
         let name = "voting_load_ballots";
         registry.register(name, "Ballots by their final outcome", self.ballots.clone());
         registry.register_with_unit(
