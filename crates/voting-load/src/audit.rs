@@ -24,6 +24,8 @@ pub(crate) struct Audited {
     pub(crate) outcome: BallotOutcome,
     /// `None` if that can't be told.
     pub(crate) was_counted: Option<bool>,
+    /// Another store took it in the audit.
+    pub(crate) is_elsewhere: bool,
 }
 
 /// The ballots and results of one store.
@@ -82,9 +84,12 @@ pub(crate) async fn audit(
             store.ballots = ballots(&auditors, entries, storage, load).await?;
             let after = client.settled_counts().await?;
             store.others += added(client, after, load.plan.watch).await?;
+            if store.others == 0 {
+                decide(&mut store.ballots, [0, 1].map(|choice| after[choice].checked_sub(counted[choice])));
+            }
             store.results = Some([counted, after]);
         } else {
-            store.ballots = entries.into_iter().map(|entry| audited(entry, None)).collect();
+            store.ballots = entries.into_iter().map(|entry| audited(entry, Attempt::Unanswered)).collect();
         }
         stores.push(store);
     }
@@ -133,8 +138,48 @@ async fn auditors(voters: &[Voter], storage: &str, load: &Load) -> Vec<Auditor> 
     Vec::new()
 }
 
-fn audited(entry: Entry, was_counted: Option<bool>) -> Audited {
-    Audited { app: entry.releases.app, choice: entry.choice, outcome: entry.outcome, was_counted }
+/// The result of casting a ballot once more.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Attempt {
+    Counted,
+    AlreadyCounted,
+    /// It was counted before, or by an attempt without an answer.
+    Unanswered,
+    Elsewhere,
+}
+
+fn audited(entry: Entry, attempt: Attempt) -> Audited {
+    let was_counted = match attempt {
+        Attempt::Counted => Some(false),
+        Attempt::AlreadyCounted => Some(true),
+        Attempt::Unanswered | Attempt::Elsewhere => None,
+    };
+    Audited {
+        app: entry.releases.app,
+        choice: entry.choice,
+        outcome: entry.outcome,
+        was_counted,
+        is_elsewhere: attempt == Attempt::Elsewhere,
+    }
+}
+
+/// Decides by the votes that the audit added to the results which ballots had been counted before, where the answers do not
+/// tell: none of them if the audit added as many votes as were possible, all of them if it added no more than it was told.
+fn decide(ballots: &mut [Audited], added: [Option<u64>; 2]) {
+    for choice in Choice::ALL {
+        let of_choice = || ballots.iter().filter(|ballot| ballot.choice == choice);
+        let is_open = |ballot: &Audited| ballot.was_counted.is_none() && !ballot.is_elsewhere;
+        let new = of_choice().filter(|ballot| ballot.was_counted == Some(false)).count() as u64;
+        let open = of_choice().filter(|ballot| is_open(ballot)).count() as u64;
+        let was_counted = match added[choice.index()] {
+            Some(votes) if votes == new => true,
+            Some(votes) if votes == new + open => false,
+            _ => continue,
+        };
+        for ballot in ballots.iter_mut().filter(|ballot| ballot.choice == choice && is_open(ballot)) {
+            ballot.was_counted = Some(was_counted);
+        }
+    }
 }
 
 async fn ballots(
@@ -151,9 +196,9 @@ async fn ballots(
         tasks.spawn(async move {
             let mut done = Vec::with_capacity(share.len());
             for entry in share {
-                let was_counted = was_counted(&client, &form, entry.id, entry.choice, &storage).await?;
+                let attempt = cast_again(&client, &form, entry.id, entry.choice, &storage).await?;
                 load.progress.count_audited();
-                done.push(audited(entry, was_counted));
+                done.push(audited(entry, attempt));
             }
             Ok::<_, anyhow::Error>(done)
         });
@@ -166,22 +211,25 @@ async fn ballots(
 }
 
 /// Casts a ballot once more, whose answer says whether it was counted before. On a busy machine that may need several
-/// attempts; if one without an answer may have counted it, or another store took it, that can't be told.
-async fn was_counted(
+/// attempts.
+async fn cast_again(
     client: &Client,
     form: &Form,
     id: BallotId,
     choice: Choice,
     storage: &str,
-) -> anyhow::Result<Option<bool>> {
+) -> anyhow::Result<Attempt> {
     let (start, mut may_be_counted) = (Instant::now(), false);
     loop {
         let answer = client.cast_with(form, id, choice).await;
         let is_elsewhere = answer.releases.is_some_and(|releases| releases.storage != storage);
         let why = match answer.outcome {
-            CastOutcome::Counted | CastOutcome::AlreadyCounted if is_elsewhere => return Ok(None),
-            CastOutcome::Counted => return Ok(Some(false)),
-            CastOutcome::AlreadyCounted => return Ok((!may_be_counted).then_some(true)),
+            CastOutcome::Counted | CastOutcome::AlreadyCounted if is_elsewhere => {
+                return Ok(Attempt::Elsewhere);
+            }
+            CastOutcome::AlreadyCounted if may_be_counted => return Ok(Attempt::Unanswered),
+            CastOutcome::AlreadyCounted => return Ok(Attempt::AlreadyCounted),
+            CastOutcome::Counted => return Ok(Attempt::Counted),
             CastOutcome::Refused(why) => why,
             CastOutcome::Unknown(why) => {
                 may_be_counted = true;
@@ -192,5 +240,39 @@ async fn was_counted(
             anyhow::bail!("the audit needs a working service, but a ballot failed: {why}")
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn audited(choice: Choice, was_counted: Option<bool>, is_elsewhere: bool) -> Audited {
+        Audited { app: "1.0".to_owned(), choice, outcome: BallotOutcome::Accepted, was_counted, is_elsewhere }
+    }
+
+    #[test]
+    fn the_results_decide_where_answers_are_missing() {
+        let (first, second) = (Choice::First, Choice::Second);
+        let ballots = [
+            audited(first, Some(true), false),
+            audited(first, Some(false), false),
+            audited(first, None, false),
+            audited(first, None, false),
+            audited(first, None, true),
+            audited(second, None, false),
+        ];
+        for (added, decided) in [
+            ([Some(1), Some(0)], [Some(true), Some(true), None, Some(true)]),
+            ([Some(3), Some(1)], [Some(false), Some(false), None, Some(false)]),
+            ([Some(2), None], [None; 4]),
+            ([Some(0), Some(2)], [None; 4]),
+        ] {
+            let mut ballots = ballots.clone();
+            decide(&mut ballots, added);
+            let results = ballots.map(|ballot| ballot.was_counted);
+            assert_eq!(results[..2], [Some(true), Some(false)]);
+            assert_eq!(results[2..], decided, "{added:?}");
+        }
     }
 }

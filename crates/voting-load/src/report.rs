@@ -281,7 +281,13 @@ mod tests {
     use super::*;
 
     fn ballot(outcome: BallotOutcome, was_counted: bool) -> Audited {
-        Audited { app: "1.0".to_owned(), choice: Choice::First, outcome, was_counted: Some(was_counted) }
+        Audited {
+            app: "1.0".to_owned(),
+            choice: Choice::First,
+            outcome,
+            was_counted: Some(was_counted),
+            is_elsewhere: false,
+        }
     }
 
     fn store(ballots: &[Audited], counted: u64, after: u64) -> Store {
