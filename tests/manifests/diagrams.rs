@@ -7,7 +7,10 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
+use voting_tests::tutorial::Track;
+
 use crate::istio::{AuthorizationPolicy, HttpRoute, PeerAuthentication, Resource};
+use crate::mirror::with_the_detour;
 use crate::parse::{Document, labels};
 use crate::root;
 use crate::routing::{matches, of_kind, pods, subset_labels, virtual_services};
@@ -17,9 +20,10 @@ use crate::steps::{Cluster, applied};
 const WRITE: &str = "WRITE_DIAGRAMS";
 
 /// The diagrams, and the last file that is applied before each.
-const DIAGRAMS: [(&str, &str); 6] = [
+const DIAGRAMS: [(&str, &str); 7] = [
     ("step-1", "istio/step-1-create-voting-app-gateway.yaml"),
     ("step-2", "istio/step-2-update-and-add-routing-for-all-components.yaml"),
+    ("step-2b", "istio/step-2b-mirror-page-views-to-2.0.yaml"),
     ("step-3", "istio/step-3-add-routing-for-2.0-components.yaml"),
     ("step-3b", "istio/step-3b-widen-canary-to-10-percent.yaml"),
     ("step-4", "istio/step-4-route-everybody-to-2.0.yaml"),
@@ -132,16 +136,19 @@ fn http_routes(cluster: &Cluster, service: &str) -> Vec<HttpRoute> {
 /// The subset of each target of a route, and the requests that it gets.
 fn described(route: &HttpRoute, routes: usize) -> Vec<(Option<&str>, String)> {
     let cookie = route.matches.iter().find_map(|one| one.headers.get("cookie"));
+    let mirror = route.mirror.as_ref();
+    let copies = mirror.map(|mirror| (mirror.subset.as_deref(), "copies of page views".to_owned()));
     let targets = route.route.iter().map(|target| {
         let text = match (cookie, target.weight) {
             (Some(cookie), _) => format!("cookie {}", cookie_of(&cookie.regex)),
             (None, Some(weight)) => format!("{weight}% of the others"),
+            (None, None) if mirror.is_some() => "page views".to_owned(),
             (None, None) if routes > 1 => "all others".to_owned(),
             (None, None) => "all browsers".to_owned(),
         };
         (target.destination.subset.as_deref(), text)
     });
-    targets.collect()
+    targets.chain(copies).collect()
 }
 
 /// The cookie that a regular expression finds among others.
@@ -345,7 +352,7 @@ text{font:15px system-ui,sans-serif;fill:#1f2933;text-anchor:middle}\
 
 #[test]
 fn the_diagrams_show_the_manifests() {
-    let applied = applied();
+    let applied: Vec<_> = with_the_detour(Track::Istio).into_iter().chain(applied()).collect();
     let tutorial = crate::read("docs/tutorial.md");
     for (name, file) in DIAGRAMS {
         let step = applied.iter().rev().find(|step| step.file == file);

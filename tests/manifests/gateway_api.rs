@@ -9,7 +9,7 @@ use serde::Deserialize;
 use voting_http::feature_flag::COOKIE_REGEX;
 use voting_tests::tutorial::Track;
 
-use crate::istio::{DestinationRule, Resource, VirtualService};
+use crate::istio::{DestinationRule, HttpRoute as Route, Resource, VirtualService};
 use crate::manifests;
 use crate::parse::{Document, documents, labels};
 use crate::routing::of_kind;
@@ -79,13 +79,39 @@ struct Parent {
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct Rule {
     matches: Vec<Match>,
+    #[serde(default)]
+    filters: Vec<RuleFilter>,
     backend_refs: Vec<Backend>,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct RuleFilter {
+    #[serde(rename = "type")]
+    kind: String,
+    request_mirror: Mirror,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct Mirror {
+    backend_ref: MirrorBackend,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+struct MirrorBackend {
+    group: String,
+    kind: String,
+    name: String,
+    port: u16,
 }
 
 #[derive(Deserialize, Debug)]
 #[serde(deny_unknown_fields)]
 struct Match {
     path: PathMatch,
+    method: Option<String>,
     #[serde(default)]
     headers: Vec<HeaderMatch>,
 }
@@ -200,49 +226,76 @@ fn release(target: &str) -> &str {
     &target[target.len() - 3..]
 }
 
-/// What a rule does, whichever API it is written in: the cookie that it matches, and each target's release, share, and cookie.
-type Meaning = (Option<String>, Vec<(String, Option<u32>, Option<String>)>);
+/// What a rule does, whichever API it is written in.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Meaning {
+    /// The cookie that it matches.
+    pub cookie: Option<String>,
+    /// Method and path that it matches; `None`: all.
+    pub of: Option<[String; 2]>,
+    /// The release that gets a copy.
+    pub mirror: Option<String>,
+    /// Each target's release, share, and cookie.
+    pub targets: Vec<(String, Option<u32>, Option<String>)>,
+}
+
+/// The rules of the browsers in a file of either track; `None` if it has none.
+pub fn browsers_routes(path: &str) -> Option<Vec<Meaning>> {
+    let documents = documents(path);
+    let find = |key: &str| documents.iter().find(|one| one.key == key);
+    if let Some(api) = find(&format!("{HTTP_ROUTE}/voting-app")) {
+        return Some(api.typed::<Resource<HttpRoute>>().spec.rules.iter().map(of_rule).collect());
+    }
+    let istio = find("virtualservice.networking.istio.io/voting-app")?;
+    Some(istio.typed::<Resource<VirtualService>>().spec.http.iter().map(of_route).collect())
+}
 
 #[test]
 fn the_browsers_routes_are_those_of_istio() {
     let mut compared = 0;
     for path in manifests().iter().filter(|path| path.starts_with("gateway-api/step-")) {
-        let other = path.replace("gateway-api/", "istio/");
-        let find = |path: &str, key: String| documents(path).into_iter().find(|one| one.key == key);
-        let api = find(path, format!("{HTTP_ROUTE}/voting-app"));
-        let istio = find(&other, "virtualservice.networking.istio.io/voting-app".to_owned());
-        let (Some(api), Some(istio)) = (&api, &istio) else {
-            assert_eq!(api.is_some(), istio.is_some(), "{path}");
-            continue;
-        };
-        if path.contains("/step-1-") {
-            // All releases, because there is only one.
-            continue;
+        // In step 1, all releases, because there is only one.
+        if !path.contains("/step-1-") {
+            let api = browsers_routes(path);
+            assert_eq!(api, browsers_routes(&path.replace("gateway-api/", "istio/")), "{path}");
+            compared += u64::from(api.is_some());
         }
-        let api: Vec<Meaning> = api.typed::<Resource<HttpRoute>>().spec.rules.iter().map(meaning).collect();
-        let istio = istio.typed::<Resource<VirtualService>>().spec.http;
-        let istio = istio.iter().map(|route| {
-            let cookie = route.matches.first().map(|one| one.headers["cookie"].regex.clone());
-            let targets = route.route.iter().map(|target| {
-                let cookie =
-                    target.headers.as_ref().map(|headers| headers.response.add["set-cookie"].clone());
-                let subset = target.destination.subset.as_deref().expect("a subset");
-                (release(subset).to_owned(), target.weight, cookie)
-            });
-            (cookie, targets.collect())
-        });
-        assert_eq!(api, istio.collect::<Vec<Meaning>>(), "{path}");
-        compared += 1;
     }
-    assert_eq!(compared, 5);
+    assert_eq!(compared, 6);
 }
 
-fn meaning(rule: &Rule) -> Meaning {
+fn of_route(route: &Route) -> Meaning {
+    let one = route.matches.first();
+    let targets = route.route.iter().map(|target| {
+        let cookie = target.headers.as_ref().map(|headers| headers.response.add["set-cookie"].clone());
+        let subset = target.destination.subset.as_deref().expect("a subset");
+        (release(subset).to_owned(), target.weight, cookie)
+    });
+    let mirror = route.mirror.as_ref().map(|mirror| {
+        assert_eq!(route.mirror_percentage.as_ref().map(|share| share.value), Some(100.0));
+        release(mirror.subset.as_deref().expect("a subset")).to_owned()
+    });
+    Meaning {
+        cookie: one.and_then(|one| Some(one.headers.get("cookie")?.regex.clone())),
+        of: one.and_then(|one| Some([one.method.as_ref()?.exact.clone(), one.uri.as_ref()?.exact.clone()])),
+        mirror,
+        targets: targets.collect(),
+    }
+}
+
+fn of_rule(rule: &Rule) -> Meaning {
     let [one] = &rule.matches[..] else { panic!("{rule:?}") };
-    assert_eq!((&*one.path.kind, &*one.path.value), ("PathPrefix", "/"));
+    let path = (&*one.path.kind, &*one.path.value);
+    assert_eq!(path, (if one.method.is_some() { "Exact" } else { "PathPrefix" }, "/"));
     let cookie = one.headers.first().map(|header| {
         assert_eq!((&*header.kind, &*header.name), ("RegularExpression", "cookie"));
         header.value.clone()
+    });
+    let mirror = rule.filters.first().map(|filter| {
+        let backend = &filter.request_mirror.backend_ref;
+        let to = (&*filter.kind, &*backend.group, &*backend.kind, backend.port);
+        assert_eq!(to, ("RequestMirror", "", "Service", 8080));
+        release(&backend.name).to_owned()
     });
     let is_only = rule.backend_refs.len() == 1;
     let targets = rule.backend_refs.iter().map(|backend| {
@@ -254,17 +307,16 @@ fn meaning(rule: &Rule) -> Meaning {
         });
         (release(&backend.name).to_owned(), (!is_only).then_some(backend.weight), cookie)
     });
-    (cookie, targets.collect())
+    let of = one.method.as_ref().map(|method| [method.clone(), one.path.value.clone()]);
+    Meaning { cookie, of, mirror, targets: targets.collect() }
 }
 
 #[test]
 fn the_flag_is_that_of_the_code() {
     let files = ["step-3-add-routing-for-2.0-components", "step-3b-widen-canary-to-10-percent"];
     for file in files {
-        let documents = documents(&format!("gateway-api/{file}.yaml"));
-        let app = documents.iter().find(|one| one.key.ends_with("/voting-app")).expect(file);
-        let first = meaning(&app.typed::<Resource<HttpRoute>>().spec.rules[0]);
-        assert_eq!(first.0.as_deref(), Some(COOKIE_REGEX), "{file}");
+        let routes = browsers_routes(&format!("gateway-api/{file}.yaml")).expect("routes");
+        assert_eq!(routes[0].cookie.as_deref(), Some(COOKIE_REGEX), "{file}");
     }
 }
 

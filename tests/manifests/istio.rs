@@ -26,13 +26,15 @@ pub struct VirtualService {
 }
 
 #[derive(Deserialize, Debug)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct HttpRoute {
     pub name: String,
     #[serde(default, rename = "match")]
     pub matches: Vec<HttpMatch>,
     pub fault: Option<HttpFault>,
     pub route: Vec<Target>,
+    pub mirror: Option<Destination>,
+    pub mirror_percentage: Option<Percentage>,
     pub retries: Retries,
 }
 
@@ -66,10 +68,18 @@ pub struct Percentage {
 #[derive(Deserialize, Debug)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct HttpMatch {
+    pub method: Option<ExactMatch>,
+    pub uri: Option<ExactMatch>,
     #[serde(default)]
     pub headers: BTreeMap<String, StringMatch>,
     #[serde(default)]
     pub source_labels: Labels,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct ExactMatch {
+    pub exact: String,
 }
 
 #[derive(Deserialize, Debug)]

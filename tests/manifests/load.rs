@@ -33,13 +33,14 @@ fn picture_port() -> String {
 #[test]
 fn a_document_applies_the_only_file_and_reads_the_account() {
     let folder = std::fs::read_dir(root().join("k8s/load")).expect("the folder");
-    assert_eq!(folder.count(), 1, "a file besides {FILE}");
+    assert_eq!(folder.count(), 2, "a file besides {FILE} and the script that ends its load");
     let text = read("docs/operations.md");
     for command in [
         format!("kubectl apply -f {FILE} --namespace voting"),
         "kubectl logs --follow job/voting-load --namespace voting".to_owned(),
         format!("kubectl delete -f {FILE} --namespace voting"),
         format!("kubectl port-forward job/voting-load {} --namespace voting", picture_port()),
+        "sh k8s/load/account.sh --namespace voting".to_owned(),
     ] {
         assert!(text.contains(&command), "docs/operations.md does not say: {command}");
     }

@@ -6,11 +6,12 @@
 //! - [`pods`]: security, resources, probes and references of every pod.
 //! - [`images`]: image tags, and builds.
 //! - [`compose`]: the services of `docker compose up`. [`gateway`]: its routes.
-//! - [`mesh_faults`]: the faults that the mesh injects in a rehearsal.
+//! - [`mesh_faults`]: the faults that the mesh injects in a rehearsal. [`mirror`]: the copies of page views in step 2b.
 //! - [`diagrams`]: the pictures of the steps.
 //! - [`gateway_api`]: the routes of the Gateway API, compared with those of Istio.
 //! - [`doctor`]: the script that checks a cluster, without one.
 //! - [`rollouts`]: the automated canary. [`load`]: the voters.
+//! - [`rehearsals`]: the exercises.
 //! - [`tutorial`]: the commands and file names of `docs/tutorial.md`.
 //!
 //! `tests/mesh` checks the same files with Istio itself.
@@ -24,8 +25,10 @@ mod images;
 mod istio;
 mod load;
 mod mesh_faults;
+mod mirror;
 mod parse;
 mod pods;
+mod rehearsals;
 mod reliability;
 mod rollouts;
 mod routing;

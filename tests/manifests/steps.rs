@@ -29,9 +29,14 @@ pub fn applied() -> Vec<Applied> {
 
 /// The files of the main path of a track in order.
 pub fn applied_on(track: Track) -> Vec<Applied> {
+    applied_by(blocks_of(track).iter().filter(|block| block.is_on_the_main_way()))
+}
+
+/// The files that these blocks apply, on a cluster without any.
+pub fn applied_by<'a>(blocks: impl IntoIterator<Item = &'a Block>) -> Vec<Applied> {
     let mut cluster = Cluster::new();
     let mut all = Vec::new();
-    for block in blocks_of(track).iter().filter(|block| block.is_on_the_main_way()) {
+    for block in blocks {
         let mut shown = block.output.split_inclusive('\n');
         for (file, selector) in applied_files(block) {
             let mut printed = String::new();

@@ -50,8 +50,10 @@ fn the_rehearsals_name_files_that_exist() {
 }
 
 #[test]
-fn commands_of_the_tutorial_are_valid_bash() {
-    for block in blocks() {
+fn commands_of_the_tutorial_and_the_rehearsals_are_valid_bash() {
+    let rehearsals = voting_tests::tutorial::blocks(&read("docs/rehearsals.md"));
+    assert!(rehearsals.len() > 30, "only {} blocks", rehearsals.len());
+    for block in blocks().into_iter().chain(rehearsals) {
         let mut bash = Command::new("bash")
             .arg("-n")
             .stdin(Stdio::piped())

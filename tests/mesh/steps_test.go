@@ -59,7 +59,7 @@ func takeSteps(t *testing.T, track track, ends map[string]map[string]string) {
 		}
 	}
 	for step := range tables {
-		if !checked[step] && !strings.Contains(step, "way back") {
+		if !checked[step] && step != detour && !strings.Contains(step, "way back") {
 			t.Errorf("the tutorial has no %s", step)
 		}
 	}

@@ -115,6 +115,8 @@ var tables = map[string][]expectation{
 	"Step 2":           join([]expectation{browser(app1 + " 100")}, browsers(flagVariants, app1+" 100"), strict),
 	"Step 2, way back": {browser(app1 + " 100"), call(app1, "voting-analytics", web, analytics10+" 100"), plaintext(app1, "voting-analytics", web, analytics10+" 100")},
 
+	detour: join([]expectation{browser(app1 + " 100")}, browsers(flagVariants, app1+" 100"), strict, separate),
+
 	"Step 3": join([]expectation{browser(app1 + " 100")}, browsers(flagVariants, app2+" 100"), browsers(otherVariants, app1+" 100"),
 		strict, separate),
 	"Step 3, way back": join([]expectation{browser(app1 + " 100")}, browsers(flagVariants, app1+" 100"), strict, separate,

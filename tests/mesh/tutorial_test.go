@@ -88,8 +88,11 @@ func (b block) step() string {
 	return name
 }
 
+// detour is the step that may be left out: it begins in the middle of step 3, which goes on after it.
+const detour = "Step 2b"
+
 func (b block) isStep() bool {
-	return strings.HasPrefix(b.section, "Step ")
+	return strings.HasPrefix(b.section, "Step ") && b.step() != detour
 }
 
 func (b block) isWayBack() bool {

@@ -85,6 +85,18 @@ fn client(url: &str, cookies: Option<&str>, keeps_connections: bool) -> anyhow::
     Client::new(url, &Forms { cookies, keeps_connections, ..Forms::default() })
 }
 
+/// The votes on the pages with these cookies together.
+///
+/// # Errors
+/// The results are unavailable.
+pub async fn votes_shown(url: &str, pages: &[Option<&str>]) -> anyhow::Result<u64> {
+    let mut shown = 0;
+    for cookies in pages {
+        shown += client(url, *cookies, true)?.settled_counts().await?.iter().sum::<u64>();
+    }
+    Ok(shown)
+}
+
 impl Load {
     /// Starts the voters at the poll at this URL, which has no trailing slash.
     ///
@@ -223,11 +235,7 @@ impl Load {
     /// # Errors
     /// The results are unavailable.
     pub async fn report(self, stored: &HashSet<[u8; 16]>, pages: &[Option<&str>]) -> anyhow::Result<Report> {
-        let mut shown = 0;
-        for cookies in pages {
-            let client = client(&self.url, *cookies, true)?;
-            shown += client.settled_counts().await?.iter().sum::<u64>();
-        }
+        let shown = votes_shown(&self.url, pages).await?;
         let records = std::mem::take(&mut *self.records.lock().unwrap());
         let mut report = Report { shown, stored: stored.len() as u64, ..Report::default() };
         let mut last = BTreeMap::new();

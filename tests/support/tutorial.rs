@@ -45,7 +45,12 @@ pub struct Block {
 impl Block {
     /// Whether it belongs to the main path, from the first step to the last.
     pub fn is_on_the_main_way(&self) -> bool {
-        self.section.starts_with("Step ") && self.subsection != "Way back"
+        self.section.starts_with("Step ") && !self.is_of_the_way_back() && self.step() != DETOUR
+    }
+
+    /// Whether it undoes its step.
+    pub fn is_of_the_way_back(&self) -> bool {
+        self.subsection == "Way back"
     }
 
     /// The step: `Step 3`, or the whole heading outside of the steps.
@@ -60,6 +65,23 @@ impl Block {
         let promise = promise.split('(').next().unwrap_or_default();
         promise.split('`').skip(1).step_by(2).collect()
     }
+}
+
+/// The step that may be left out. It begins in the middle of step 3, once release 2.0 is deployed, and step 3 goes on after it.
+pub const DETOUR: &str = "Step 2b";
+
+/// The blocks of step 3 up to the pods of 2.0, and those after them, which route browsers to it.
+///
+/// # Panics
+/// Step 3 does not wait for the pods.
+pub fn halves_of_step_3(blocks: &[Block]) -> [Vec<&Block>; 2] {
+    let step: Vec<_> =
+        blocks.iter().filter(|block| block.step() == "Step 3" && block.is_on_the_main_way()).collect();
+    let is_ready = |block: &&Block| {
+        block.commands.starts_with("kubectl wait --for=condition=available deployment --selector version=2.0")
+    };
+    let deployed = step.iter().position(is_ready).expect("step 3 waits for the pods of 2.0") + 1;
+    [step[..deployed].to_vec(), step[deployed..].to_vec()]
 }
 
 /// Reads the blocks of a document for one track.

@@ -13,7 +13,7 @@ use clap::Parser;
 use voting_tests::kubernetes::{Shell, preconditions};
 use voting_tests::load::Load;
 use voting_tests::tutorial::output::{Circumstances, compare};
-use voting_tests::tutorial::{Block, Track, blocks, blocks_of};
+use voting_tests::tutorial::{Block, DETOUR, Track, blocks, blocks_of, halves_of_step_3};
 
 /// Run docs/tutorial.md on the cluster that kubectl reaches.
 #[derive(Parser, Debug)]
@@ -36,7 +36,10 @@ const TOUR: &[(&str, Part)] = &[
     ("Step 2", Part::Forward),
     ("Step 2", Part::WayBack),
     ("Step 2", Part::Forward),
-    ("Step 3", Part::Forward),
+    ("Step 3", Part::Deploy),
+    (DETOUR, Part::Forward),
+    (DETOUR, Part::WayBack),
+    ("Step 3", Part::Route),
     ("Step 3", Part::WayBack),
     ("Step 3", Part::Restart),
     ("Step 3b", Part::Forward),
@@ -66,6 +69,10 @@ const CHANGES: &[(&str, Part)] = &[
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Part {
     Forward,
+    /// Step 3 up to the pods of 2.0.
+    Deploy,
+    /// The rest of step 3.
+    Route,
     /// To the Gateway API and back.
     Change,
     WayBack,
@@ -149,6 +156,8 @@ impl Tour {
         for &(step, part) in parts {
             let label = match part {
                 Part::Forward => step.to_owned(),
+                Part::Deploy => format!("{step}, 2.0's pods"),
+                Part::Route => format!("{step}, 2.0's route"),
                 Part::WayBack => format!("{step}, way back"),
                 Part::Restart => format!("{step}, again"),
                 Part::Change => {
@@ -161,10 +170,15 @@ impl Tour {
             if let Some(load) = &self.load {
                 load.go_to(&label);
             }
-            let blocks = blocks.iter().filter(|block| {
-                block.step() == step && (block.subsection == "Way back") == (part == Part::WayBack)
+            let [deploy, route] = halves_of_step_3(&blocks);
+            let of_step = blocks.iter().filter(|block| {
+                block.step() == step && block.is_of_the_way_back() == (part == Part::WayBack)
             });
-            let blocks: Vec<_> = blocks.collect();
+            let blocks: Vec<_> = match part {
+                Part::Deploy => deploy,
+                Part::Route => route,
+                _ => of_step.collect(),
+            };
             ensure!(!blocks.is_empty(), "the tutorial has no {label}");
             if part == Part::Restart {
                 let last = blocks.iter().rfind(|block| block.commands.starts_with("kubectl apply"));
@@ -284,6 +298,7 @@ impl Tour {
     /// pods run.
     async fn judge(&self, block: &Block, circumstances: Circumstances) -> anyhow::Result<()> {
         let only_reads = (block.commands.contains("curl") && !block.commands.contains(" -d "))
+            || block.commands.starts_with("kubectl logs")
             || block.commands.starts_with("istioctl experimental describe")
             || block.commands.starts_with("kubectl get httproute");
         let start = Instant::now();

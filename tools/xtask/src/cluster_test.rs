@@ -36,6 +36,8 @@ enum Suite {
     Autoscaler,
     /// A Prometheus outside of the mesh, with the alert rules.
     Prometheus,
+    /// The exercises of docs/rehearsals.md, under votes.
+    Rehearsals,
     /// An upgrade of Istio by revision, under votes.
     Upgrade,
 }
@@ -67,6 +69,7 @@ pub fn run(arguments: &ClusterTestArgs) -> anyhow::Result<()> {
                 install::prometheus()?;
                 cluster::run_on_cluster(&program, &["prometheus"])?;
             }
+            Suite::Rehearsals => cluster::run_on_cluster(&program, &["rehearsals"])?,
             Suite::Upgrade => {
                 let done = cluster::run_on_cluster(&program, &["upgrade"]);
                 // It has Istio under another name now.

@@ -11,6 +11,7 @@ mod machine;
 mod metrics_api;
 mod pods;
 mod prometheus;
+mod rehearsals;
 mod steps;
 mod upgrade;
 
@@ -43,6 +44,8 @@ enum Suite {
     Autoscaler,
     /// Scrapes the pods with a Prometheus outside of the mesh, and evaluates the alert rules.
     Prometheus,
+    /// Runs the exercises of docs/rehearsals.md under votes.
+    Rehearsals,
     /// Upgrades Istio by revision under votes.
     Upgrade,
 }
@@ -61,6 +64,7 @@ async fn main() -> ExitCode {
         Suite::Faults => on_the_cluster(Track::Istio, faults::run).await,
         Suite::Autoscaler => on_the_cluster(Track::Istio, autoscaler::run).await,
         Suite::Prometheus => on_the_cluster(Track::Istio, prometheus::run).await,
+        Suite::Rehearsals => on_the_cluster(Track::Istio, rehearsals::run).await,
         Suite::Upgrade => on_the_cluster(Track::Istio, upgrade::run).await,
     };
     match done {

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use anyhow::{Context as _, ensure};
 use tempfile::TempDir;
 use voting_tests::kubernetes::{Shell, no_voting, repository};
-use voting_tests::load::{Load, Report};
+use voting_tests::load::{Load, Report, votes_shown};
 use voting_tests::tutorial::{Block, Track, blocks_of};
 
 use crate::metrics_api;
@@ -74,6 +74,22 @@ impl Steps {
             }
         }
         Ok(())
+    }
+
+    /// Runs the commands of the way back from a step.
+    pub async fn take_back(&self, step: &str) -> anyhow::Result<()> {
+        let blocks: Vec<_> =
+            self.blocks.iter().filter(|block| block.step() == step && block.is_of_the_way_back()).collect();
+        ensure!(!blocks.is_empty(), "the tutorial has no way back from {step}");
+        for block in blocks {
+            self.shell.run(&block.commands).await.with_context(|| block.commands.clone())?;
+        }
+        Ok(())
+    }
+
+    /// The votes on the pages with these cookies together.
+    pub async fn votes(&self, pages: &[Option<&str>]) -> anyhow::Result<u64> {
+        votes_shown(&self.url().await?, pages).await
     }
 
     /// Takes the steps up to this one, on a cluster without any.
