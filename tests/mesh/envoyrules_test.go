@@ -62,6 +62,10 @@ func matchHeaders(t *testing.T, match *route.RouteMatch, r request) bool {
 		case "user-agent":
 		case "cookie":
 			value = strings.Join(r.cookies, "; ")
+		case ":method":
+			if value = r.method; value == "" {
+				value = "GET"
+			}
 		default:
 			t.Fatalf("a route matches the header %s, which this test does not know", header.Name)
 		}

@@ -129,6 +129,8 @@ type request struct {
 	port    int
 	cookies []string
 	path    string
+	// method is that of HTTP; empty: GET.
+	method string
 	// agent is the header user-agent; empty: that of the caller's release.
 	agent string
 	// plaintext: the caller has no sidecar, and no identity.

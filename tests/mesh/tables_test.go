@@ -115,7 +115,11 @@ var tables = map[string][]expectation{
 	"Step 2":           join([]expectation{browser(app1 + " 100")}, browsers(flagVariants, app1+" 100"), strict),
 	"Step 2, way back": {browser(app1 + " 100"), call(app1, "voting-analytics", web, analytics10+" 100"), plaintext(app1, "voting-analytics", web, analytics10+" 100")},
 
-	detour: join([]expectation{browser(app1 + " 100")}, browsers(flagVariants, app1+" 100"), strict, separate),
+	detour: join([]expectation{
+		browser(app1 + " 100"),
+		{request{from: gatewayName, path: "/events"}, app1 + " 100"},
+		{request{from: gatewayName, method: "POST"}, app1 + " 100"},
+	}, browsers(flagVariants, app1+" 100"), strict, separate),
 
 	"Step 3": join([]expectation{browser(app1 + " 100")}, browsers(flagVariants, app2+" 100"), browsers(otherVariants, app1+" 100"),
 		strict, separate),
