@@ -45,7 +45,10 @@ enum Suite {
     /// Scrapes the pods with a Prometheus outside of the mesh, and evaluates the alert rules.
     Prometheus,
     /// Runs the exercises of docs/rehearsals.md under votes.
-    Rehearsals,
+    Rehearsals {
+        /// Their numbers; default: all.
+        exercises: Vec<usize>,
+    },
     /// Upgrades Istio by revision under votes.
     Upgrade,
 }
@@ -64,7 +67,9 @@ async fn main() -> ExitCode {
         Suite::Faults => on_the_cluster(Track::Istio, faults::run).await,
         Suite::Autoscaler => on_the_cluster(Track::Istio, autoscaler::run).await,
         Suite::Prometheus => on_the_cluster(Track::Istio, prometheus::run).await,
-        Suite::Rehearsals => on_the_cluster(Track::Istio, rehearsals::run).await,
+        Suite::Rehearsals { exercises } => {
+            on_the_cluster(Track::Istio, async |steps| rehearsals::run(steps, &exercises).await).await
+        }
         Suite::Upgrade => on_the_cluster(Track::Istio, upgrade::run).await,
     };
     match done {

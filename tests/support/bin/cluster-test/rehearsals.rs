@@ -23,8 +23,8 @@ const PATIENCE: Duration = Duration::from_secs(300);
 /// Time between two looks.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Runs all exercises, one after the other. Each begins in step 3.
-pub async fn run(steps: &Steps) -> anyhow::Result<()> {
+/// Runs the exercises with these numbers, or all, one after the other. Each begins in step 3.
+pub async fn run(steps: &Steps, numbers: &[usize]) -> anyhow::Result<()> {
     let blocks = steps.document("docs/rehearsals.md")?;
     let voters: Vec<_> = blocks.iter().filter(|block| block.subsection == VOTERS).collect();
     ensure!(!voters.is_empty(), "the page starts no voters");
@@ -32,10 +32,11 @@ pub async fn run(steps: &Steps) -> anyhow::Result<()> {
     exercises.retain(|section| section.starts_with("Exercise "));
     exercises.dedup();
     ensure!(exercises.len() == 8, "{exercises:?}");
+    let is_chosen = |index: usize| numbers.is_empty() || numbers.contains(&(index + 1));
 
     steps.to("Step 3").await?;
     let start = Instant::now();
-    for name in exercises {
+    for (_, name) in exercises.into_iter().enumerate().filter(|(index, _)| is_chosen(*index)) {
         let began = Instant::now();
         println!("{name}");
         let before = steps.votes(&[None, Some("featureflag=on")]).await?;
@@ -75,6 +76,7 @@ async fn exercise<'a>(
         part = &block.subsection;
         let printed = judged(steps, block).await?;
         if is_account {
+            print!("{printed}");
             are_there = false;
             ballots += number_of_ballots(&printed);
         }
