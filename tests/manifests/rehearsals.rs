@@ -29,8 +29,8 @@ fn each_exercise_has_its_parts_in_order_and_ends_with_an_account() {
         let mut parts: Vec<&str> = blocks.iter().map(|block| block.subsection.as_str()).collect();
         parts.dedup();
         assert_eq!(parts, ["Start", "Watch", "Act", "In the end"], "{section}");
-        let accounts = blocks.iter().filter(|block| block.commands.starts_with("sh k8s/load/account.sh"));
-        let last = accounts.last().unwrap_or_else(|| panic!("{section} has no account"));
+        let mut accounts = blocks.iter().filter(|block| block.commands.starts_with("sh k8s/load/account.sh"));
+        let last = accounts.next_back().unwrap_or_else(|| panic!("{section} has no account"));
         assert_eq!(last.subsection, "In the end", "{section}");
         assert!(last.output.ends_with("every promise held\n"), "{section}: {}", last.output);
         for name in ["lost ", "doubled "] {
