@@ -117,13 +117,13 @@ func TestTheRolloutsRoutesStandBesideTheTutorials(t *testing.T) {
 		}
 	}
 	c.replicas[app2] = 0
-	apply("rollouts/routing.yaml")
+	apply("progressive-delivery/argo-rollouts/routing.yaml")
 	apply("istio/step-3-way-back-everybody-to-1.0.yaml")
 	c.delete("destinationrule.networking.istio.io/voting-app-rollout")
 	apply("istio/step-3-way-back-everybody-to-1.0.yaml")
 
 	// The subsets of both rules for the host exist.
-	for _, d := range readManifest(t, "rollouts/routing.yaml") {
+	for _, d := range readManifest(t, "progressive-delivery/argo-rollouts/routing.yaml") {
 		c.apply(d)
 	}
 	m := newMesh(t, c)

@@ -222,7 +222,9 @@ fn the_dashboard_is_complete() {
 
 #[test]
 fn files_in_the_documentation_exist() {
-    let name = regex::Regex::new(r"(?:monitoring|rollouts|istio|k8s|tests)/[\w./-]+\.(?:yaml|json)").unwrap();
+    let name =
+        regex::Regex::new(r"(?:monitoring|progressive-delivery|istio|k8s|tests)/[\w./-]+\.(?:yaml|json)")
+            .unwrap();
     let text = read("docs/operations.md");
     let names: BTreeSet<_> = name.find_iter(&text).map(|found| found.as_str()).collect();
     assert!(names.len() >= 9, "{names:?}");

@@ -1,4 +1,4 @@
-//! Monitoring: the dashboard and the rules of `monitoring/`, and the analyses of `rollouts/`.
+//! Monitoring: the dashboard and the rules of `monitoring/`, and the analyses of `progressive-delivery/argo-rollouts`.
 //!
 //! - [`documents`]: strict parsing of the files; a runbook section for every alert.
 //! - [`queries`]: all queries of these files; the rules as a file for Prometheus.

@@ -11,7 +11,7 @@ use voting_tests::http::{Visitor, send};
 use voting_tests::servers::find_program;
 use voting_tests::{eventually, free_port};
 
-use crate::queries::{HURRY, all, hurried, rule_file};
+use crate::queries::{HASH, HURRY, all, hurried, rule_file};
 use crate::read;
 use crate::traffic::Poll;
 
@@ -69,7 +69,7 @@ impl Prometheus {
             "scrape_configs": [{
                 "job_name": "voting/voting",
                 "static_configs": [
-                    target("voting-app-0", poll.deployment.app.admin),
+                    target(&format!("voting-app-{HASH}-0"), poll.deployment.app.admin),
                     target("voting-analytics-0", poll.deployment.analytics.admin),
                 ],
             }],

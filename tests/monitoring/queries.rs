@@ -30,9 +30,9 @@ impl Query {
 }
 
 pub fn all() -> Vec<Query> {
-    let queries = [of_dashboard(), of_rules(), of_analyses()];
+    let queries = [of_dashboard(), of_rules(), of_analyses(), of_flagger()];
     for (name, (queries, least)) in
-        ["dashboard", "rules", "analyses"].iter().zip(queries.iter().zip([25, 17, 6]))
+        ["dashboard", "rules", "analyses", "Flagger"].iter().zip(queries.iter().zip([25, 17, 7, 4]))
     {
         assert!(queries.len() >= least, "only {} queries in the {name}", queries.len());
     }
@@ -92,13 +92,34 @@ fn of_rules() -> Vec<Query> {
         .collect()
 }
 
+/// The label by which Argo Rollouts names the pods of a revision.
+pub const HASH: &str = "5d5d5d";
+
+fn of_flagger() -> Vec<Query> {
+    let file = read("progressive-delivery/flagger/metrics.yaml");
+    let templates =
+        serde_yaml_ng::Deserializer::from_str(&file).map(|document| Value::deserialize(document).unwrap());
+    let of_template = |template: Value| {
+        let query = template["spec"]["query"].as_str().unwrap();
+        let query = query.replace("{{ namespace }}", "voting").replace("{{ target }}", "voting-app");
+        assert!(!query.contains("{{"), "an unknown argument: {query}");
+        let place = format!("Flagger, {}", template["metadata"]["name"]);
+        Query { place, text: query, is_answered: true, legend: Vec::new() }
+    };
+    templates.map(of_template).collect()
+}
+
 fn of_analyses() -> Vec<Query> {
     let mut queries = Vec::new();
-    for document in serde_yaml_ng::Deserializer::from_str(&read("rollouts/analysis.yaml")) {
+    for document in
+        serde_yaml_ng::Deserializer::from_str(&read("progressive-delivery/argo-rollouts/analysis.yaml"))
+    {
         let template = Value::deserialize(document).unwrap();
         for metric in template["spec"]["metrics"].as_array().unwrap() {
-            let query = metric["provider"]["prometheus"]["query"].as_str().unwrap();
+            // The account is a job.
+            let Some(query) = metric["provider"]["prometheus"]["query"].as_str() else { continue };
             let query = query.replace("{{args.namespace}}", "voting").replace("{{args.release}}", "1.0");
+            let query = query.replace("{{args.hash}}", HASH).replace("{{args.window}}", "2m");
             assert!(!query.contains("{{"), "an unknown argument: {query}");
             let place = format!("analysis, {}", metric["name"]);
             queries.push(Query { place, text: query, is_answered: true, legend: Vec::new() });

@@ -31,19 +31,24 @@ func TestAnAnswerIsJudgedAsItShouldBe(t *testing.T) {
 	want := map[string]judgement{ // for no answer, 0, 0.005 and 3
 		"error-ratio":       {good, good, good, bad},
 		"p99":               {good, good, good, bad},
+		"restarts":          {good, good, bad, bad},
 		"refused-votes":     {good, good, bad, bad},
 		"lost-votes":        {open, good, bad, bad},
 		"unexplained-votes": {good, good, bad, bad},
 		"accepted-votes":    {open, open, good, good},
 	}
-	var seen []string
-	for _, document := range documents(t, "rollouts/analysis.yaml") {
+	var seen, jobs []string
+	for _, document := range documents(t, "progressive-delivery/argo-rollouts/analysis.yaml") {
 		template := strictly[v1alpha1.AnalysisTemplate](t, document)
 		for _, metric := range template.Spec.Metrics {
-			seen = append(seen, metric.Name)
 			if err := analysisutil.ValidateMetric(metric); err != nil {
 				t.Errorf("%s: %v", metric.Name, err)
 			}
+			if metric.Provider.Job != nil {
+				jobs = append(jobs, metric.Name)
+				continue
+			}
+			seen = append(seen, metric.Name)
 			expected := want[metric.Name]
 			for _, one := range []struct {
 				vector model.Vector
@@ -67,5 +72,9 @@ func TestAnAnswerIsJudgedAsItShouldBe(t *testing.T) {
 	slices.Sort(seen)
 	if all := slices.Sorted(maps.Keys(want)); !slices.Equal(seen, all) {
 		t.Errorf("%s, want %s", seen, all)
+	}
+	// Its exit code is the judgement: tests/services.
+	if want := []string{"account"}; !slices.Equal(jobs, want) {
+		t.Errorf("jobs: %s, want %s", jobs, want)
 	}
 }

@@ -1,4 +1,4 @@
-// Package rollouts tests the files in rollouts/ with the code of Argo Rollouts: its types and its validation read them, its
+// Package rollouts tests the files in progressive-delivery/argo-rollouts with the code of Argo Rollouts: its types and its validation read them, its
 // Istio reconciler changes the routes, and its provider for Prometheus evaluates the answers to the queries.
 package rollouts
 
@@ -67,7 +67,7 @@ func releases(t *testing.T) map[string]*appsv1.Deployment {
 // theRollout is the Rollout with the pods of a release, as the controller has it after it has looked up its workloadRef.
 func theRollout(t *testing.T, release string) *v1alpha1.Rollout {
 	t.Helper()
-	rollout := find[v1alpha1.Rollout](t, "rollouts/rollout.yaml", "Rollout", "voting-app")
+	rollout := find[v1alpha1.Rollout](t, "progressive-delivery/argo-rollouts/rollout.yaml", "Rollout", "voting-app")
 	rollout.Namespace = "voting"
 	rollout.Spec.WorkloadRef.Name = releases(t)[release].Name
 	rollout.Spec.SetResolvedTemplate(releases(t)[release].Spec.Template)
@@ -78,7 +78,7 @@ func templates(t *testing.T, names []v1alpha1.AnalysisTemplateRef) []*v1alpha1.A
 	t.Helper()
 	var all []*v1alpha1.AnalysisTemplate
 	for _, name := range names {
-		all = append(all, find[v1alpha1.AnalysisTemplate](t, "rollouts/analysis.yaml", "AnalysisTemplate", name.TemplateName))
+		all = append(all, find[v1alpha1.AnalysisTemplate](t, "progressive-delivery/argo-rollouts/analysis.yaml", "AnalysisTemplate", name.TemplateName))
 	}
 	return all
 }
@@ -150,7 +150,7 @@ func TestAMistakeInTheRolloutIsFound(t *testing.T) {
 }
 
 func TestEveryDocumentIsKnownFieldByField(t *testing.T) {
-	paths, err := filepath.Glob(filepath.Join(root, "rollouts/*.yaml"))
+	paths, err := filepath.Glob(filepath.Join(root, "progressive-delivery/argo-rollouts/*.yaml"))
 	if err != nil || len(paths) != 3 {
 		t.Fatalf("%s %v", paths, err)
 	}
@@ -186,7 +186,7 @@ func TestTheFlagIsTheTutorials(t *testing.T) {
 		}
 		return string(found[1])
 	}
-	if ours, tutorials := flag("rollouts/rollout.yaml"), flag("istio/step-3-add-routing-for-2.0-components.yaml"); ours != tutorials {
+	if ours, tutorials := flag("progressive-delivery/argo-rollouts/rollout.yaml"), flag("istio/step-3-add-routing-for-2.0-components.yaml"); ours != tutorials {
 		t.Errorf("%s, but the tutorial has %s", ours, tutorials)
 	}
 }

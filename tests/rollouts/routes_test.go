@@ -20,10 +20,10 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// routing is a document of rollouts/routing.yaml, as it lies in the cluster.
+// routing is a document of progressive-delivery/argo-rollouts/routing.yaml, as it lies in the cluster.
 func routing(t *testing.T, kind, name string) *unstructured.Unstructured {
 	t.Helper()
-	return asStored(find[unstructured.Unstructured](t, "rollouts/routing.yaml", kind, name))
+	return asStored(find[unstructured.Unstructured](t, "progressive-delivery/argo-rollouts/routing.yaml", kind, name))
 }
 
 // asStored is an object as Argo Rollouts finds it: it asks for another version of Istio's API, which an API server serves for
@@ -163,16 +163,25 @@ func (c *cluster) expect(stage, plain, flagged string) {
 	}
 }
 
+// headerRoutes are the steps that set or remove this route.
+func headerRoutes(t *testing.T, rollout *v1alpha1.Rollout, name string) []*v1alpha1.SetHeaderRoute {
+	t.Helper()
+	var found []*v1alpha1.SetHeaderRoute
+	for _, step := range rollout.Spec.Strategy.Canary.Steps {
+		if step.SetHeaderRoute != nil && step.SetHeaderRoute.Name == name {
+			found = append(found, step.SetHeaderRoute)
+		}
+	}
+	if len(found) == 0 {
+		t.Fatalf("no step sets the route %s", name)
+	}
+	return found
+}
+
 // flagStep is the step that sends the browsers with the flag to the canary.
 func flagStep(t *testing.T, rollout *v1alpha1.Rollout) *v1alpha1.SetHeaderRoute {
 	t.Helper()
-	for _, step := range rollout.Spec.Strategy.Canary.Steps {
-		if step.SetHeaderRoute != nil {
-			return step.SetHeaderRoute
-		}
-	}
-	t.Fatal("no step sets the flag's route")
-	return nil
+	return headerRoutes(t, rollout, "flag")[0]
 }
 
 // TestEachStepSendsEachBrowserToOneRelease runs the reconciler through a canary, its way back, and its end.
@@ -184,7 +193,21 @@ func TestEachStepSendsEachBrowserToOneRelease(t *testing.T) {
 	c.set(nil, "1.0", "1.0", 0)
 	c.expect("the release that was taken over", "1.0", "1.0")
 	c.set(nil, "2.0", "1.0", 0)
+	c.expect("before the account", "1.0", "1.0")
+	account := headerRoutes(t, rollout, "account")
+	if len(account) != 2 {
+		t.Fatalf("%d steps for the account, want one that sets the route and one that removes it", len(account))
+	}
+	c.set(account[0], "2.0", "1.0", 0)
+	c.expect("the account", "1.0", "1.0")
+	if got := c.goes("a=b; votingaccount=on"); got["2.0"] != 100 {
+		t.Errorf("the account's voters get to %v", got)
+	}
+	c.set(account[1], "2.0", "1.0", 0)
 	c.expect("before the flag", "1.0", "1.0")
+	if got := c.goes("votingaccount=on"); got["1.0"] != 100 {
+		t.Errorf("after the account its voters get to %v", got)
+	}
 	c.set(flag, "2.0", "1.0", 0)
 	c.expect("the flag", "1.0", "2.0")
 	c.set(nil, "2.0", "1.0", 0)
@@ -212,7 +235,7 @@ func TestTheTutorialsSubsetsWouldEndInNothing(t *testing.T) {
 		Name: "voting-app", StableSubsetName: "v1-0", CanarySubsetName: "v2-0",
 	}
 	rule := asStored(find[unstructured.Unstructured](t, "istio/step-3-add-routing-for-2.0-components.yaml", "DestinationRule", "voting-app"))
-	content, err := os.ReadFile(filepath.Join(root, "rollouts/routing.yaml"))
+	content, err := os.ReadFile(filepath.Join(root, "progressive-delivery/argo-rollouts/routing.yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -120,6 +120,16 @@ impl Gateway {
 }
 
 #[tokio::test]
+async fn a_cookie_of_all_voters_selects_the_release() {
+    let (local, _folder) = poll("3").await;
+    let ended = run(&local.url, &[("VOTERS", "4"), ("COOKIE", "featureflag=on"), ("BALLOTS", "20")]).await;
+    assert_eq!(ended.code, Some(0), "{ended:#?}");
+    // A single release has no column of the total.
+    assert_eq!(ended.cells("release of voting-app"), ["2.0"]);
+    assert_eq!(ended.numbers("  accepted"), [20]);
+}
+
+#[tokio::test]
 async fn a_canary_has_an_account_by_release() {
     let (local, _folder) = poll("3").await;
     Visitor::new(&local.url).vote("Dogs").await;

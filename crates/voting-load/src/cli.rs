@@ -36,6 +36,10 @@ pub struct Cli {
     #[arg(long, env = "FLAGGED", value_name = "PERCENT", default_value_t = 0, value_parser = number::<u8>(0..=100))]
     pub flagged: u8,
 
+    /// A cookie that all voters send, such as one by which a gateway selects a release.
+    #[arg(long, env = "COOKIE", value_name = "NAME=VALUE", value_parser = cookie())]
+    pub cookie: Option<String>,
+
     /// Ballots per second, whatever the answers take [default: as fast as the answers allow].
     #[arg(long, env = "RATE", value_name = "NUMBER", value_parser = number::<u32>(1..=100_000))]
     pub rate: Option<u32>,
@@ -79,7 +83,8 @@ impl Cli {
         let voters = usize::from(self.voters);
         let flagged = (voters * usize::from(self.flagged)).div_ceil(100);
         let url = self.poll_url.as_str().trim_end_matches('/');
-        let plan = Plan::until_stopped(url, Voting::Browsers { flagged }, voters, Duration::ZERO);
+        let voting = Voting::Browsers { flagged, cookie: self.cookie.clone() };
+        let plan = Plan::until_stopped(url, voting, voters, Duration::ZERO);
         Plan {
             ballots: self.ballots.unwrap_or(u64::MAX),
             duration: self.duration.map(|seconds| Duration::from_secs(seconds.into())),
@@ -126,6 +131,25 @@ fn poll_url() -> impl TypedValueParser<Value = Url> {
     })
 }
 
+/// A cookie without attributes, in the characters of RFC 6265.
+fn cookie() -> impl TypedValueParser<Value = String> {
+    StringValueParser::new().try_map(|text| {
+        let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+        let is_octet = |byte: u8| byte.is_ascii_graphic() && !b"\",;\\".contains(&byte);
+        match text.split_once('=') {
+            Some((name, value))
+                if !name.is_empty() && name.bytes().all(is_token) && value.bytes().all(is_octet) =>
+            {
+                Ok(text)
+            }
+            _ => {
+                Err("is not a cookie; allowed: NAME=VALUE without white space, commas and semicolons"
+                    .to_owned())
+            }
+        }
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -141,7 +165,7 @@ mod tests {
         {
             let plan = parse(&["--voters", voters, "--flagged", percent]).unwrap().plan();
             assert!(
-                matches!(plan.voting, Voting::Browsers { flagged } if flagged == expected),
+                matches!(plan.voting, Voting::Browsers { flagged, .. } if flagged == expected),
                 "{percent}% of {voters}: {plan:?}"
             );
         }
@@ -158,6 +182,14 @@ mod tests {
         ] {
             assert_eq!(parse(&arguments).unwrap_err(), start);
         }
+        for cookie in ["flag", "=on", "a b=c", "a=b; c=d", "a=b,c"] {
+            let error = parse(&["--cookie", cookie]).unwrap_err();
+            assert!(
+                error.starts_with(&format!("COOKIE: \"{cookie}\" is not a cookie; allowed: ")),
+                "{error}"
+            );
+        }
+        assert_eq!(parse(&["--cookie", "a=b"]).unwrap().cookie.as_deref(), Some("a=b"));
         for url in
             ["poll.example", "ftp://poll.example", "https://poll.example", "http://u:secret@poll.example"]
         {

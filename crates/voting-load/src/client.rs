@@ -11,7 +11,6 @@ use reqwest::{Url, redirect};
 use serde_json::Value;
 use tokio::time::Instant;
 use voting_core::{BallotId, Choice};
-use voting_http::feature_flag;
 use voting_http::serving_path::ServingPath;
 
 use crate::page::{Page, VoteCounts};
@@ -120,17 +119,17 @@ impl Client {
         Ok(Self { http, url, analytics_url: forms.analytics_url.clone(), form, picture: None })
     }
 
-    /// A browser on the poll at this URL, with cookies of its own.
+    /// A browser on the poll at this URL, with a cookie jar of its own in which there are these, in the form `NAME=VALUE`.
     ///
     /// # Errors
     /// As [`Client::new`].
-    pub(crate) fn browser(url: &str, is_flagged: bool) -> anyhow::Result<Self> {
+    pub(crate) fn browser<'a>(url: &str, cookies: impl IntoIterator<Item = &'a str>) -> anyhow::Result<Self> {
         let url = page_url(url)?;
-        let cookies = Jar::default();
-        if is_flagged {
-            cookies.add_cookie_str(&format!("{}; Path=/", feature_flag::ON), &url);
+        let jar = Jar::default();
+        for cookie in cookies {
+            jar.add_cookie_str(&format!("{cookie}; Path=/"), &url);
         }
-        let http = builder().cookie_provider(Arc::new(cookies)).build()?;
+        let http = builder().cookie_provider(Arc::new(jar)).build()?;
         let form = Form { action: url.clone(), choices: Default::default(), origin: None };
         Ok(Self { http, url, analytics_url: None, form, picture: None })
     }

@@ -50,6 +50,8 @@ pub enum Voting {
     Browsers {
         /// Number of voters with the feature flag.
         flagged: usize,
+        /// A cookie of all voters, besides those of the page: `NAME=VALUE`.
+        cookie: Option<String>,
     },
     /// Voters send forms with ballots of their own, and read the results after every fifth.
     Forms(Forms),

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::task::AbortOnDropHandle;
+use voting_http::feature_flag;
 
 use crate::audit::{added, audit};
 use crate::book::Book;
@@ -69,9 +70,11 @@ fn voters(plan: &Plan, progress: &Progress) -> anyhow::Result<Vec<Voter>> {
             let client = Arc::new(Client::new(&plan.url, forms)?.pictured(picture()));
             Ok((0..plan.voters).map(|_| voter(client.clone())).collect())
         }
-        Voting::Browsers { flagged } => (0..plan.voters)
+        Voting::Browsers { flagged, cookie } => (0..plan.voters)
             .map(|place| {
-                let client = Client::browser(&plan.url, place < *flagged)?.pictured(picture());
+                let flag = (place < *flagged).then_some(feature_flag::ON);
+                let cookies = flag.into_iter().chain(cookie.as_deref());
+                let client = Client::browser(&plan.url, cookies)?.pictured(picture());
                 Ok(voter(Arc::new(client)))
             })
             .collect(),
@@ -83,7 +86,9 @@ fn voters(plan: &Plan, progress: &Progress) -> anyhow::Result<Vec<Voter>> {
 async fn watch(voters: &mut [Voter], load: &Load) -> anyhow::Result<BTreeMap<String, u64>> {
     let mut others = BTreeMap::new();
     let ends = match load.plan.voting {
-        Voting::Browsers { flagged } if flagged > 0 && flagged < voters.len() => vec![0, voters.len() - 1],
+        Voting::Browsers { flagged, .. } if flagged > 0 && flagged < voters.len() => {
+            vec![0, voters.len() - 1]
+        }
         _ => vec![0],
     };
     for place in ends {

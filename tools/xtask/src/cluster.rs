@@ -93,10 +93,16 @@ pub fn run(command: &ClusterCommand) -> anyhow::Result<()> {
     }
 }
 
-/// Adds a program to those of the cluster: a Go package with its version.
-pub fn install(package: &str) -> anyhow::Result<()> {
+/// The folder of the cluster's programs.
+pub fn programs() -> anyhow::Result<PathBuf> {
     let programs = Cluster::new()?.programs;
     std::fs::create_dir_all(&programs)?;
+    Ok(programs)
+}
+
+/// Adds a program to those of the cluster: a Go package with its version.
+pub fn install(package: &str) -> anyhow::Result<()> {
+    let programs = programs()?;
     step(&format!("{package} (takes minutes the first time)"), || {
         command::run(Command::new("go").args(["install", package]).env("GOBIN", programs))
     })

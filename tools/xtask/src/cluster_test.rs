@@ -5,16 +5,23 @@ use std::process::Command;
 use clap::{Args, ValueEnum};
 
 use crate::cluster::{self, ClusterCommand};
-use crate::{command, install, workspace};
+use crate::{command, install, rollouts, workspace};
 
 /// The source of the autoscaler's metrics.
 const METRICS_SERVER: &str = "sigs.k8s.io/metrics-server/cmd/metrics-server@v0.9.0";
+
+/// The module of Flagger.
+const FLAGGER: &str = "github.com/fluxcd/flagger";
+const FLAGGER_VERSION: &str = "v1.44.0";
 
 /// Arguments of `cargo xtask cluster-test`.
 #[derive(Args, Debug)]
 pub struct ClusterTestArgs {
     /// The tests; default: all.
     suites: Vec<Suite>,
+    /// With `rollouts`: the whole list of faults, which takes an hour, and nothing else.
+    #[arg(long)]
+    all_faults: bool,
 }
 
 /// A group of tests.
@@ -38,6 +45,10 @@ enum Suite {
     Prometheus,
     /// The exercises of docs/rehearsals.md, under votes.
     Rehearsals,
+    /// The real Argo Rollouts promotes a good release and takes bad ones back.
+    Rollouts,
+    /// The real Flagger releases on both tracks, and voters account for it.
+    Flagger,
     /// An upgrade of Istio by revision, under votes.
     Upgrade,
 }
@@ -70,6 +81,23 @@ pub fn run(arguments: &ClusterTestArgs) -> anyhow::Result<()> {
                 cluster::run_on_cluster(&program, &["prometheus"])?;
             }
             Suite::Rehearsals => cluster::run_on_cluster(&program, &["rehearsals"])?,
+            Suite::Rollouts => {
+                install::prometheus()?;
+                let definitions = rollouts::controller()?.join("manifests/crds");
+                let definitions = definitions.to_string_lossy();
+                let mut command = vec!["rollouts", &definitions];
+                command.extend(arguments.all_faults.then_some("--all-faults"));
+                cluster::run_on_cluster(&program, &command)?;
+            }
+            Suite::Flagger => {
+                install::prometheus()?;
+                cluster::install(&format!("{FLAGGER}/cmd/flagger@{FLAGGER_VERSION}"))?;
+                let module = format!("{FLAGGER}@{FLAGGER_VERSION}");
+                let sources =
+                    command::output(Command::new("go").args(["list", "-m", "-f", "{{.Dir}}", &module]))?;
+                let definitions = format!("{}/artifacts/flagger/crd.yaml", sources.trim());
+                cluster::run_on_cluster(&program, &["flagger", &definitions])?;
+            }
             Suite::Upgrade => {
                 let done = cluster::run_on_cluster(&program, &["upgrade"]);
                 // It has Istio under another name now.

@@ -40,7 +40,7 @@ enum Command {
     Mesh(mesh::MeshArgs),
     /// Measure the services against minimal baseline servers (release build; about 20 minutes).
     Bench(bench::BenchArgs),
-    /// Check the files in rollouts/ with Argo Rollouts' own code.
+    /// Check the files in progressive-delivery/argo-rollouts with Argo Rollouts' own code.
     Rollouts,
     /// Cast votes and account for each one; with --faults, under every fault; with --nemesis, under random schedules of them.
     Ledger(ledger::LedgerArgs),

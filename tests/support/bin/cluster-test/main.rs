@@ -3,19 +3,25 @@
 mod access;
 mod approuting;
 mod autoscaler;
+mod controller;
 mod doctor;
 mod faults;
+mod flagger;
 mod https;
 mod lifecycle;
 mod machine;
 mod metrics_api;
+mod monitoring;
 mod pods;
+mod probe;
 mod prometheus;
 mod rehearsals;
+mod rollouts;
 mod steps;
 mod upgrade;
 
 use std::panic::AssertUnwindSafe;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -49,6 +55,19 @@ enum Suite {
         /// Their numbers; default: all.
         exercises: Vec<usize>,
     },
+    /// Has the real Argo Rollouts promote a good release and take bad ones back.
+    Rollouts {
+        /// The definitions of Argo Rollouts' resources.
+        definitions: PathBuf,
+        /// The whole list of faults, and nothing else.
+        #[arg(long)]
+        all_faults: bool,
+    },
+    /// Has the real Flagger release on both tracks.
+    Flagger {
+        /// The definitions of Flagger's resources.
+        definitions: PathBuf,
+    },
     /// Upgrades Istio by revision under votes.
     Upgrade,
 }
@@ -70,6 +89,11 @@ async fn main() -> ExitCode {
         Suite::Rehearsals { exercises } => {
             on_the_cluster(Track::Istio, async |steps| rehearsals::run(steps, &exercises).await).await
         }
+        Suite::Rollouts { definitions, all_faults } => {
+            let test = async |steps: &Steps| rollouts::run(steps, &definitions, all_faults).await;
+            on_the_cluster(Track::Istio, test).await
+        }
+        Suite::Flagger { definitions } => flagger(&definitions).await,
         Suite::Upgrade => on_the_cluster(Track::Istio, upgrade::run).await,
     };
     match done {
@@ -79,6 +103,15 @@ async fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+async fn flagger(definitions: &Path) -> anyhow::Result<()> {
+    for track in [Track::Istio, Track::GatewayApi] {
+        for to in [flagger::To::Flagged, flagger::To::Percentage] {
+            on_the_cluster(track, async |steps: &Steps| flagger::run(steps, definitions, to).await).await?;
+        }
+    }
+    Ok(())
 }
 
 /// Runs a test, or until Ctrl-C, and removes what it created.

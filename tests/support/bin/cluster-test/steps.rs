@@ -8,7 +8,7 @@ use voting_tests::kubernetes::{Shell, no_voting, repository};
 use voting_tests::load::{Load, Report, votes_shown};
 use voting_tests::tutorial::{Block, Track, blocks_of};
 
-use crate::metrics_api;
+use crate::{controller, metrics_api};
 
 /// The steps on a cluster.
 #[derive(Debug)]
@@ -132,6 +132,7 @@ impl Steps {
         let secret = "kubectl delete secret voting-app-tls --namespace istio-system --ignore-not-found";
         let secret = self.shell.run(secret).await;
         let namespaces = self.shell.run("kubectl delete namespace voting outside --ignore-not-found").await;
-        api.and(secret.map(drop)).and(namespaces.map(drop))
+        let definitions = controller::remove_definitions(&self.shell).await;
+        api.and(secret.map(drop)).and(namespaces.map(drop)).and(definitions)
     }
 }
