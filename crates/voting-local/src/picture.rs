@@ -52,7 +52,7 @@ impl Load {
             IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
         };
         let url = format!("http://{}", SocketAddr::new(host, address.port()));
-        let voting = Voting::Browsers { flagged: FLAGGED };
+        let voting = Voting::Browsers { flagged: FLAGGED, cookie: None };
         let plan = Plan { is_audited: false, ..Plan::until_stopped(url, voting, VOTERS, Duration::ZERO) };
         let load = async {
             loop {
