@@ -16,7 +16,8 @@ use tokio::process::{Child, Command};
 use voting_tests::http::{Visitor, upstream};
 use voting_tests::process::{Local, Service, Signal, clean, program};
 use voting_tests::proxy::{Mode, Proxy};
-use voting_tests::{PATIENCE, eventually, free_port};
+use voting_tests::servers::Redis;
+use voting_tests::{ClosedPort, PATIENCE, eventually, free_port};
 
 /// The load on this poll.
 fn load(url: &str, settings: &[(&str, &str)]) -> Command {
@@ -331,6 +332,37 @@ async fn a_second_signal_ends_the_audit() {
     let mut last = String::new();
     stderr.into_inner().read_to_string(&mut last).await.unwrap();
     assert_eq!(last, "voting-load: no account: SIGTERM received before the end of the audit\n");
+}
+
+#[tokio::test]
+async fn a_signal_before_the_first_ballot_ends_the_load() {
+    let nobody = ClosedPort::reserve();
+    let mut child = load(&format!("http://{}", nobody.address()), &[]).spawn().unwrap();
+    let mut stderr = BufReader::new(child.stderr.take().unwrap()).lines();
+    while !stderr.next_line().await.unwrap().unwrap().contains("% with the feature flag") {}
+    Signal::Terminate.send(child.id().unwrap());
+    let ended = Ended::of(child).await;
+    assert_eq!((ended.code, ended.account.as_str()), (Some(3), ""), "{ended:#?}");
+    let mut last = String::new();
+    stderr.into_inner().read_to_string(&mut last).await.unwrap();
+    assert!(last.contains("no account: the load was ended before its first ballot\n"), "{last}");
+}
+
+#[tokio::test]
+async fn results_that_contradict_themselves_are_not_blamed_on_the_store() {
+    let store = Redis::database().await;
+    let (url, faults) = (store.url(), ("FAULTS", "wrong-summary=50%"));
+    let analytics = [("STORAGE_URL", url.as_str()), ("RELEASE", "1.1"), faults];
+    let analytics = Service::start("voting-analytics", &analytics).await;
+    let analytics_url = analytics.url("");
+    let app = [("STORAGE_URL", url.as_str()), ("RELEASE", "1.0"), ("ANALYTICS_URL", analytics_url.as_str())];
+    let app = Service::start("voting-app", &app).await;
+    let ended = run(&app.url(""), &[("BALLOTS", "60"), ("VOTERS", "4")]).await;
+    assert_eq!(ended.code, Some(1), "{ended:#?}");
+    for (line, number) in [("  accepted", 60), ("lost", 0), ("doubled", 0), ("stale reads", 0)] {
+        assert_eq!(ended.numbers(line), [number], "{line}: {ended:#?}");
+    }
+    assert!(ended.numbers("error: results on the page that don't add up")[0] > 5, "{ended:#?}");
 }
 
 /// An open loop: slow answers delay no other ballot, as long as there are free voters.

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use voting_core::{BallotId, Choice};
 use voting_http::serving_path::ServingPath;
 
-use crate::page::{Page, VoteCounts};
+use crate::page::{NoCounts, Page, VoteCounts};
 use crate::picture::{Answer as Answered, Picture};
 use crate::plan::{Forms, PATIENCE};
 
@@ -60,8 +60,8 @@ pub struct Answer {
 /// Results, and the releases that served them.
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
-    /// `None` if the page shows no results.
-    pub(crate) counts: Option<VoteCounts>,
+    /// The results, or why the page does not tell them.
+    pub(crate) counts: Result<VoteCounts, NoCounts>,
     pub(crate) releases: Releases,
 }
 
@@ -244,7 +244,7 @@ impl Client {
     /// # Errors
     /// The results are unavailable.
     pub async fn counts(&self) -> anyhow::Result<VoteCounts> {
-        self.results().await?.counts.context("the page shows no votes")
+        Ok(self.results().await?.counts?)
     }
 
     /// [`Client::counts`], with the releases that served them.
@@ -257,7 +257,7 @@ impl Client {
         let releases = path.as_ref().map(Releases::of).unwrap_or_default();
         let results: Value = serde_json::from_str(&answer.text().await?)?;
         let count = |choice: &str| results[choice]["count"].as_u64().context("no count");
-        Ok(Seen { counts: Some([count("category1")?, count("category2")?]), releases })
+        Ok(Seen { counts: Ok([count("category1")?, count("category2")?]), releases })
     }
 
     /// [`Client::counts`], with retries during the recovery of the service.
@@ -273,8 +273,8 @@ impl Client {
         let start = Instant::now();
         loop {
             let error = match self.results().await {
-                Ok(Seen { counts: Some(counts), releases }) => return Ok((counts, releases)),
-                Ok(_) => anyhow::anyhow!("the page shows no votes"),
+                Ok(Seen { counts: Ok(counts), releases }) => return Ok((counts, releases)),
+                Ok(Seen { counts: Err(why), .. }) => why.into(),
                 Err(error) => error,
             };
             if start.elapsed() > PATIENCE {

@@ -169,6 +169,11 @@ impl Progress {
         self.0.stop.cancel();
     }
 
+    /// Ends when the load is stopped.
+    pub(crate) async fn stopped(&self) {
+        self.0.stop.cancelled().await;
+    }
+
     pub(crate) fn is_stopped(&self) -> bool {
         self.0.stop.is_cancelled()
     }

@@ -130,7 +130,7 @@ fn account(report: &Report) -> anyhow::Result<ExitCode> {
     let (code, verdict) = if report.breaks_a_promise() {
         (
             BROKEN,
-            "a promise was broken: votes were lost, doubled, or counted though refused, or results were stale",
+            "a promise was broken: votes were lost, doubled, or counted though refused, or results were stale or did not add up",
         )
     } else if !report.doubts.is_empty() {
         (NO_ACCOUNT, "no broken promise was found, but the account can't tell everything")

@@ -11,6 +11,7 @@ use crate::audit::{Audited, Store};
 use crate::book::{Record, no_latencies};
 use crate::doubt::Doubt;
 use crate::outcome::BallotOutcome;
+use crate::page::NoCounts;
 use crate::picture::shown;
 
 /// The account of a load. [`Report::is_clean`] is the verdict.
@@ -80,7 +81,11 @@ impl Account {
     }
 
     fn breaks_a_promise(&self) -> bool {
-        self.lost > 0 || self.doubled > 0 || self.counted_though_refused > 0 || self.stale_reads > 0
+        self.lost > 0
+            || self.doubled > 0
+            || self.counted_though_refused > 0
+            || self.stale_reads > 0
+            || self.errors.contains_key(&NoCounts::Contradictory.to_string())
     }
 
     fn add_ballot(&mut self, ballot: &Audited) {
@@ -129,10 +134,15 @@ impl Sums {
             // Each known ballot must be in the results exactly once.
             let shown = counted[index] as i64 - before[index] as i64;
             let (missing, extra) = ((known - shown).max(0), (shown - known - open).max(0));
-            // After the audit every ballot is counted exactly once.
+            // After the audit every ballot is counted exactly once. An accepted one that was not counted before is lost already,
+            // whether or not the audit's attempt is lost as well.
             let all = after[index] as i64 - before[index] as i64;
+            let is_lost = |ballot: &&&Audited| {
+                ballot.was_counted == Some(false) && ballot.outcome == BallotOutcome::Accepted
+            };
+            let lost = of_choice.iter().filter(is_lost).count() as i64;
             let audited = known + number(Some(false));
-            let missing = missing.max(audited - all);
+            let missing = missing.max(audited - lost - all);
             let extra = extra.max(all - audited - open);
             sums.missing += missing as u64;
             sums.extra += extra as u64;
@@ -322,6 +332,16 @@ mod tests {
         let of = |ballots: &[Audited], counted, after| report(&[store(ballots, counted, after)]).total;
         assert_eq!(of(&[accepted(), ballot(BallotOutcome::Accepted, false)], 1, 2).lost, 1);
         assert_eq!(of(&[accepted(), accepted()], 1, 1).lost, 1, "an id without a vote");
+        assert_eq!(
+            of(&[accepted(), ballot(BallotOutcome::Accepted, false)], 1, 1).lost,
+            1,
+            "lost in the audit again"
+        );
+        assert_eq!(
+            of(&[accepted(), ballot(BallotOutcome::Unknown, false)], 1, 1).lost,
+            1,
+            "lost in the audit"
+        );
         assert_eq!(of(&[accepted()], 2, 2).doubled, 1);
         assert_eq!(of(&[accepted()], 1, 2).doubled, 1, "counted again by the audit");
         let refused = report(&[store(&[ballot(BallotOutcome::Refused, true)], 1, 1)]);

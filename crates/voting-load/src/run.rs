@@ -31,7 +31,7 @@ impl Plan {
 /// Casts the ballots and audits them.
 ///
 /// # Errors
-/// The results are unreadable before or after the load, or the audit of a ballot failed.
+/// The results are unreadable before or after the load, it was stopped before it began, or the audit of a ballot failed.
 pub async fn run(plan: &Plan, progress: &Progress) -> anyhow::Result<Report> {
     let mut voters = voters(plan, progress)?;
     let load = Arc::new(Load {
@@ -40,7 +40,10 @@ pub async fn run(plan: &Plan, progress: &Progress) -> anyhow::Result<Report> {
         sides: Sides::default(),
         book: Book::new(progress.metrics().clone(), progress.picture().clone()),
     });
-    let others = watch(&mut voters, &load).await?;
+    let others = tokio::select! {
+        others = watch(&mut voters, &load) => others?,
+        () = progress.stopped() => anyhow::bail!("the load was ended before its first ballot"),
+    };
 
     let start = Instant::now();
     progress.pace().begin(plan.rate);

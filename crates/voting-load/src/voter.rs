@@ -7,9 +7,9 @@ use tokio::time::Instant;
 use voting_core::{BallotId, Choice};
 
 use crate::book::{Book, Entry};
-use crate::client::{CastOutcome, Client, Form, NoPage, Releases};
+use crate::client::{CastOutcome, Client, Form, NoPage, Releases, Seen};
 use crate::outcome::BallotOutcome;
-use crate::page::Page;
+use crate::page::{NoCounts, Page};
 use crate::plan::{Plan, Progress, Turn, Voting};
 use crate::sides::Sides;
 
@@ -107,12 +107,14 @@ impl Voter {
             Ok((page, form, seen)) => {
                 self.at = seen.releases;
                 let Releases { app, storage } = &self.at;
-                if let Some(counts) = seen.counts {
-                    load.sides.see(storage, counts);
-                    load.book.read(app, load.sides.judge(&least, storage, counts));
-                    return Some((page, form));
+                match seen.counts {
+                    Ok(counts) => {
+                        load.sides.see(storage, counts);
+                        load.book.read(app, load.sides.judge(&least, storage, counts));
+                        return Some((page, form));
+                    }
+                    Err(why) => load.book.error(app, &why.to_string()),
                 }
-                load.book.error(app, "no results on the page");
                 // Without the results before the first ballot there is no account of a store.
                 load.sides.knows(storage).then_some((page, form))
             }
@@ -127,11 +129,12 @@ impl Voter {
     async fn read(&mut self, load: &Load) {
         let least = load.sides.least();
         let app = self.entries.last().map_or("", |entry| &entry.releases.app);
-        match self.client.results().await.map(|seen| (seen.counts, seen.releases)) {
-            Ok((Some(counts), releases)) => {
+        match self.client.results().await {
+            Ok(Seen { counts: Ok(counts), releases }) => {
                 load.book.read(app, load.sides.judge(&least, &releases.storage, counts));
             }
-            _ => load.book.error(app, "no results on the page"),
+            Ok(Seen { counts: Err(why), .. }) => load.book.error(app, &why.to_string()),
+            Err(_) => load.book.error(app, &NoCounts::Unavailable.to_string()),
         }
     }
 
