@@ -179,7 +179,8 @@ impl FaultPlan {
                 continue;
             }
             let fault = Fault::ALL.into_iter().find(|fault| fault.name() == name);
-            let fault = fault.ok_or_else(|| invalid(Reason::Unknown(name.to_owned())))?;
+            let fault =
+                fault.ok_or_else(|| invalid(Reason::Unknown(name.chars().take(MOST_SHOWN).collect())))?;
             if !fault.is_of(component) {
                 return Err(invalid(Reason::Foreign(fault)));
             }
@@ -282,6 +283,8 @@ impl fmt::Display for InvalidFaults {
 
 impl std::error::Error for InvalidFaults {}
 
+/// The most characters of an unknown fault in the error.
+const MOST_SHOWN: usize = 40;
 const SEED: &str = "seed";
 const SEED_SYNTAX: &str = "seed=NUMBER";
 
@@ -361,6 +364,7 @@ mod tests {
                       lying-readyz,failing-livez,lose=RATE,double=RATE,seed=NUMBER";
         let of_analytics = of_app.replace("lose=RATE,double=RATE", "wrong-summary=RATE");
         assert_eq!(error("eror=5%", Component::App), format!("names the unknown fault \"eror\"; {of_app}"));
+        assert!(error(&"e".repeat(100_000), Component::App).len() < 500);
         for (fault, component, allowed) in [
             ("wrong-summary", Component::App, of_app),
             ("lose", Component::Analytics, &of_analytics),

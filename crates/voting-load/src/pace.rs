@@ -43,6 +43,9 @@ enum Wait {
     Forever,
 }
 
+/// Turns of bursts that wait for voters: what they can't take soon is not a burst.
+const MOST_AT_ONCE: u32 = 200;
+
 impl State {
     fn take(&mut self, now: Instant) -> Result<Due, Wait> {
         if self.has_ended {
@@ -91,9 +94,9 @@ impl Pace {
         self.state().rate
     }
 
-    /// Adds turns to be taken at once. A load without a rate has none to add.
+    /// Adds turns to be taken at once, as long as no more than [`MOST_AT_ONCE`] wait. A load without a rate has none to add.
     pub fn burst(&self, turns: u32) {
-        self.change(|state| state.burst = state.burst.saturating_add(turns));
+        self.change(|state| state.burst = state.burst.saturating_add(turns).min(MOST_AT_ONCE));
     }
 
     /// Whether a turn is a view of the page, without a vote.
@@ -212,6 +215,9 @@ mod tests {
         pace.set_rate(Some(2));
         pace.burst(7);
         assert_eq!(turns(&pace, Duration::from_millis(900)).await, 9);
+        pace.set_rate(Some(0));
+        (0..40).for_each(|_| pace.burst(50));
+        assert_eq!(turns(&pace, Duration::from_secs(1)).await, MOST_AT_ONCE as usize);
     }
 
     #[tokio::test(start_paused = true)]
