@@ -59,9 +59,20 @@ async fn a_count_of_another_type_is_an_error_not_zero() {
     let redis = Redis::database().await;
     let store = open_store(&redis.url());
     store.cast(ballot(Choice::Second)).await.unwrap();
-    redis.query::<()>("RPUSH", &["Cats", "1"]).await;
-    let error = store.tally().await.unwrap_err();
-    assert!(error.to_string().contains("WRONGTYPE"), "{error}");
+    for _ in 0..2 {
+        redis.query::<()>("RPUSH", &["Cats", "1"]).await;
+        let error = store.tally().await.unwrap_err();
+        assert!(error.to_string().contains("WRONGTYPE"), "{error}");
+        // The next time, the key is known to have been absent before.
+        redis.query::<()>("DEL", &["Cats"]).await;
+        for _ in 0..2 {
+            assert_eq!(store.tally().await.unwrap(), Tally::new(0, 1));
+        }
+    }
+    store.cast(ballot(Choice::First)).await.unwrap();
+    for _ in 0..2 {
+        assert_eq!(store.tally().await.unwrap(), Tally::new(1, 1));
+    }
 }
 
 #[tokio::test]

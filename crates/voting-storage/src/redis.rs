@@ -153,6 +153,7 @@ impl backend::Backend for Backend {
             clock: ServerClock::default(),
             max_memory_percent: None,
             is_replica: false,
+            lacks_counts: false,
             is_adopted: false,
             history: None,
             place: None,
@@ -183,6 +184,8 @@ pub(crate) struct Session {
     max_memory_percent: Option<u8>,
     /// Whether the server answered that it is a replica.
     is_replica: bool,
+    /// Whether a choice had no votes when the results were last read.
+    lacks_counts: bool,
     /// Whether the store is known to have an origin.
     is_adopted: bool,
     /// The id of the data's history, if the server tells it.
@@ -381,11 +384,30 @@ impl backend::Session for Session {
     }
 
     async fn tally(&mut self) -> Result<Tally, StoreError> {
-        let counts: [Option<Vec<u8>>; 2] = redis::cmd("MGET")
-            .arg(&self.keys.counts)
-            .query_async(&mut self.connection)
-            .await
-            .map_err(reading)?;
+        // MGET takes a key of another type for an absent one, and GET does not: where a choice had no votes, both are read
+        // with GET, in one round trip.
+        let mut counts: Option<[Option<Vec<u8>>; 2]> = None;
+        if self.lacks_counts {
+            let mut gets = redis::pipe();
+            for key in &self.keys.counts {
+                gets.cmd("GET").arg(key);
+            }
+            counts = match gets.query_async(&mut self.connection).await {
+                Ok(counts) => Some(counts),
+                Err(error) if error.code() == Some("WRONGTYPE") => None,
+                Err(error) => return Err(reading(error)),
+            };
+        }
+        let is_absent = counts.is_some();
+        let counts = match counts {
+            Some(counts) => counts,
+            None => redis::cmd("MGET")
+                .arg(&self.keys.counts)
+                .query_async(&mut self.connection)
+                .await
+                .map_err(reading)?,
+        };
+        self.lacks_counts = counts.iter().any(Option::is_none);
         let mut tally = [0; 2];
         for ((key, count), votes) in self.keys.counts.iter().zip(counts).zip(&mut tally) {
             let invalid = |cause: &dyn fmt::Display| {
@@ -395,7 +417,7 @@ impl backend::Session for Session {
             };
             let count = match count {
                 Some(count) => count,
-                // Absent, or no text: MGET has no error for that.
+                None if is_absent => b"0".to_vec(),
                 None => {
                     let get: Result<Option<Vec<u8>>, _> =
                         redis::cmd("GET").arg(key).query_async(&mut self.connection).await;
