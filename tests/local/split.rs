@@ -1,4 +1,4 @@
-//! The picture at `/split`: its size, its protection, and a load that runs only while somebody looks at it.
+//! The picture at `/split`: its size, its protection, and a load that runs only while the page has a viewer.
 
 use std::time::Duration;
 
@@ -77,6 +77,8 @@ async fn the_load_rests_while_nobody_looks() {
     // A look wakes the load, so there are few: it rests 15 seconds after one, and the shares are those of the last ten seconds.
     for _ in 0..4 {
         tokio::time::sleep(Duration::from_secs(30)).await;
+        // The server closes connections that were idle for 30 seconds: not under this request.
+        let visitor = Visitor::new(&local.url);
         let releases = data(&visitor, 0).await["releases"].clone();
         if releases.as_array().unwrap().iter().all(|release| release["share"] == 0.0) {
             eventually("the load goes on", PATIENCE, async || {
