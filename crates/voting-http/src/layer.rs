@@ -48,6 +48,15 @@ impl Around for () {
     }
 }
 
+/// The headers of every response.
+pub fn common_headers() -> [(HeaderName, HeaderValue); 2] {
+    [
+        (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+        // Not "no-referrer": with it, browsers submit forms with `Origin: null`, which the check of the origin rejects.
+        (header::REFERRER_POLICY, HeaderValue::from_static("same-origin")),
+    ]
+}
+
 /// The layer around a service's routes; clones share their configuration.
 pub struct CommonLayer<A>(Arc<Config<A>>);
 
@@ -70,13 +79,7 @@ impl<A: Around> CommonLayer<A> {
         headers: impl IntoIterator<Item = (HeaderName, HeaderValue)>,
         around: A,
     ) -> Self {
-        let common = [
-            (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
-            // Not "no-referrer": with it, browsers submit forms with `Origin: null`, which the check of the origin
-            // rejects.
-            (header::REFERRER_POLICY, HeaderValue::from_static("same-origin")),
-        ];
-        let headers = common.into_iter().chain(headers).collect();
+        let headers = common_headers().into_iter().chain(headers).collect();
         Self(Arc::new(Config { observer, headers, around }))
     }
 }

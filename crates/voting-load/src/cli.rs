@@ -65,7 +65,7 @@ pub struct Cli {
     #[arg(long, env = "SPLIT_PORT", value_name = "PORT", value_parser = listen_port())]
     pub split_port: Option<u16>,
 
-    /// IP address on which the picture's port listens. Whoever reaches it can change the rate.
+    /// IP address on which the picture's port listens. The page has no authentication, and changes the rate.
     #[arg(long, env = "SPLIT_ADDRESS", value_name = "IP", default_value = "127.0.0.1", value_parser = address())]
     pub split_address: IpAddr,
 

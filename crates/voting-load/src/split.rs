@@ -5,7 +5,7 @@
 //! - `POST /split/load`: changes the pace, with the fields `rate`, `burst` and `votes`. Forms of other sites are rejected.
 //! - `GET /split/assets/VERSION/NAME`: the page's own files.
 //!
-//! Whoever reaches the page can change the load, so its port is for the operator alone.
+//! The page has no authentication, and it changes the load, so its port is for the operator alone.
 
 mod control;
 mod view;
@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use askama::Template as _;
 use axum::extract::{Path, RawQuery, Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
@@ -24,6 +24,7 @@ use tokio::time::Instant;
 use url::form_urlencoded;
 use voting_http::asset::Asset;
 use voting_http::config::ProxyArgs;
+use voting_http::layer::common_headers;
 use voting_http::{origin, page};
 
 use crate::pace::Pace;
@@ -50,7 +51,7 @@ pub struct Settings {
     pub most_rate: u32,
     /// Whether the visitor decides whether voters vote.
     pub has_votes_switch: bool,
-    /// Whether the load pauses while nobody watches.
+    /// Whether the load pauses while the page has no viewer.
     pub pauses_unwatched: bool,
 }
 
@@ -90,7 +91,7 @@ impl Split {
             .with_state(self)
     }
 
-    /// Pauses the load while nobody watches.
+    /// Pauses the load while the page has no viewer.
     pub async fn pause_unwatched(self) {
         loop {
             tokio::time::sleep(Duration::from_secs(1)).await;
@@ -109,7 +110,7 @@ impl Split {
         self.0.progress.picture()
     }
 
-    /// Notes that somebody watches.
+    /// Records a look of a viewer.
     fn watch(&self) {
         if self.0.settings.pauses_unwatched {
             *self.0.watched.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
@@ -143,11 +144,6 @@ async fn asset(Path((version, name)): Path<(String, String)>, headers: HeaderMap
 
 /// Rejects forms of other sites, and has no answer taken for something else than it is.
 async fn protect(request: Request, next: Next) -> Response {
-    const COMMON: [(HeaderName, HeaderValue); 2] = [
-        (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
-        // Not "no-referrer": with it, browsers submit forms with `Origin: null`.
-        (header::REFERRER_POLICY, HeaderValue::from_static("same-origin")),
-    ];
     let mut response = match origin::check(&request, &ProxyArgs::default()) {
         Ok(()) => next.run(request).await,
         Err(foreign) => {
@@ -158,6 +154,6 @@ async fn protect(request: Request, next: Next) -> Response {
             (StatusCode::FORBIDDEN, text).into_response()
         }
     };
-    response.headers_mut().extend(COMMON);
+    response.headers_mut().extend(common_headers());
     response
 }

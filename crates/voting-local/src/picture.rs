@@ -10,13 +10,13 @@ use voting_load::{Plan, Progress, Voting, run};
 /// Number of voters, and of those with the feature flag.
 const VOTERS: usize = 20;
 const FLAGGED: usize = 4;
-/// Page views per second, once somebody looks at the picture.
+/// Page views per second, from the first viewer of the picture on.
 const RATE: u32 = 10;
 
 /// Delay before the load begins again after it has failed.
 const AGAIN: Duration = Duration::from_secs(5);
 
-/// The routes of the picture, and the load, which runs while somebody looks at it.
+/// The routes of the picture, and the load, which runs while the picture has a viewer.
 pub fn picture() -> (Router, Load) {
     let progress = Progress::default();
     // The poll is its user's: without their word the load only looks at the page.
@@ -43,7 +43,7 @@ pub struct Load {
 }
 
 impl Load {
-    /// Sends requests to the poll at this address while somebody looks at the picture.
+    /// Sends requests to the poll at this address while the picture has a viewer.
     pub async fn run(self, address: SocketAddr) {
         let Self { progress, split } = self;
         let host = match address.ip() {

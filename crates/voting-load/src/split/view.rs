@@ -121,7 +121,7 @@ impl Data {
             rate: pace.rate(),
             votes: !pace.views_only(),
             votes_text: if pace.views_only() {
-                "Nobody votes yet, pages are only viewed. Switch on “Vote as well”, and the votes count in your poll."
+                "No votes are cast yet, pages are only viewed. Switch on “Vote as well”, and the votes count in your poll."
             } else {
                 "These votes count in your poll."
             },
