@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
+use clap::ValueEnum as _;
 use voting_tests::tutorial::{Block, Track};
 
 use crate::{manifests, read, root};
@@ -122,5 +123,29 @@ fn no_command_and_no_manifest_names_a_revision_of_the_mesh() {
     texts.push(read("kustomize/aks-add-on/kustomization.yaml"));
     for text in texts {
         assert!(!text.contains("asm-1-") && !text.contains("--revision"), "{text}");
+    }
+}
+
+/// A vote can't be repeated like a read, and one that comes before the gateway has the new route is counted by the old release.
+#[test]
+fn readers_see_the_new_route_before_they_vote() {
+    for track in Track::value_variants() {
+        let mut seen: Option<&Block> = None;
+        let mut votes = 0;
+        let blocks = blocks_of(*track);
+        for block in blocks.iter().filter(|block| block.is_on_the_main_way()) {
+            if block.commands.contains("kubectl apply") {
+                seen = None;
+            } else if block.commands.contains(" -d vote=") {
+                votes += 1;
+                let is_flagged = block.commands.contains("--cookie featureflag=on");
+                // The route of step 1 has no predecessor.
+                let is_seen = !is_flagged || seen.is_some_and(|block| block.output.contains("app=2.0"));
+                assert!(is_seen, "{track:?}: {}", block.commands);
+            } else if block.commands.contains("--cookie featureflag=on $INGRESS_IP | grep x-voting-path") {
+                seen = Some(block);
+            }
+        }
+        assert_eq!(votes, 2, "{track:?}");
     }
 }
