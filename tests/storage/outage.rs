@@ -122,6 +122,32 @@ impl Remote {
         figure("a store whose answers take a third of the deadline", "181 of 181 ballots accepted");
     }
 
+    /// After a cut call, more ballots than the queue and the batches in flight can hold.
+    async fn rejects_on_arrival_while_the_last_call_was_cut(self) {
+        let store = self.open();
+        cast_until_confirmed(store.as_ref(), ballot(Choice::Second)).await;
+        self.proxy.set(Mode::Silent);
+        assert!(store.cast_new(ballot(Choice::First)).await.is_err());
+        let casts = (0..12_000).map(|_| store.cast_new(ballot(Choice::First)));
+        let errors: Vec<_> =
+            futures_util::future::join_all(casts).await.into_iter().filter_map(Result::err).collect();
+        let rejected: Vec<_> =
+            errors.iter().filter(|error| matches!(error, StoreError::Overloaded(_))).collect();
+        assert_eq!(errors.len(), 12_000);
+        assert!(
+            rejected.len() >= 1000,
+            "{} of {} rejected, as {:?}",
+            rejected.len(),
+            errors.len(),
+            errors.last()
+        );
+        for error in rejected {
+            assert!(error.to_string().contains("last error: "), "{error}");
+        }
+        self.proxy.set(Mode::Open);
+        cast_until_confirmed(store.as_ref(), ballot(Choice::Second)).await;
+    }
+
     async fn a_cast_in_a_silent_network_ends_by_its_deadline(self) {
         let store = self.open();
         cast_until_confirmed(store.as_ref(), ballot(Choice::Second)).await;
@@ -213,6 +239,16 @@ async fn a_slow_redis_takes_every_vote_while_two_batches_fit_into_the_deadline()
 #[tokio::test]
 async fn a_slow_mysql_takes_every_vote_while_two_batches_fit_into_the_deadline() {
     mysql(Mode::Open).await.takes_every_vote_while_slow().await;
+}
+
+#[tokio::test]
+async fn too_many_ballots_for_a_silent_redis_are_rejected_as_overload() {
+    redis(Mode::Open).await.rejects_on_arrival_while_the_last_call_was_cut().await;
+}
+
+#[tokio::test]
+async fn too_many_ballots_for_a_silent_mysql_are_rejected_as_overload() {
+    mysql(Mode::Open).await.rejects_on_arrival_while_the_last_call_was_cut().await;
 }
 
 #[tokio::test]

@@ -87,12 +87,16 @@ impl<B: Backend> BatchedStore<B> {
         E: From<StoreError>,
     {
         batcher.submit(request, deadline).await.unwrap_or_else(|error| {
-            let error = match (error, self.last_error.get()) {
-                (SubmitError::OutcomeUnknown, _) => StoreError::unconfirmed("no answer in time"),
-                (SubmitError::Overloaded, None) => StoreError::overloaded("too many requests wait for it"),
-                (SubmitError::NotStarted, None) => StoreError::unavailable("no answer is possible in time"),
-                (SubmitError::Overloaded | SubmitError::NotStarted, Some(cause)) => {
-                    StoreError::unavailable(format!("no connection in time; last error: {cause}"))
+            let last_error =
+                self.last_error.get().map_or_else(String::new, |cause| format!("; last error: {cause}"));
+            let error = match error {
+                SubmitError::OutcomeUnknown => StoreError::unconfirmed("no answer in time"),
+                // Never retried, whatever the last error was: one cut call does not make a slow store an absent one.
+                SubmitError::Overloaded => {
+                    StoreError::overloaded(format!("too many requests wait for it{last_error}"))
+                }
+                SubmitError::NotStarted => {
+                    StoreError::unavailable(format!("no answer is possible in time{last_error}"))
                 }
             };
             Err(error.into())
