@@ -1,14 +1,17 @@
 //! Redis servers that may evict keys.
 
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use futures_util::future::join_all;
 use tokio::task::JoinSet;
 use voting_core::{Cast, Choice, Tally};
 use voting_storage::{Severity, StoreError, StoreUrl};
 use voting_tests::figure;
 use voting_tests::servers::Redis;
-use voting_tests::store::{ballot, open_patient, open_store};
+use voting_tests::store::{ballot, ballot_of_age, open_patient, open_store};
 
 async fn with_policy(policy: &str) -> Redis {
-    Redis::with(&["--save", "", "--maxmemory", "3mb", "--maxmemory-policy", policy]).await
+    Redis::with(&["--save", "", "--maxmemory", "4mb", "--maxmemory-policy", policy]).await
 }
 
 /// Casts ballots until the memory is full. Returns those that were counted.
@@ -20,7 +23,7 @@ async fn fill(url: &str) -> Vec<voting_core::Ballot> {
         for _ in 0..500 {
             let (store, vote) = (store.clone(), ballot(Choice::First));
             casts.spawn(async move {
-                (vote, tokio::time::timeout(std::time::Duration::from_secs(1), store.cast_new(vote)).await)
+                (vote, tokio::time::timeout(Duration::from_secs(1), store.cast_new(vote)).await)
             });
         }
         let before = counted.len();
@@ -55,6 +58,38 @@ async fn no_policy_evicts_a_ballot_id() {
             format!("{votes} ballots until the memory is full, {known} of {known} repeats recognized"),
         );
     }
+}
+
+/// The hash table of a set doubles at 65,536 ids, here by more memory than is free.
+#[tokio::test]
+async fn a_growing_set_of_ids_evicts_nothing() {
+    let redis =
+        Redis::with(&["--save", "", "--maxmemory", "100mb", "--maxmemory-policy", "noeviction"]).await;
+    // All of one minute, so of one set.
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let created = UNIX_EPOCH + Duration::from_secs(now.as_secs() / 60 * 60 - 30);
+    let cast = async |ballots: usize| {
+        let store = open_store(&redis.url());
+        let mut counted = 0;
+        for _ in 0..ballots / 500 {
+            let votes = (0..500).map(|_| ballot_of_age(Choice::First, created.elapsed().unwrap()));
+            let casts = join_all(votes.map(|vote| store.cast_new(vote))).await;
+            counted += casts.iter().filter(|cast| matches!(cast, Ok(Cast::Counted))).count();
+        }
+        counted
+    };
+    let info = async |section: &str, field: &str| -> usize {
+        let text: String = redis.query("INFO", &[section]).await;
+        let line = text.lines().find_map(|line| line.strip_prefix(&format!("{field}:")));
+        line.unwrap().parse().unwrap()
+    };
+    assert_eq!(cast(65_000).await, 65_000);
+    let limit = (info("memory", "used_memory").await * 100 / 85).to_string();
+    redis.query::<()>("CONFIG", &["SET", "maxmemory", &limit, "maxmemory-policy", "allkeys-lru"]).await;
+    let more = cast(2000).await;
+    assert_eq!(info("stats", "evicted_keys").await, 0, "after {more} more ballots");
+    let votes = u64::try_from(65_000 + more).unwrap();
+    assert_eq!(open_store(&redis.url()).tally().await.unwrap(), Tally::new(votes, 0));
 }
 
 #[tokio::test]
