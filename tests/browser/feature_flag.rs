@@ -1,10 +1,14 @@
 //! The switch in the footer of the page.
 
+use rstest::rstest;
+use voting_tests::browser::Engine::{self, Chromium, Firefox, WebKit};
+
 use crate::{CATS, DOGS, visit};
 
+#[rstest]
 #[tokio::test]
-async fn the_switch_moves_this_browser_to_2_0_and_back() {
-    let (browser, _local, _data) = visit(&[]).await;
+async fn the_switch_moves_this_browser_to_2_0_and_back(#[values(Chromium, Firefox, WebKit)] engine: Engine) {
+    let (browser, _local, _data) = visit(engine, &[]).await;
     browser.follow(CATS).await;
     assert_eq!(browser.text(".ribbon").await, "Release 1.0");
     assert_eq!(browser.attribute("[role=switch]", "aria-checked").await.unwrap(), "false");

@@ -1,6 +1,8 @@
 //! Back, forward and reload neither cast a vote nor restore a used ballot.
 
+use rstest::rstest;
 use voting_tests::browser::Browser;
+use voting_tests::browser::Engine::{self, Chromium, Firefox, WebKit};
 use voting_tests::http::Visitor;
 use voting_tests::{PATIENCE, eventually};
 
@@ -10,9 +12,12 @@ async fn ballot(browser: &Browser) -> String {
     browser.attribute("[name=ballot]", "value").await.unwrap()
 }
 
+#[rstest]
 #[tokio::test]
-async fn back_and_reload_cast_no_vote_and_the_next_click_does() {
-    let (browser, local, _data) = visit(&[]).await;
+async fn back_and_reload_cast_no_vote_and_the_next_click_does(
+    #[values(Chromium, Firefox, WebKit)] engine: Engine,
+) {
+    let (browser, local, _data) = visit(engine, &[]).await;
     let counted = Visitor::new(&local.url);
     let mut used = vec![ballot(&browser).await];
     browser.follow(CATS).await;
@@ -36,9 +41,12 @@ async fn back_and_reload_cast_no_vote_and_the_next_click_does() {
     browser.quit().await;
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_page_from_the_back_forward_cache_gets_a_new_ballot() {
-    let (browser, _local, _data) = visit(&[]).await;
+async fn a_page_from_the_back_forward_cache_gets_a_new_ballot(
+    #[values(Chromium, Firefox, WebKit)] engine: Engine,
+) {
+    let (browser, _local, _data) = visit(engine, &[]).await;
     let before = ballot(&browser).await;
     let comes_back = "dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true }))";
     browser.script(comes_back, serde_json::json!([])).await;
@@ -46,9 +54,12 @@ async fn a_page_from_the_back_forward_cache_gets_a_new_ballot() {
     browser.end().await;
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_resubmitted_ballot_is_reported_and_changes_nothing() {
-    let (browser, local, _data) = visit(&[]).await;
+async fn a_resubmitted_ballot_is_reported_and_changes_nothing(
+    #[values(Chromium, Firefox, WebKit)] engine: Engine,
+) {
+    let (browser, local, _data) = visit(engine, &[]).await;
     let used = ballot(&browser).await;
     browser.follow(CATS).await;
     // Simulates a browser that restores form fields.
@@ -59,4 +70,23 @@ async fn a_resubmitted_ballot_is_reported_and_changes_nothing() {
     browser.wait_for(".notice", "Your vote was already counted.").await;
     assert_eq!(Visitor::new(&local.url).results().await, "Cats: 1/1 (100%) | Dogs: 0/1 (0%)");
     browser.end().await;
+}
+
+/// Whether or not this engine keeps the page, which forbids it to be stored, going back shows a ballot that was not used.
+#[rstest]
+#[tokio::test]
+async fn going_back_after_a_vote_offers_a_new_ballot(#[values(Chromium, Firefox, WebKit)] engine: Engine) {
+    let (browser, local, _data) = visit(engine, &[]).await;
+    let used = ballot(&browser).await;
+    browser.follow(CATS).await;
+    let next = ballot(&browser).await;
+    browser.follow(DOGS).await;
+    browser.open(&format!("{}/elsewhere", local.url)).await;
+    browser.back().await;
+    browser.wait_for("#connection", "Live").await;
+    eventually("a new ballot", PATIENCE, || async { ![&used, &next].contains(&&ballot(&browser).await) })
+        .await;
+    browser.follow(DOGS).await;
+    assert_eq!(Visitor::new(&local.url).results().await, "Cats: 1/3 (33%) | Dogs: 2/3 (67%)");
+    browser.quit().await;
 }

@@ -1,7 +1,9 @@
 //! The page fits into its window with any content.
 
+use rstest::rstest;
 use serde_json::json;
 use voting_tests::browser::Browser;
+use voting_tests::browser::Engine::{self, Chromium, Firefox, WebKit};
 
 use crate::visit;
 
@@ -11,8 +13,9 @@ pub(crate) async fn overhang(browser: &Browser) -> i64 {
     browser.script(script, json!([])).await.as_i64().unwrap()
 }
 
+#[rstest]
 #[tokio::test]
-async fn no_name_causes_horizontal_scrolling() {
+async fn no_name_causes_horizontal_scrolling(#[values(Chromium, Firefox, WebKit)] engine: Engine) {
     let title = "Which of these very many animals do you like best in all of the world?";
     let long = "W".repeat(60);
     let words = "A choice of sixty characters in words, as a committee writes".to_owned();
@@ -20,13 +23,14 @@ async fn no_name_causes_horizontal_scrolling() {
         [("Cats", "Dogs"), (&long, &words), ("القطط الصغيرة", "😺🐶👩‍👩‍👧‍👦🏳️‍🌈"), ("<b>it's & \"x\"</b>", "x")]
     {
         let (browser, local, _data) =
-            visit(&["--title", title, "--vote1value", first, "--vote2value", second]).await;
+            visit(engine, &["--title", title, "--vote1value", first, "--vote2value", second]).await;
         browser.follow(".choice button").await;
         assert!(browser.text(".notice").await.contains(first), "{first}");
         assert!(browser.text("#results").await.contains(&format!("{first}: 1/1 (100%)")), "{first}");
         for path in ["/", "/elsewhere"] {
             browser.open(&format!("{}{path}", local.url)).await;
-            for width in [320, 390, 768, 1280, 1920] {
+            for width in [320, 390, 768, 1280, 1920].into_iter().filter(|width| *width >= engine.narrowest())
+            {
                 browser.resize(width, 800).await;
                 assert_eq!(overhang(&browser).await, 0, "{path} with {first} at {width}");
             }
@@ -35,12 +39,13 @@ async fn no_name_causes_horizontal_scrolling() {
     }
 }
 
+#[rstest]
 #[tokio::test]
-async fn text_of_double_size_fits() {
-    let (browser, _local, _data) = visit(&[]).await;
+async fn text_of_double_size_fits(#[values(Chromium, Firefox)] engine: Engine) {
+    let (browser, _local, _data) = visit(engine, &[]).await;
     let size = "return parseFloat(getComputedStyle(document.body).fontSize)";
     let before = browser.script(size, json!([])).await.as_f64().unwrap();
-    browser.devtools("Page.setFontSizes", json!({ "fontSizes": { "standard": 32 } })).await;
+    browser.double_text().await;
     let after = browser.script(size, json!([])).await.as_f64().unwrap();
     assert!(after > 1.7 * before, "the text has {before}, then {after} pixels");
     assert_eq!(overhang(&browser).await, 0);

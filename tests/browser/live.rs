@@ -2,15 +2,18 @@
 
 use std::time::Duration;
 
+use rstest::rstest;
 use serde_json::json;
+use voting_tests::browser::Engine::{self, Chromium, Firefox, WebKit};
 use voting_tests::http::Visitor;
 
 use crate::visit;
 
+#[rstest]
 #[tokio::test]
-async fn the_releases_change_with_the_votes() {
+async fn the_releases_change_with_the_votes(#[values(Chromium, Firefox, WebKit)] engine: Engine) {
     // The results alternate between analytics 1.0 and 1.1.
-    let (browser, _local, _data) = visit(&["--step", "2"]).await;
+    let (browser, _local, _data) = visit(engine, &["--step", "2"]).await;
     for _ in 0..2 {
         browser.wait_for("[data-release=analytics]", "1.0").await;
         browser.wait_for("#results", "Cats: 0 | Dogs: 0").await;
@@ -20,9 +23,12 @@ async fn the_releases_change_with_the_votes() {
     browser.end().await;
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_screen_reader_announces_the_last_of_many_changes() {
-    let (browser, local, _data) = visit(&[]).await;
+async fn a_screen_reader_announces_the_last_of_many_changes(
+    #[values(Chromium, Firefox, WebKit)] engine: Engine,
+) {
+    let (browser, local, _data) = visit(engine, &[]).await;
     let listen = "const it = document.getElementById('announcement'); window.heard = [];
         new MutationObserver(() => window.heard.push(it.textContent)).observe(it, { childList: true })";
     browser.script(listen, json!([])).await;
@@ -38,9 +44,10 @@ async fn a_screen_reader_announces_the_last_of_many_changes() {
     browser.end().await;
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_page_in_the_background_holds_no_connection() {
-    let (browser, local, _data) = visit(&[]).await;
+async fn a_page_in_the_background_holds_no_connection(#[values(Chromium, Firefox, WebKit)] engine: Engine) {
+    let (browser, local, _data) = visit(engine, &[]).await;
     browser.wait_for("#connection", "Live").await;
     let hide = "Object.defineProperty(document, 'hidden', { configurable: true, value: arguments[0] });
         document.dispatchEvent(new Event('visibilitychange'))";
@@ -53,9 +60,10 @@ async fn a_page_in_the_background_holds_no_connection() {
     browser.end().await;
 }
 
+#[rstest]
 #[tokio::test]
-async fn bars_are_not_animated_with_reduced_motion() {
-    let (browser, local, _data) = visit(&[]).await;
+async fn bars_are_not_animated_with_reduced_motion(#[values(Chromium, Firefox)] engine: Engine) {
+    let (browser, local, _data) = visit(engine, &[]).await;
     browser.prefer(&[("prefers-reduced-motion", "reduce")]).await;
     browser.wait_for("#connection", "Live").await;
     Visitor::new(&local.url).vote("Cats").await;

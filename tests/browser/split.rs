@@ -2,10 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use rstest::rstest;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use voting_tests::PATIENCE;
 use voting_tests::browser::Browser;
+use voting_tests::browser::Engine::{self, Chromium, Firefox, WebKit};
 use voting_tests::deployment::Deployment;
 use voting_tests::http::Visitor;
 use voting_tests::process::{Local, Voters};
@@ -17,10 +19,10 @@ const OF_1_0: &str = "#lanes .release-1";
 const OF_2_0: &str = "#lanes .release-2";
 
 /// The picture of step 3, with both releases.
-async fn picture(arguments: &[&str]) -> (Browser, Local, TempDir) {
+async fn picture(engine: Engine, arguments: &[&str]) -> (Browser, Local, TempDir) {
     let data = tempfile::tempdir().unwrap();
     let local = Local::start(data.path(), arguments).await;
-    let browser = Browser::start().await;
+    let browser = Browser::of(engine).await;
     browser.open(&format!("{}/split", local.url)).await;
     for lane in [OF_1_0, OF_2_0] {
         browser.wait_for(&format!("{lane} .share"), "%").await;
@@ -92,9 +94,12 @@ const DRAWN: &str = "const [lane, colored, canvas] = [...arguments, 'canvas'].ma
         if (data[i + 3] > 200 && color.every((part, at) => Math.abs(data[i + at] - part) < 12)) return true;
     return false";
 
+#[rstest]
 #[tokio::test]
-async fn each_release_has_a_lane_with_its_dots_and_a_column_with_the_same_facts() {
-    let (browser, local, _data) = picture(&[]).await;
+async fn each_release_has_a_lane_with_its_dots_and_a_column_with_the_same_facts(
+    #[values(Chromium, Firefox, WebKit)] engine: Engine,
+) {
+    let (browser, local, _data) = picture(engine, &[]).await;
     let heads = "return [...document.querySelectorAll('thead th')].map((it) => it.innerText)";
     assert_eq!(browser.script(heads, json!([])).await, json!(["voting-app", "1.0", "2.0"]));
     // A fifth of the voters has the flag, and all take turns.
@@ -115,9 +120,12 @@ async fn each_release_has_a_lane_with_its_dots_and_a_column_with_the_same_facts(
     browser.end().await;
 }
 
+#[rstest]
 #[tokio::test]
-async fn the_slider_the_burst_and_the_switch_change_the_load() {
-    let (browser, local, _data) = picture(&[]).await;
+async fn the_slider_the_burst_and_the_switch_change_the_load(
+    #[values(Chromium, Firefox, WebKit)] engine: Engine,
+) {
+    let (browser, local, _data) = picture(engine, &[]).await;
     browser.wait_for("#state", "10 page views a second").await;
     browser.script("document.getElementById('rate').focus()", json!([])).await;
     // Home: the keys of a slider are those of the browser.
@@ -221,7 +229,7 @@ const MOVES: &str = "const canvas = document.querySelector('canvas');
 
 #[tokio::test]
 async fn dots_stand_still_with_reduced_motion_and_while_the_picture_is_paused() {
-    let (browser, local, _data) = picture(&[]).await;
+    let (browser, local, _data) = picture(Chromium, &[]).await;
     until(&browser, "a moving dot", MOVES, json!([])).await;
     browser.click("#pause").await;
     assert_eq!(browser.script(MOVES, json!([])).await, false);
@@ -245,7 +253,7 @@ async fn dots_stand_still_with_reduced_motion_and_while_the_picture_is_paused() 
 
 #[tokio::test]
 async fn the_picture_is_accessible_and_fits_into_every_window() {
-    let (browser, _local, _data) = picture(&["--faults", "error=50%"]).await;
+    let (browser, _local, _data) = picture(Chromium, &["--faults", "error=50%"]).await;
     browser.wait_for(&format!("{OF_2_0} .warning"), "bad release: error").await;
     is_accessible(&browser, "the picture").await;
     for width in [320, 390, 768, 1280, 1920] {
@@ -262,7 +270,7 @@ async fn the_picture_is_accessible_and_fits_into_every_window() {
 
 #[tokio::test]
 async fn the_picture_has_the_colors_of_the_system_where_those_are_forced() {
-    let (browser, _local, _data) = picture(&[]).await;
+    let (browser, _local, _data) = picture(Chromium, &[]).await;
     browser.prefer(&[("forced-colors", "active")]).await;
     let colors = "const color = (css) => { const it = document.body.appendChild(document.createElement('i'));
         it.style.color = css; const found = getComputedStyle(it).color; it.remove(); return found };
@@ -274,7 +282,7 @@ async fn the_picture_has_the_colors_of_the_system_where_those_are_forced() {
 
 #[tokio::test]
 async fn a_screen_reader_hears_of_a_release_that_turns_bad() {
-    let (browser, _local, _data) = picture(&["--faults", "error=50%"]).await;
+    let (browser, _local, _data) = picture(Chromium, &["--faults", "error=50%"]).await;
     browser.wait_for("#announcement", "2.0: about ").await;
     browser.wait_for("#announcement", "with errors. bad release: error").await;
     browser.wait_for("#announcement", "1.0: about ").await;

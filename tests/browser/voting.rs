@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use rstest::rstest;
 use serde_json::json;
 use voting_tests::browser::Browser;
+use voting_tests::browser::Engine::{self, Chromium, Firefox, WebKit};
 use voting_tests::deployment::Deployment;
 use voting_tests::http::Visitor;
 use voting_tests::proxy::{Mode, Proxy};
@@ -11,10 +13,13 @@ use voting_tests::servers::Redis;
 
 use crate::{CATS, DOGS, visit};
 
+#[rstest]
 #[tokio::test]
-async fn a_vote_is_counted_confirmed_and_shown_live_in_a_second_window() {
-    let (browser, local, _data) = visit(&[]).await;
-    let other = Browser::start().await;
+async fn a_vote_is_counted_confirmed_and_shown_live_in_a_second_window(
+    #[values(Chromium, Firefox, WebKit)] engine: Engine,
+) {
+    let (browser, local, _data) = visit(engine, &[]).await;
+    let other = Browser::of(engine).await;
     other.open(&local.url).await;
     other.wait_for("#connection", "Live").await;
 
@@ -34,14 +39,15 @@ async fn a_vote_is_counted_confirmed_and_shown_live_in_a_second_window() {
     other.end().await;
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_double_click_sends_one_vote_and_counts_once() {
+async fn a_double_click_sends_one_vote_and_counts_once(#[values(Chromium, Firefox, WebKit)] engine: Engine) {
     let redis = Redis::database().await;
     let proxy = Proxy::start(redis.address(), Mode::Open).await;
     let deployment = Deployment::start("1.0", "1.1", &redis.url_at(proxy.address()), &[]).await;
     // Opens the app's connection to the store.
     deployment.visitor().vote("Cats").await;
-    let browser = Browser::start().await;
+    let browser = Browser::of(engine).await;
     browser.open(&deployment.app.url("/")).await;
     // The second click happens while the first request is in flight.
     proxy.set(Mode::Silent);
@@ -55,9 +61,10 @@ async fn a_double_click_sends_one_vote_and_counts_once() {
     browser.end().await;
 }
 
+#[rstest]
 #[tokio::test]
-async fn voting_works_with_a_keyboard() {
-    let (browser, local, _data) = visit(&[]).await;
+async fn voting_works_with_a_keyboard(#[values(Chromium, Firefox, WebKit)] engine: Engine) {
+    let (browser, local, _data) = visit(engine, &[]).await;
     let focused = async |browser: &Browser| {
         let text = "const it = document.activeElement; return it.innerText.replace(/\\s+/g, ' ')";
         browser.script(text, json!([])).await.as_str().unwrap().to_owned()
@@ -95,7 +102,7 @@ async fn voting_works_with_a_keyboard() {
 
 #[tokio::test]
 async fn everything_works_without_scripts() {
-    let (browser, _local, _data) = visit(&[]).await;
+    let (browser, _local, _data) = visit(Chromium, &[]).await;
     browser.without_scripts().await;
     browser.reload().await;
     assert_eq!(browser.text("#connection").await, "", "scripts run");

@@ -1,144 +1,102 @@
-//! A real browser: headless Chromium, controlled through chromedriver.
+//! A real browser without a screen, controlled through WebDriver.
+
+mod driver;
 
 use std::fmt;
-use std::os::unix::process::CommandExt as _;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use fantoccini::error::CmdError;
 use fantoccini::wd::WebDriverCompatibleCommand;
 use fantoccini::{Client, ClientBuilder, Locator};
 use hyper_util::client::legacy::connect::HttpConnector;
 use reqwest::Method;
 use serde_json::{Value, json};
-use tempfile::TempDir;
 use url::{ParseError, Url};
 
-use crate::servers::find_program;
-use crate::watchdog::Watchdog;
-use crate::{PATIENCE, free_port};
-
-/// The chromedriver of all browsers of this program. It ends with the program and ends the browsers.
-struct Driver {
-    url: String,
-    chromium: PathBuf,
-    _process: Child,
-    _watchdog: Watchdog,
-}
-
-fn driver() -> &'static Driver {
-    static DRIVER: OnceLock<Driver> = OnceLock::new();
-    DRIVER.get_or_init(|| {
-        let find = |names: &[&str]| {
-            find_program(names).unwrap_or_else(|| {
-                panic!(
-                    "no {}: put chromium and chromedriver on the PATH (`cargo xtask test` installs them on Debian and Ubuntu)",
-                    names[0]
-                )
-            })
-        };
-        let chromium = find(&["chromium", "chromium-browser", "google-chrome"]);
-        let port = free_port();
-        // The profiles of killed browsers are removed with this folder.
-        let profiles = TempDir::new().unwrap().keep();
-        let process = Command::new(find(&["chromedriver"]))
-            .arg(format!("--port={port}"))
-            .env("TMPDIR", &profiles)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            // The browsers are in the process group of the driver.
-            .process_group(0)
-            .spawn()
-            .unwrap();
-        let watchdog = Watchdog::new(&format!("kill -9 -{}; rm -rf {}", process.id(), profiles.display()));
-        let start = Instant::now();
-        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(start.elapsed() < PATIENCE, "chromedriver does not listen");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        Driver { url: format!("http://127.0.0.1:{port}"), chromium, _process: process, _watchdog: watchdog }
-    })
-}
+use self::driver::Driver;
+pub use self::driver::{Engine, chromium};
+use crate::PATIENCE;
+use crate::file::target;
 
 /// A browser with a new profile and one window.
 #[derive(Debug)]
-pub struct Browser(Client);
+pub struct Browser {
+    client: Client,
+    engine: Engine,
+    _driver: Arc<Driver>,
+}
 
 impl Browser {
-    /// A browser with a viewport of 1280 by 800 pixels.
+    /// Chromium with a viewport of 1280 by 800 pixels.
     pub async fn start() -> Self {
-        Self::start_with(&[]).await
+        Self::of(Engine::Chromium).await
     }
 
-    /// The same, with more arguments of Chromium. A repeated argument takes the place of the first one.
+    /// Chromium with more arguments. A repeated argument takes the place of the first one.
     pub async fn start_with(arguments: &[String]) -> Self {
-        let mut capabilities = json!({
-            "browserName": "chrome",
-            "goog:loggingPrefs": { "browser": "ALL" },
-            "goog:chromeOptions": {
-                "binary": driver().chromium,
-                "args": [
-                    "--headless", "--disable-gpu", "--hide-scrollbars", "--lang=en", "--force-device-scale-factor=1",
-                    // For pages that browsers do not trust as they trust localhost.
-                    "--host-resolver-rules=MAP *.example 127.0.0.1",
-                    // Containers have no sandbox and little shared memory.
-                    "--no-sandbox", "--disable-dev-shm-usage",
-                    "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
-                ],
-            },
-        });
-        if let Some(defaults) = capabilities["goog:chromeOptions"]["args"].as_array_mut() {
-            defaults.extend(arguments.iter().map(|argument| json!(argument)));
-        }
-        let Value::Object(capabilities) = capabilities else { unreachable!() };
+        Self::connect(Engine::Chromium, arguments).await
+    }
+
+    /// A browser of this engine, with a viewport of 1280 by 800 pixels.
+    pub async fn of(engine: Engine) -> Self {
+        Self::connect(engine, &[]).await
+    }
+
+    async fn connect(engine: Engine, arguments: &[String]) -> Self {
+        let Value::Object(capabilities) = engine.capabilities(arguments) else { unreachable!() };
         let mut builder = ClientBuilder::new(HttpConnector::new());
         builder.capabilities(capabilities);
         let mut tries = 0;
-        // On a busy machine Chromium may miss a deadline of its driver.
-        let client = loop {
+        // On a busy machine a browser may miss a deadline of its driver.
+        let (client, driver) = loop {
             tries += 1;
-            match builder.connect(&driver().url).await {
-                Ok(client) => break client,
-                Err(error) if tries == 3 => panic!("Chromium does not start: {error}"),
+            let driver = Driver::of(engine);
+            match builder.connect(&driver.url).await {
+                Ok(client) => break (client, driver),
+                Err(error) if tries == 3 => panic!("{engine:?} does not start: {error}"),
                 Err(_) => {}
             }
         };
-        let browser = Self(client);
+        let browser = Self { client, engine, _driver: driver };
         browser.resize(1280, 800).await;
         browser
     }
 
+    pub fn engine(&self) -> Engine {
+        self.engine
+    }
+
     pub async fn open(&self, url: &str) {
-        self.0.goto(url).await.unwrap();
+        self.client.goto(url).await.unwrap();
     }
 
     /// The address of the page.
     pub async fn address(&self) -> String {
-        self.0.current_url().await.unwrap().to_string()
+        self.client.current_url().await.unwrap().to_string()
     }
 
     pub async fn reload(&self) {
-        self.0.refresh().await.unwrap();
+        self.client.refresh().await.unwrap();
     }
 
     pub async fn back(&self) {
-        self.0.back().await.unwrap();
+        self.client.back().await.unwrap();
     }
 
     pub async fn click(&self, selector: &str) {
-        self.0.find(Locator::Css(selector)).await.unwrap().click().await.unwrap();
+        self.client.find(Locator::Css(selector)).await.unwrap().click().await.unwrap();
     }
 
     /// Clicks a link or button and waits until the next page is loaded.
     pub async fn follow(&self, selector: &str) {
         self.script("window.isOld = true", json!([])).await;
         self.click(selector).await;
+        let is_next = "return !window.isOld && document.readyState === 'complete'";
         let start = Instant::now();
-        while self.script("return !window.isOld && document.readyState === 'complete'", json!([])).await
-            != true
-        {
+        // Between the pages there is none, and the script fails.
+        while !matches!(self.client.execute(is_next, Vec::new()).await, Ok(Value::Bool(true))) {
             assert!(start.elapsed() < PATIENCE, "{selector} leads nowhere");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -146,15 +104,18 @@ impl Browser {
 
     /// Types into the focused element.
     pub async fn press(&self, keys: &str) {
-        self.0.active_element().await.unwrap().send_keys(keys).await.unwrap();
+        self.client.active_element().await.unwrap().send_keys(keys).await.unwrap();
     }
 
     /// The visible text of the first element that matches the selector; empty without such an element.
     pub async fn text(&self, selector: &str) -> String {
-        let found = self
-            .script("return document.querySelector(arguments[0])?.innerText ?? ''", json!([selector]))
-            .await;
-        found.as_str().unwrap().trim().to_owned()
+        self.text_or_error(selector).await.unwrap()
+    }
+
+    async fn text_or_error(&self, selector: &str) -> Result<String, CmdError> {
+        let script = "return document.querySelector(arguments[0])?.innerText ?? ''";
+        let found = self.client.execute(script, vec![json!(selector)]).await?;
+        Ok(found.as_str().unwrap_or_default().trim().to_owned())
     }
 
     /// An attribute of the first element that matches the selector.
@@ -167,8 +128,9 @@ impl Browser {
     pub async fn wait_for(&self, selector: &str, text: &str) {
         let start = Instant::now();
         loop {
-            let shown = self.text(selector).await;
-            if shown.contains(text) {
+            // There may be no page at the moment.
+            let shown = self.text_or_error(selector).await;
+            if shown.as_ref().is_ok_and(|shown| shown.contains(text)) {
                 return;
             }
             assert!(start.elapsed() < PATIENCE, "{selector} shows {shown:?}, never {text:?}");
@@ -179,42 +141,104 @@ impl Browser {
     /// Runs a script in the page and returns its result; awaits a promise.
     pub async fn script(&self, script: &str, arguments: Value) -> Value {
         let Value::Array(arguments) = arguments else { panic!("arguments are a list") };
-        self.0.execute(script, arguments).await.unwrap()
+        self.client.execute(script, arguments).await.unwrap()
     }
 
-    /// Runs a command of the Chrome DevTools Protocol.
+    /// Runs a command of the Chrome DevTools Protocol, in Chromium.
     pub async fn devtools(&self, command: &str, parameters: Value) -> Value {
         let body = json!({ "cmd": command, "params": parameters });
-        self.0.issue_cmd(Post { path: "goog/cdp/execute", body }).await.unwrap()
+        self.client.issue_cmd(Post { path: "goog/cdp/execute", body }).await.unwrap()
     }
 
-    /// Sets the size of the viewport in CSS pixels.
+    /// Sets the size of the viewport in CSS pixels; see [`Engine::narrowest`].
     pub async fn resize(&self, width: u32, height: u32) {
-        let size = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false });
-        self.devtools("Emulation.setDeviceMetricsOverride", size).await;
+        if self.engine == Engine::Chromium {
+            let size = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false });
+            self.devtools("Emulation.setDeviceMetricsOverride", size).await;
+            return;
+        }
+        // WebDriver sets the size of the window with its borders and bars.
+        let frame = "return [outerWidth - innerWidth, outerHeight - innerHeight]";
+        let size = "return [innerWidth, innerHeight]";
+        let start = Instant::now();
+        while self.script(size, json!([])).await != json!([width, height]) {
+            assert!(start.elapsed() < PATIENCE, "the viewport does not become {width} by {height}");
+            let frame = self.script(frame, json!([])).await;
+            let [x, y] = [0, 1].map(|side| u32::try_from(frame[side].as_u64().unwrap_or_default()).unwrap());
+            self.client.set_window_size(width + x, height + y).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
-    /// Sets media features such as `prefers-color-scheme: dark`.
+    /// Sets media features such as `prefers-color-scheme: dark`. WebKit has none to set.
     pub async fn prefer(&self, preferences: &[(&str, &str)]) {
-        let features: Vec<_> =
-            preferences.iter().map(|(name, value)| json!({ "name": name, "value": value })).collect();
-        self.devtools("Emulation.setEmulatedMedia", json!({ "features": features })).await;
+        match self.engine {
+            Engine::Chromium => {
+                let features: Vec<_> =
+                    preferences.iter().map(|(name, value)| json!({ "name": name, "value": value })).collect();
+                self.devtools("Emulation.setEmulatedMedia", json!({ "features": features })).await;
+            }
+            Engine::Firefox => {
+                for preference in preferences {
+                    let (name, value) = match preference {
+                        ("prefers-color-scheme", "dark") => {
+                            ("layout.css.prefers-color-scheme.content-override", 0)
+                        }
+                        ("prefers-color-scheme", "light") => {
+                            ("layout.css.prefers-color-scheme.content-override", 1)
+                        }
+                        ("prefers-reduced-motion", "reduce") => ("ui.prefersReducedMotion", 1),
+                        ("forced-colors", "active") => ("browser.display.document_color_use", 2),
+                        other => panic!("Firefox has no setting for {other:?}"),
+                    };
+                    self.setting(name, value).await;
+                }
+            }
+            Engine::WebKit => panic!("WebKit has no setting for {preferences:?}"),
+        }
     }
 
-    /// Disables scripts except those of [`Self::script`].
+    /// Doubles the size of text in Chromium and Firefox.
+    pub async fn double_text(&self) {
+        match self.engine {
+            Engine::Chromium => {
+                let sizes = json!({ "fontSizes": { "standard": 32 } });
+                self.devtools("Page.setFontSizes", sizes).await;
+            }
+            Engine::Firefox => self.setting("font.size.variable.x-western", 32).await,
+            Engine::WebKit => panic!("WebKit has no setting for the size of text"),
+        }
+    }
+
+    /// Changes a setting of Firefox.
+    async fn setting(&self, name: &str, value: i32) {
+        let context = async |context: &str| {
+            let body = json!({ "context": context });
+            self.client.issue_cmd(Post { path: "moz/context", body }).await.unwrap();
+        };
+        context("chrome").await;
+        self.script("Services.prefs.setIntPref(arguments[0], arguments[1])", json!([name, value])).await;
+        context("content").await;
+    }
+
+    /// Disables the scripts of pages in Chromium.
     pub async fn without_scripts(&self) {
         self.devtools("Emulation.setScriptExecutionDisabled", json!({ "value": true })).await;
     }
 
     /// A screenshot as PNG.
     pub async fn screenshot(&self) -> Vec<u8> {
-        self.0.screenshot().await.unwrap()
+        self.client.screenshot().await.unwrap()
     }
 
-    /// Console messages since the last call: errors of scripts, of loading, of the content security policy.
+    /// Console messages since the last call: errors of scripts, of loading, of the content security policy. Only Chromium's driver
+    /// has them.
     pub async fn console(&self) -> Vec<String> {
+        if self.engine != Engine::Chromium {
+            return Vec::new();
+        }
         let log =
-            self.0.issue_cmd(Post { path: "se/log", body: json!({ "type": "browser" }) }).await.unwrap();
+            self.client.issue_cmd(Post { path: "se/log", body: json!({ "type": "browser" }) }).await.unwrap();
         let message = |entry: &Value| entry["message"].as_str().unwrap_or_default().to_owned();
         log.as_array().unwrap().iter().map(message).collect()
     }
@@ -227,11 +251,11 @@ impl Browser {
 
     /// Ends the browser after an outage, which may leave messages in the console.
     pub async fn quit(self) {
-        self.0.close().await.unwrap();
+        self.client.close().await.unwrap();
     }
 }
 
-/// A chromedriver command that is not part of WebDriver.
+/// A command of a driver that is not part of WebDriver.
 struct Post {
     path: &'static str,
     body: Value,
@@ -260,8 +284,7 @@ pub fn axe() -> String {
 
 /// A file of one of the checkers of pages.
 pub fn page_checker(file: &str) -> PathBuf {
-    let this = std::env::current_exe().unwrap();
-    let path = this.ancestors().nth(3).unwrap_or(Path::new("")).join("npm/node_modules").join(file);
+    let path = target().join("npm/node_modules").join(file);
     assert!(path.is_file(), "no {}: `cargo xtask test` gets it", path.display());
     path
 }

@@ -11,7 +11,7 @@
 //! - [`deployment`]: the programs together. [`http`]: a visitor of the page. [`browser`]: a visitor with a real browser.
 //! - [`tutorial`]: the command blocks of the tutorial. [`kubernetes`]: the cluster that they run on. [`load`]: voters beside them.
 //! - [`resource`]: the common fields of Kubernetes resources.
-//! - [`timing`]: waits and time limits. [`port`]: ports on loopback. [`file`]: files that others read.
+//! - [`timing`]: waits and time limits. [`port`]: ports on loopback. [`file`]: files that others read, and the folders of the build.
 //! - [`figure`]: what tests measure, for `docs/reliability.md`.
 
 pub mod balancer;

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
+use crate::file::profile_folder;
 use crate::{PATIENCE, free_port};
 
 #[derive(Clone, Copy, Debug)]
@@ -57,10 +58,7 @@ pub fn programs() -> &'static Path {
         if let Some(folder) = std::env::var_os("VOTING_BINARIES") {
             return folder.into();
         }
-        // Test programs are in the folder `deps` of the programs' folder, whose name is that of the profile.
-        let this = std::env::current_exe().unwrap();
-        let folder = this.parent().unwrap();
-        let folder = if folder.ends_with("deps") { folder.parent().unwrap() } else { folder };
+        let folder = profile_folder();
         let profile = folder.file_name().and_then(|name| name.to_str()).unwrap();
         let mut cargo = std::process::Command::new(env!("CARGO"));
         cargo.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).args(["build", "--quiet", "--locked"]);
@@ -71,7 +69,7 @@ pub fn programs() -> &'static Path {
             cargo.env_remove(name);
         });
         assert!(cargo.status().unwrap().success(), "building the programs failed");
-        folder.to_owned()
+        folder
     })
 }
 

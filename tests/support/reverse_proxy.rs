@@ -10,6 +10,7 @@ use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
+use crate::file::target;
 use crate::http::Visitor;
 use crate::servers::find_program;
 use crate::watchdog::Watchdog;
@@ -173,8 +174,7 @@ fn in_python_environment(name: &str) -> PathBuf {
     if let Some(path) = std::env::var_os(name.to_uppercase()) {
         return path.into();
     }
-    let this = std::env::current_exe().unwrap();
-    let path = this.ancestors().nth(3).unwrap_or(Path::new("")).join("mesh/bin").join(name);
+    let path = target().join("mesh/bin").join(name);
     assert!(path.is_file(), "no {}: `cargo xtask test` installs it", path.display());
     path
 }

@@ -41,8 +41,8 @@ pub fn servers() -> anyhow::Result<()> {
     packages(&missing)
 }
 
-/// The accessibility checker, and the newest HTML validator that runs on Debian 12's Node.
-const PAGE_CHECKERS: [&str; 2] = ["axe-core@4.14.1", "html-validate@9.7.1"];
+/// The accessibility checker, and the newest HTML validator and Lighthouse that run on Debian 12's Node.
+const PAGE_CHECKERS: [&str; 3] = ["axe-core@4.14.1", "html-validate@9.7.1", "lighthouse@12.8.2"];
 
 /// Installs Chromium, its driver and the [`PAGE_CHECKERS`] if they are missing.
 pub fn browser() -> anyhow::Result<()> {
@@ -71,6 +71,42 @@ pub fn browser() -> anyhow::Result<()> {
         .arg(&folder)
         .args(PAGE_CHECKERS))?;
     std::fs::write(&installed, list).with_context(|| installed.display().to_string())
+}
+
+/// The driver of Firefox, which Debian does not have.
+const GECKODRIVER: &str = "0.37.1";
+
+/// Installs the browsers of all engines: that of [`browser`], Firefox and WebKit, with their drivers.
+pub fn browsers() -> anyhow::Result<()> {
+    browser()?;
+    let programs: [(&[&str], &str); 3] = [
+        (&["firefox-esr", "firefox"], "firefox-esr"),
+        (&["WebKitWebDriver"], "webkit2gtk-driver"),
+        (&["Xvfb"], "xvfb"),
+    ];
+    let missing: Vec<_> =
+        programs.iter().filter(|(names, _)| !is_installed(names)).map(|(_, package)| *package).collect();
+    if !missing.is_empty() {
+        say(format_args!("installing browsers: {}", missing.join(", ")));
+        packages(&missing)?;
+    }
+    if is_installed(&["geckodriver"]) {
+        return Ok(());
+    }
+    // In the target directory, where the tests look for it. It is up to date after the first time.
+    let folder = workspace::target()?.join("tools");
+    run(workspace::cargo()
+        .args([
+            "install",
+            "--quiet",
+            "--debug",
+            "--locked",
+            "geckodriver",
+            "--version",
+            GECKODRIVER,
+            "--root",
+        ])
+        .arg(folder))
 }
 
 /// Installs Prometheus and promtool if they are missing.

@@ -45,7 +45,7 @@ pub fn run(arguments: &TestArgs) -> anyhow::Result<()> {
         test.args(["--exclude", "voting-tests"]);
     } else {
         install::servers()?;
-        install::browser()?;
+        install::browsers()?;
         install::prometheus()?;
         install::proxies()?;
     }
