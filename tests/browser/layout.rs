@@ -46,6 +46,7 @@ async fn text_of_double_size_fits(#[values(Chromium, Firefox)] engine: Engine) {
     let size = "return parseFloat(getComputedStyle(document.body).fontSize)";
     let before = browser.script(size, json!([])).await.as_f64().unwrap();
     browser.double_text().await;
+    browser.reload().await;
     let after = browser.script(size, json!([])).await.as_f64().unwrap();
     assert!(after > 1.7 * before, "the text has {before}, then {after} pixels");
     assert_eq!(overhang(&browser).await, 0);

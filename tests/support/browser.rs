@@ -198,7 +198,7 @@ impl Browser {
         }
     }
 
-    /// Doubles the size of text in Chromium and Firefox.
+    /// Doubles the size of text in Chromium and Firefox, for the pages from now on.
     pub async fn double_text(&self) {
         match self.engine {
             Engine::Chromium => {

@@ -1,7 +1,7 @@
 //! Reverse proxies in front of the page: nginx, HAProxy, Envoy and Traefik, with the examples of `docs/proxies.md`.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Instant;
 

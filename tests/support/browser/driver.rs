@@ -66,8 +66,8 @@ impl Engine {
     pub fn narrowest(self) -> u32 {
         match self {
             Self::Chromium => 320,
-            Self::Firefox => 450,
-            Self::WebKit => 320,
+            // That of their windows.
+            Self::Firefox | Self::WebKit => 500,
         }
     }
 
@@ -138,8 +138,8 @@ impl Driver {
 
 /// The X display of all browsers of this program that can't do without one.
 fn display() -> &'static str {
-    static DISPLAY: OnceLock<(String, Watchdog)> = OnceLock::new();
-    let (display, _) = DISPLAY.get_or_init(|| {
+    static DISPLAY: OnceLock<(String, Child, Watchdog)> = OnceLock::new();
+    let (display, ..) = DISPLAY.get_or_init(|| {
         let mut server = Command::new(find(&["Xvfb"]))
             .args(["-displayfd", "1", "-screen", "0", "2000x1400x24", "-nolisten", "tcp"])
             .stdin(Stdio::null())
@@ -151,7 +151,7 @@ fn display() -> &'static str {
         let watchdog = Watchdog::new(&format!("kill {}", server.id()));
         let mut number = String::new();
         BufReader::new(server.stdout.take().unwrap()).read_line(&mut number).unwrap();
-        (format!(":{}", number.trim()), watchdog)
+        (format!(":{}", number.trim()), server, watchdog)
     });
     display
 }
