@@ -42,7 +42,7 @@ fn audit(url: &str) -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// The audits without the full score.
+/// The audits that have a low score.
 fn findings(report: &Value) -> Vec<String> {
     let audits = report["audits"].as_object().into_iter().flatten();
     let failed = audits.filter(|(_, audit)| audit["score"].as_f64().is_some_and(|score| score < 0.9));

