@@ -19,6 +19,11 @@ variable "REVISION" {
   default = ""
 }
 
+variable "PROFILE" {
+  # Cargo profile of the programs. `quick` builds in half the time, for tests.
+  default = "release"
+}
+
 target "image" {
   name = replace("${image.program}-${image.release}", ".", "-")
   matrix = {
@@ -34,7 +39,7 @@ target "image" {
   }
   dockerfile = "docker/Dockerfile"
   target     = image.program
-  args       = { RELEASE = image.release }
+  args       = { RELEASE = image.release, PROFILE = PROFILE }
   tags       = [REGISTRY == "" ? "${image.program}:${image.release}" : "${REGISTRY}/${image.program}:${image.release}"]
   labels = {
     "org.opencontainers.image.source"   = SOURCE == "" ? null : SOURCE

@@ -64,8 +64,14 @@ fn an_image_runs_one_program_unprivileged_and_checks_it_without_a_shell() {
     let file = read("docker/Dockerfile");
     assert!(!file.starts_with("# syntax="), "the syntax would be fetched");
     assert!(
-        file.contains("cargo build --release --locked "),
+        file.contains("cargo build --profile $PROFILE --locked "),
         "the build takes other versions than the tests"
+    );
+    assert!(file.contains("\nARG PROFILE=release\n"));
+    assert!(
+        Regex::new(r#"variable "PROFILE" \{[^}]*default = "release"\n\}"#)
+            .expect("a regex")
+            .is_match(&read("docker/docker-bake.hcl"))
     );
     let stages: Vec<_> = file.split("\nFROM ").skip(1).collect();
     let stage = |name: &str| {
