@@ -190,7 +190,8 @@ async fn a_redis_cluster_without_replicas_loses_nothing_while_a_primary_is_away(
     let mut cluster = RedisCluster::durable().await;
     let poll = Poll::start("1.0", "1.1", &cluster.url(5)).await;
     cluster.servers[1].server().kill().await;
-    tokio::time::sleep(Duration::from_secs(4)).await;
+    // Longer than the others take to notice.
+    tokio::time::sleep(Duration::from_secs(8)).await;
     cluster.servers[1].server().restart().await;
     let report = poll.end("death and restart of a primary of Redis Cluster, no replica").await;
     assert_eq!(report.total.lost, 0, "{report}");

@@ -58,8 +58,10 @@ async fn each_step_shows_what_the_tutorial_shows() {
         let local = Local::start(data.path(), arguments).await;
         let visitor = Visitor::new(&local.url);
         let mut seen = Vec::new();
-        for _ in 0..6 {
-            seen.push(visitor.results().await);
+        while seen.len() < 6 {
+            let results = visitor.get("/").await.results();
+            // A late answer took its turn as well.
+            if results.contains("unavailable") { seen.clear() } else { seen.push(results) }
         }
         (
             seen,

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use voting_core::{BallotId, Choice};
 use voting_faults::{Component, Fault};
-use voting_tests::http::{Visitor, send};
+use voting_tests::http::{Visitor, send, served};
 use voting_tests::process::{Service, run};
 use voting_tests::servers::Redis;
 use voting_tests::store::open_store;
@@ -45,7 +45,7 @@ impl BadRelease {
     }
 
     async fn admin(&self, path: &str) -> (u16, String) {
-        let answer = Visitor::new(self.service.admin_url("")).get(path).await;
+        let answer = Visitor::new(self.service.admin_url("")).get_served(path).await;
         (answer.status, answer.text)
     }
 
@@ -338,11 +338,16 @@ async fn no_visitor_can_have_a_release_inject_a_fault() {
         let release = BadRelease::start_with(program, &[]).await;
         let faults = "error=100%,lying-readyz,failing-livez";
         for _ in 0..20 {
-            let request =
-                release.visitor.request("GET", &format!("{path}?FAULTS=error=100%25&faults=error=100%25"));
-            let request =
-                request.header("faults", faults).header("x-faults", faults).header("x-voting-faults", faults);
-            let answer = send(request.header("cookie", "FAULTS=error=100%; faults=error=100%")).await;
+            let answer = served(async || {
+                let request = release
+                    .visitor
+                    .request("GET", &format!("{path}?FAULTS=error=100%25&faults=error=100%25"));
+                let request = ["faults", "x-faults", "x-voting-faults"]
+                    .into_iter()
+                    .fold(request, |request, name| request.header(name, faults));
+                send(request.header("cookie", "FAULTS=error=100%; faults=error=100%")).await
+            })
+            .await;
             assert_eq!((answer.status, answer.header("x-voting-path")), (200, header));
             assert!(!answer.text.contains("fault"), "{}", answer.text);
         }

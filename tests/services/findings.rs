@@ -17,7 +17,7 @@ async fn reports(url: &str, variables: &[(String, String)]) -> [(bool, String); 
     let app = Service::start("voting-app", &settings).await;
     let analytics = Service::start("voting-analytics", &settings).await;
     let readyz = async |service: &Service| {
-        let answer = Visitor::new(service.admin_url("")).get("/readyz").await;
+        let answer = Visitor::new(service.admin_url("")).get_served("/readyz").await;
         (answer.status == 200, answer.text)
     };
     [readyz(&app).await, readyz(&analytics).await, (ended.success, ended.stdout + &ended.stderr)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::response::IntoResponse as _;
 use voting_tests::deployment::Deployment;
-use voting_tests::http::{Answer, Visitor, upstream};
+use voting_tests::http::{Answer, Visitor, served, upstream};
 use voting_tests::process::Service;
 use voting_tests::proxy::{Mode, Proxy};
 use voting_tests::servers::{MySql, Redis};
@@ -125,8 +125,9 @@ async fn a_vote_survives_an_outage(app: &str, analytics: &str, store: &str, prox
     eventually("the store is used again", PATIENCE, async || admin.get("/readyz").await.status == 200).await;
     stopwatch.assert_within(Duration::from_secs(1), "recovery");
     assert_eq!(visitor.results().await, "Cats: 0/1 (0%) | Dogs: 1/1 (100%)", "a refused vote was counted");
-    let again = visitor.post("/", format!("vote=Cats&ballot={}", open.ballot())).await;
-    assert_eq!((again.status, again.header("x-vote-outcome")), (303, "counted"));
+    let form = format!("vote=Cats&ballot={}", open.ballot());
+    let again = served(|| visitor.post("/", &form)).await;
+    assert_eq!(again.status, 303, "{}", again.text);
     assert_eq!(visitor.results().await, "Cats: 1/2 (50%) | Dogs: 1/2 (50%)");
 }
 
@@ -150,14 +151,27 @@ async fn a_vote_with_a_lost_confirmation_is_reported_and_counts_once() {
     let proxy = Proxy::start(redis.address(), Mode::Open).await;
     let deployment = Deployment::start("1.0", "1.1", &redis.url_at(proxy.address()), &[]).await;
     let visitor = deployment.visitor();
-    let ballot = visitor.get("/").await.ballot();
-    visitor.vote("Dogs").await;
-    proxy.set(Mode::DropAnswers);
-    let open = visitor.post("/", format!("vote=Cats&ballot={ballot}")).await;
-    assert_eq!((open.status, open.header("x-vote-outcome")), (503, "unconfirmed"));
-    assert!(open.text.contains("may or may not be counted"), "{}", open.text);
-    proxy.set(Mode::Open);
-    let again = visitor.post("/", format!("vote=Cats&ballot={}", open.ballot())).await;
-    assert_eq!((again.status, again.header("x-vote-outcome")), (303, "already-counted"));
-    assert_eq!(visitor.results().await, "Cats: 1/2 (50%) | Dogs: 1/2 (50%)");
+    let mut votes = 0;
+    loop {
+        let ballot = visitor.get("/").await.ballot();
+        visitor.vote("Cats").await;
+        votes += 1;
+        proxy.set(Mode::DropAnswers);
+        let open = visitor.post("/", format!("vote=Cats&ballot={ballot}")).await;
+        assert_eq!((open.status, open.header("x-vote-outcome")), (503, "unconfirmed"));
+        assert!(open.text.contains("may or may not be counted"), "{}", open.text);
+        let was_counted = redis.query::<u64>("GET", &["Cats"]).await > votes;
+        proxy.set(Mode::Open);
+        let form = format!("vote=Cats&ballot={}", open.ballot());
+        let again = served(|| visitor.post("/", &form)).await;
+        votes += 1;
+        assert_eq!(visitor.results().await, format!("Cats: {votes}/{votes} (100%) | Dogs: 0/{votes} (0%)"));
+        assert_eq!(again.status, 303, "{}", again.text);
+        if was_counted {
+            assert_eq!(again.header("x-vote-outcome"), "already-counted");
+            return;
+        }
+        // On a busy machine the connection was idle and was probed first: it was the probe's answer that was lost.
+        assert!(votes < 100, "no answer to a vote was lost");
+    }
 }

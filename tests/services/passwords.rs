@@ -56,7 +56,8 @@ async fn votes_go_on(
     go_on().await;
     for password in &PASSWORDS[1..] {
         set_password(password).await;
-        go_on().await;
+        // Unless a connection is lost meanwhile: then they wait for the file.
+        let _ = tokio::time::timeout(Duration::from_secs(5), go_on()).await;
         replace_file(file.as_ref(), password);
         go_on().await;
         end_connections().await;

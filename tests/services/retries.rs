@@ -56,7 +56,7 @@ async fn a_form_without_a_ballot_that_a_proxy_repeats_is_not_counted_twice() {
     let ballot = format!("vote=Cats&ballot={}", BallotId::new());
     assert_eq!(post(ballot.clone(), "2").await, (303, "counted".to_owned()));
     assert_eq!(post(ballot, "3").await, (303, "already-counted".to_owned()));
-    assert!(visitor.get("/").await.text.contains("Cats: 2/2"));
+    assert!(visitor.get_served("/").await.text.contains("Cats: 2/2"));
 
     // The first attempt of a reset may have been done before these votes.
     let reset = async |attempt: &str| {
@@ -65,8 +65,8 @@ async fn a_form_without_a_ballot_that_a_proxy_repeats_is_not_counted_twice() {
     };
     let repeated = reset("2").await;
     assert_eq!(repeated.status, 503, "{}", repeated.text);
-    assert!(visitor.get("/").await.text.contains("Cats: 2/2"));
+    assert!(visitor.get_served("/").await.text.contains("Cats: 2/2"));
     assert_eq!(reset("1").await.status, 303);
-    assert!(visitor.get("/").await.text.contains("Cats: 0/0"));
+    assert!(visitor.get_served("/").await.text.contains("Cats: 0/0"));
     figure("a repeated vote without a ballot, and a repeated reset", "2 of 2 unconfirmed, none done twice");
 }

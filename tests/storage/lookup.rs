@@ -1,15 +1,17 @@
 //! Ballots that were counted before, cast again in a store that takes no writes.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use ::redis::AsyncConnectionConfig;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
 use voting_core::{Ballot, Cast, Choice, Choices};
 use voting_storage::{StoreError, VoteStore, open};
-use voting_tests::figure;
 use voting_tests::process::Signal;
 use voting_tests::proxy::{Mode, Proxy};
 use voting_tests::servers::{MySql, Redis};
 use voting_tests::store::{ballot, cast_until_confirmed, open_store};
+use voting_tests::{PATIENCE, eventually, figure};
 
 fn open_url(url: &str) -> Arc<dyn VoteStore> {
     open(&url.parse().unwrap(), &Choices::default()).unwrap()
@@ -32,7 +34,7 @@ async fn cast_both(store: &dyn VoteStore, counted: Ballot, state: &str) -> Store
 #[tokio::test]
 async fn a_full_redis_still_knows_its_ballots() {
     let redis = Redis::with(&["--save", ""]).await;
-    let store = open_url(&redis.url());
+    let store = open_store(&redis.url());
     let vote = ballot(Choice::First);
     cast_until_confirmed(store.as_ref(), vote).await;
     redis.query::<()>("CONFIG", &["SET", "maxmemory", "1"]).await;
@@ -56,7 +58,7 @@ async fn a_redis_that_became_a_replica_still_knows_its_ballots_but_excludes_no_o
 #[tokio::test]
 async fn a_redis_without_a_usable_count_still_knows_its_ballots() {
     let redis = Redis::with(&["--save", ""]).await;
-    let store = open_url(&redis.url());
+    let store = open_store(&redis.url());
     let vote = ballot(Choice::First);
     cast_until_confirmed(store.as_ref(), vote).await;
     redis.query::<()>("SET", &["Cats", "many"]).await;
@@ -99,7 +101,7 @@ async fn a_locked_sqlite_file_still_knows_its_ballots() {
     open_store(&url).cast(vote).await.unwrap();
     let mut other = sqlx::SqliteConnection::connect(&url).await.unwrap();
     other.execute(AssertSqlSafe("BEGIN IMMEDIATE".to_owned())).await.unwrap();
-    cast_again(open_url(&url).as_ref(), vote, "a locked SQLite file").await;
+    cast_again(open_store(&url).as_ref(), vote, "a locked SQLite file").await;
 }
 
 #[tokio::test]
@@ -119,21 +121,29 @@ async fn without_an_answer_only_a_new_ballot_is_certainly_not_counted() {
 #[tokio::test]
 async fn a_busy_redis_is_retried() {
     let mut redis = Redis::with(&["--save", "", "--busy-reply-threshold", "50"]).await;
-    let store = open_url(&redis.url());
+    let store = open_store(&redis.url());
     cast_until_confirmed(store.as_ref(), ballot(Choice::First)).await;
     let url = redis.url();
     let script = tokio::spawn(async move {
         let client = ::redis::Client::open(url).unwrap();
-        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+        let limits = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(PATIENCE))
+            .set_response_timeout(Some(PATIENCE));
+        let mut connection = client.get_multiplexed_async_connection_with_config(&limits).await.unwrap();
         let forever = "while true do end";
         ::redis::cmd("EVAL").arg(forever).arg(0).query_async::<()>(&mut connection).await
     });
-    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    eventually("Redis is busy", PATIENCE, async || {
+        let ping = redis.try_query::<String>("PING", &[]).await;
+        ping.is_err_and(|error| error.code() == Some("BUSY"))
+    })
+    .await;
     let cast = tokio::spawn({
         let store = store.clone();
         async move { store.cast(ballot(Choice::First)).await }
     });
-    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(!cast.is_finished());
     redis.query::<()>("SCRIPT", &["KILL"]).await;
     assert_eq!(cast.await.unwrap().unwrap(), Cast::Counted);
     script.abort();

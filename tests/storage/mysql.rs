@@ -5,9 +5,9 @@ use std::time::Duration;
 use sqlx::Row as _;
 use voting_core::{Cast, Choice, Choices, Tally};
 use voting_storage::{StoreError, open};
-use voting_tests::figure;
 use voting_tests::servers::MySql;
 use voting_tests::store::{ballot, ballot_of_age, cast_until_confirmed, open_patient, open_store};
+use voting_tests::{PATIENCE, figure};
 
 use crate::contract::contract;
 
@@ -192,16 +192,24 @@ async fn commits_that_hang_do_not_exhaust_the_connections() {
             calls.spawn(async move { voter.cast(ballot(Choice::First)).await.is_ok() });
             calls.spawn(async move { operator.reset().await.is_ok() });
         }
+        let mut connections = async || {
+            let others = "SELECT COUNT(*) FROM information_schema.processlist WHERE db = DATABASE() AND id <> CONNECTION_ID()";
+            sqlx::query_scalar::<_, i64>(others).fetch_one(&mut operator).await.unwrap()
+        };
         while calls.join_next().await.is_some() {
             ended += 1;
             longest = longest.max(start.elapsed());
-            let others = "SELECT COUNT(*) FROM information_schema.processlist WHERE db = DATABASE() AND id <> CONNECTION_ID()";
-            let count: i64 = sqlx::query_scalar(others).fetch_one(&mut operator).await.unwrap();
-            most = most.max(count);
+            most = most.max(connections().await);
+        }
+        // A connection of each kind, and one that only kills those that were given up. On a busy machine the server notices
+        // late that others are closed.
+        let start = std::time::Instant::now();
+        while connections().await > 4 {
+            assert!(start.elapsed() < PATIENCE, "{most} connections");
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
-    // A connection of each kind, and one that only kills those that were given up.
-    assert!(most <= 4, "{most} connections");
+    assert!(most < 20, "{most} connections, as many as calls");
     let measured = format!("{ended} calls, the longest {longest:.1?}, at most {most} connections");
     figure("commits that hang", measured);
     sqlx::query("SET GLOBAL rpl_semi_sync_master_enabled = OFF").execute(&mut operator).await.unwrap();

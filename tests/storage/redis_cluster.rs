@@ -73,7 +73,7 @@ async fn a_migrated_slot_keeps_its_votes() {
     let keys: Vec<String> = from.query("CLUSTER", &["GETKEYSINSLOT", &slot, "100"]).await;
     let place = [to.address().ip().to_string(), to.address().port().to_string()];
     for key in &keys {
-        from.query::<()>("MIGRATE", &[&place[0], &place[1], key, "0", "1000"]).await;
+        from.query::<()>("MIGRATE", &[&place[0], &place[1], key, "0", "60000"]).await;
     }
     for server in [to, from] {
         server.query::<()>("CLUSTER", &["SETSLOT", &slot, "NODE", &ids[1]]).await;

@@ -5,7 +5,7 @@ use sqlx::{ConnectOptions as _, Connection as _, Executor as _};
 use tempfile::TempDir;
 use voting_core::{Choice, Choices, Tally};
 use voting_storage::{StoreError, StoreUrl, open};
-use voting_tests::store::{ballot, cast_until_confirmed, open_store};
+use voting_tests::store::{ballot, cast_until_confirmed, open_patient, open_store, tally_until_answered};
 use voting_tests::{PATIENCE, eventually};
 
 use crate::contract::contract;
@@ -36,7 +36,7 @@ async fn a_folder_that_is_created_later_is_used() {
     assert!(matches!(store.cast_new(ballot(Choice::First)).await, Err(StoreError::Unavailable(_))));
     std::fs::create_dir(folder.path().join("later")).unwrap();
     cast_until_confirmed(store.as_ref(), ballot(Choice::First)).await;
-    assert_eq!(store.tally().await.unwrap(), Tally::new(1, 0));
+    assert_eq!(tally_until_answered(store.as_ref()).await, Tally::new(1, 0));
 }
 
 #[tokio::test]
@@ -60,7 +60,7 @@ async fn a_file_of_another_application_is_refused_and_not_changed() {
         connection.close().await.unwrap();
         let before = std::fs::read(&file).unwrap();
         for url in [url.parse::<StoreUrl>().unwrap(), url.parse::<StoreUrl>().unwrap().existing()] {
-            let store = open(&url, &Choices::default()).unwrap();
+            let store = open_patient(&url, &Choices::default());
             let error = store.cast_new(ballot(Choice::First)).await.unwrap_err();
             let StoreError::Unusable(cause) = &error else { panic!("{tables}: {error}") };
             assert!(cause.contains("; allowed: "), "{cause}");

@@ -1,9 +1,10 @@
 //! Transfers: between any two backends, interrupted, and while both stores take votes.
 
+use std::cell::Cell;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -189,14 +190,20 @@ async fn a_killed_transfer_under_load_loses_and_doubles_nothing() {
         tool.args(["transfer", "--from", &urls[from], "--to", &urls[to]]).stdout(std::process::Stdio::null());
         tool.spawn().unwrap()
     };
-    let whole = Instant::now();
-    assert!(start(0, 1).wait().await.unwrap().success());
-    let whole = whole.elapsed();
+    // On a busy machine one may miss a deadline.
+    let whole = Cell::new(Duration::ZERO);
+    eventually("a transfer succeeds", PATIENCE, async || {
+        let begin = Instant::now();
+        let is_done = start(0, 1).wait().await.unwrap().success();
+        whole.set(begin.elapsed());
+        is_done
+    })
+    .await;
     // The delays before the kills cover the duration of a transfer and a little more.
     for round in 0..24_u32 {
         let (from, to) = if round % 2 == 0 { (0, 1) } else { (1, 0) };
         let mut tool = start(from, to);
-        tokio::time::sleep(whole * round / 20).await;
+        tokio::time::sleep(whole.get() * round / 20).await;
         tool.kill().await.unwrap();
     }
     let counted = || in_redis.load(Ordering::Relaxed) + in_mysql.load(Ordering::Relaxed);

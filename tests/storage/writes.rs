@@ -1,12 +1,12 @@
 //! Writes that end without a confirmation, late or halfway.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::Executor as _;
 use voting_core::{Cast, Choice, Choices, Tally};
 use voting_storage::{StoreError, StoreMetrics, Timeouts, VoteStore, open, open_with, transfer};
-use voting_tests::process::Signal;
 use voting_tests::proxy::{Mode, Proxy};
 use voting_tests::servers::{MySql, Redis};
 use voting_tests::store::{ballot, cast_until_confirmed, open_store};
@@ -22,36 +22,60 @@ async fn cast_three(store: &dyn VoteStore) {
     }
 }
 
+/// A store with these limits behind a proxy of this server, whose requests take this long.
+async fn behind_slow_requests(
+    url: impl FnOnce(SocketAddr) -> String,
+    server: SocketAddr,
+    latency: Duration,
+    limit: Duration,
+) -> (Arc<dyn VoteStore>, Proxy) {
+    let proxy = Proxy::start(server, Mode::SlowRequests(latency)).await;
+    let url = url(proxy.address()).parse().unwrap();
+    let timeouts = Timeouts { deadline: limit, attempt: limit, connect: limit };
+    (open_with(&url, &Choices::default(), timeouts, StoreMetrics::default()).unwrap(), proxy)
+}
+
+/// The reset is sent before its deadline, and arrives after it. The clock of the server was measured by a slow request.
 #[tokio::test]
 async fn a_reset_that_reaches_redis_late_has_no_effect() {
-    let mut redis = Redis::own().await;
-    let store = open_url(&redis.url());
-    store.reset().await.unwrap();
-    cast_three(store.as_ref()).await;
-    redis.server().signal(Signal::Stop);
+    const LIMIT: Duration = Duration::from_secs(6);
+    // It is the fourth request of its connection.
+    const LATENCY: Duration = Duration::from_millis(1600);
+    let redis = Redis::own().await;
+    let direct = open_store(&redis.url());
+    // From now on Redis knows the script.
+    direct.reset().await.unwrap();
+    cast_three(direct.as_ref()).await;
+    let (store, _proxy) =
+        behind_slow_requests(|proxy| redis.url_at(proxy), redis.address(), LATENCY, LIMIT).await;
     let stopwatch = Stopwatch::start();
     let error = store.reset().await.unwrap_err();
-    stopwatch.assert_within(Timeouts::default().deadline, "a reset of a frozen Redis");
-    redis.server().signal(Signal::Continue);
-    eventually("the store answers", PATIENCE, async || store.ping().await.is_ok()).await;
-    assert_eq!(store.tally().await.unwrap(), Tally::new(3, 0), "{error}");
+    stopwatch.assert_within(LIMIT, "a reset of a distant Redis");
+    tokio::time::sleep(LATENCY).await;
+    assert_eq!(direct.tally().await.unwrap(), Tally::new(3, 0), "{error}");
 }
 
 #[tokio::test]
 async fn a_reset_of_a_locked_mysql_ends_by_its_deadline_and_has_no_effect_later() {
-    let mysql = MySql::database().await;
-    let store = open_url(&mysql.url());
-    cast_three(store.as_ref()).await;
-    let mut other = mysql.connect().await;
-    other.execute("START TRANSACTION").await.unwrap();
-    other.execute("SELECT * FROM tallies FOR UPDATE").await.unwrap();
-    let stopwatch = Stopwatch::start();
-    store.reset().await.unwrap_err();
-    stopwatch.assert_within(Timeouts::default().deadline, "a reset of a locked MySQL");
-    other.execute("COMMIT").await.unwrap();
-    // What is left of the reset on the server has the lock, or has given up, before this vote.
-    cast_until_confirmed(store.as_ref(), ballot(Choice::First)).await;
-    assert_eq!(store.tally().await.unwrap(), Tally::new(4, 0));
+    const LIMIT: Duration = Duration::from_secs(3);
+    // The last attempt waits for the lock when the deadline comes.
+    for latency in [Duration::ZERO, Duration::from_millis(150)] {
+        let mysql = MySql::database().await;
+        let direct = open_store(&mysql.url());
+        cast_three(direct.as_ref()).await;
+        let (store, _proxy) =
+            behind_slow_requests(|proxy| mysql.url_at(proxy), mysql.address(), latency, LIMIT).await;
+        let mut other = mysql.connect().await;
+        other.execute("START TRANSACTION").await.unwrap();
+        other.execute("SELECT * FROM tallies FOR UPDATE").await.unwrap();
+        let stopwatch = Stopwatch::start();
+        let error = store.reset().await.unwrap_err();
+        stopwatch.assert_within(LIMIT, "a reset of a locked MySQL");
+        other.execute("COMMIT").await.unwrap();
+        // What is left of the reset on the server has the lock, or has given up, before this vote.
+        cast_until_confirmed(direct.as_ref(), ballot(Choice::First)).await;
+        assert_eq!(direct.tally().await.unwrap(), Tally::new(4, 0), "{latency:?}: {error}");
+    }
 }
 
 #[tokio::test]
@@ -95,8 +119,12 @@ async fn a_reset_of_a_slow_shard_ends_by_its_deadline() {
 #[tokio::test]
 async fn a_reset_of_some_shards_only_is_unconfirmed() {
     let servers = [Redis::with(&["--save", ""]).await, Redis::with(&["--save", ""]).await];
-    let store = open_url(&format!("{} {}", servers[0].url(), servers[1].url()));
-    store.reset().await.unwrap();
+    let [deadline, attempt, connect] = [12, 8, 6].map(Duration::from_secs);
+    let (url, timeouts) =
+        (format!("{} {}", servers[0].url(), servers[1].url()), Timeouts { deadline, attempt, connect });
+    let store =
+        open_with(&url.parse().unwrap(), &Choices::default(), timeouts, StoreMetrics::default()).unwrap();
+    eventually("the shards answer", PATIENCE, async || store.reset().await.is_ok()).await;
     // It answers, and takes no writes.
     servers[1].query::<()>("REPLICAOF", &["127.0.0.1", "1"]).await;
     let error = store.reset().await.unwrap_err();
@@ -230,7 +258,7 @@ async fn mysql_tables_without_transactions_are_rejected() {
     let mysql = MySql::database().await;
     open_store(&mysql.url()).cast(ballot(Choice::First)).await.unwrap();
     mysql.execute("ALTER TABLE ballots ENGINE = MyISAM").await;
-    let error = open_url(&mysql.url()).cast_new(ballot(Choice::First)).await.unwrap_err();
+    let error = open_store(&mysql.url()).cast_new(ballot(Choice::First)).await.unwrap_err();
     assert!(matches!(&error, StoreError::Unusable(cause) if cause.contains("ballots (MyISAM)")), "{error}");
 }
 

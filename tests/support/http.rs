@@ -60,17 +60,9 @@ impl Visitor {
         send(self.request("POST", path).header(CONTENT_TYPE, form).body(body.into())).await
     }
 
-    /// [`Visitor::get`] of a service with a working store and upstream. On a busy machine they may miss a deadline of the
-    /// service. Such a request is repeated; one that failed earlier than any deadline is not.
+    /// [`served`] for [`Visitor::get`].
     pub async fn get_served(&self, path: &str) -> Answer {
-        let start = Instant::now();
-        loop {
-            let attempt = Instant::now();
-            let answer = self.get(path).await;
-            if !is_late(&answer, start, attempt) {
-                return answer;
-            }
-        }
+        served(|| self.get(path)).await
     }
 
     /// The results line of the page, as the tutorial's `grep results` shows it.
@@ -82,24 +74,25 @@ impl Visitor {
     pub async fn vote(&self, choice: &str) {
         // With an id, so that a repeated request counts once.
         let form = format!("vote={choice}&ballot={}", BallotId::new());
-        let start = Instant::now();
-        let mut attempt = start;
-        let mut answer = self.post("/", &form).await;
-        while is_late(&answer, start, attempt) {
-            attempt = Instant::now();
-            answer = self.post("/", &form).await;
-        }
+        let answer = served(|| self.post("/", &form)).await;
         assert_eq!((answer.status, answer.header("location")), (303, "/"), "{}", answer.text);
     }
 }
 
-/// Whether a response reports a missed deadline, and the request, first sent at `start`, may be repeated.
-fn is_late(answer: &Answer, start: Instant, attempt: Instant) -> bool {
+/// The response of a service with a working store and upstream. On a busy machine they may miss a deadline of the service. Such
+/// a request is repeated; one that failed earlier than any deadline is not.
+pub async fn served<F: Future<Output = Answer>>(request: impl Fn() -> F) -> Answer {
     /// Shorter than the deadline of any call of the services.
     const DEADLINE: Duration = Duration::from_millis(900);
-    (answer.status == 503 || answer.text.contains("The votes are unavailable"))
-        && attempt.elapsed() > DEADLINE
-        && start.elapsed() < PATIENCE
+    let start = Instant::now();
+    loop {
+        let attempt = Instant::now();
+        let answer = request().await;
+        let has_failed = answer.status == 503 || answer.text.contains("The votes are unavailable");
+        if !has_failed || attempt.elapsed() <= DEADLINE || start.elapsed() >= PATIENCE {
+            return answer;
+        }
+    }
 }
 
 pub async fn send(request: reqwest::RequestBuilder) -> Answer {

@@ -28,6 +28,8 @@ pub enum Mode {
     HalfOpen,
     /// Forwards everything with this latency in each direction.
     Distant(Duration),
+    /// Forwards everything, requests with this latency.
+    SlowRequests(Duration),
 }
 
 #[derive(Clone, Debug)]
@@ -114,6 +116,7 @@ async fn copy(
             let distance = match mode {
                 Mode::DropAnswers if is_answer => return,
                 Mode::Distant(distance) => distance,
+                Mode::SlowRequests(distance) if !is_answer => distance,
                 _ => Duration::ZERO,
             };
             let bytes = match mode {

@@ -8,6 +8,7 @@ mod redis;
 mod redis_cluster;
 
 use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -100,6 +101,19 @@ impl OwnServer {
     pub fn pid(&self) -> u32 {
         let (child, _) = self.running.as_ref().expect("the server is not running");
         child.id().expect("the server has exited")
+    }
+
+    /// Bytes of its files on the disk.
+    pub fn disk(&self) -> u64 {
+        fn of(folder: &Path) -> u64 {
+            // A server may delete its files meanwhile.
+            let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+            entries
+                .filter_map(|entry| Some((entry.path(), entry.metadata().ok()?)))
+                .map(|(path, file)| if file.is_dir() { of(&path) } else { file.blocks() * 512 })
+                .sum()
+        }
+        of(self.data.path())
     }
 
     /// Whether the server has exited of its own accord.

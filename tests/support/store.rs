@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use voting_core::{Ballot, BallotId, Cast, Choice, Choices};
+use voting_core::{Ballot, BallotId, Cast, Choice, Choices, Tally};
 use voting_storage::{StoreError, StoreMetrics, StoreUrl, Timeouts, VoteStore, open_with};
 
 use crate::timing::PATIENCE;
@@ -35,6 +35,17 @@ pub fn open_patient(url: &StoreUrl, choices: &Choices) -> Arc<dyn VoteStore> {
         connect: Duration::from_secs(10),
     };
     open_with(url, choices, timeouts, StoreMetrics::default()).unwrap()
+}
+
+/// The results of a store that works.
+pub async fn tally_until_answered(store: &dyn VoteStore) -> Tally {
+    let start = Instant::now();
+    loop {
+        match store.tally().await {
+            Ok(tally) => return tally,
+            Err(error) => assert!(start.elapsed() < PATIENCE, "no results within {PATIENCE:?}: {error}"),
+        }
+    }
 }
 
 /// Casts a ballot until the store confirms it. The result is that of the first attempt that may have taken effect.

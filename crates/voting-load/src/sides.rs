@@ -1,7 +1,7 @@
 //! The stores of the poll: each side of a canary has results of its own.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use voting_core::Choice;
@@ -16,7 +16,8 @@ pub(crate) struct Sides {
     sides: Mutex<BTreeMap<String, Side>>,
     /// Ballots that were sent, and were neither accepted nor refused: each store may have counted them.
     open: AtomicU64,
-    has_begun: AtomicBool,
+    /// Number of ballots that were sent so far.
+    begun: AtomicU64,
 }
 
 /// What is known of a store.
@@ -24,6 +25,8 @@ pub(crate) struct Sides {
 pub(crate) struct Side {
     /// The results before its first ballot; `None` if a ballot came there before a voter saw them.
     pub(crate) before: Option<VoteCounts>,
+    /// Number of ballots that were sent before a voter saw these results.
+    begun: u64,
     accepted: VoteCounts,
     /// Number of ballots that it accepted from the page of another store.
     pub(crate) moved: u64,
@@ -41,18 +44,18 @@ impl Sides {
     /// A page of this store shows these results. The first such page is read before the first ballot from one.
     pub(crate) fn see(&self, storage: &str, counts: VoteCounts) {
         let mut sides = self.lock();
-        let begins = !self.has_begun.load(Ordering::Acquire);
-        if begins || !sides.contains_key(storage) {
-            sides.insert(storage.to_owned(), Side { before: Some(counts), ..Side::default() });
+        let begun = self.begun.load(Ordering::Acquire);
+        if begun == 0 || !sides.contains_key(storage) {
+            sides.insert(storage.to_owned(), Side { before: Some(counts), begun, ..Side::default() });
         }
     }
 
-    /// A ballot is sent for the first time.
-    pub(crate) fn begin(&self) {
+    /// A ballot is sent for the first time. Returns its number.
+    pub(crate) fn begin(&self) -> u64 {
         // Not while a page is being compared, which must not become the results before the first ballot.
         let _sides = self.lock();
         self.open.fetch_add(1, Ordering::AcqRel);
-        self.has_begun.store(true, Ordering::Release);
+        self.begun.fetch_add(1, Ordering::AcqRel)
     }
 
     /// No more attempts are made with a ballot. An accepted one was passed to [`Sides::accept`] before.
@@ -66,12 +69,16 @@ impl Sides {
         self.lock().contains_key(storage)
     }
 
-    /// A store accepted a ballot from the page of this or another store.
-    pub(crate) fn accept(&self, storage: &str, of_page: &str, choice: Choice) {
+    /// A store accepted the ballot with this number, from the page of this or another store.
+    pub(crate) fn accept(&self, ballot: u64, storage: &str, of_page: &str, choice: Choice) {
         let mut sides = self.lock();
         let side = sides.entry(storage.to_owned()).or_default();
         side.accepted[choice.index()] += 1;
-        side.moved += u64::from(storage != of_page);
+        if storage != of_page {
+            side.moved += 1;
+            // The first results that a voter saw may have shown it.
+            side.before = side.before.filter(|_| ballot >= side.begun);
+        }
     }
 
     pub(crate) fn least(&self) -> Least {
@@ -119,9 +126,9 @@ mod tests {
         sides.see("1.0", [9, 0]);
         sides.see("1.0", [10, 0]);
         sides.see("2.0", [0, 5]);
-        sides.begin();
+        let ballot = sides.begin();
         sides.see("1.0", [11, 0]);
-        sides.accept("1.0", "1.0", Choice::First);
+        sides.accept(ballot, "1.0", "1.0", Choice::First);
         sides.end(BallotOutcome::Accepted);
         let least = sides.least();
         let missing = |storage, counts| sides.judge(&least, storage, counts).missing;
@@ -134,9 +141,9 @@ mod tests {
         let sides = Sides::default();
         sides.see("1.0", [10, 0]);
         let extra = |counts| sides.judge(&sides.least(), "1.0", counts).extra;
-        sides.begin();
+        let ballot = sides.begin();
         assert_eq!((extra([11, 0]), extra([12, 0])), (0, 1), "the ballot may be counted already");
-        sides.accept("1.0", "1.0", Choice::First);
+        sides.accept(ballot, "1.0", "1.0", Choice::First);
         sides.end(BallotOutcome::Accepted);
         assert_eq!((extra([11, 0]), extra([13, 1])), (0, 3));
         sides.begin();
@@ -151,10 +158,25 @@ mod tests {
     fn a_ballot_that_moves_to_an_unseen_store_leaves_its_start_unknown() {
         let sides = Sides::default();
         sides.see("1.0", [0, 0]);
-        sides.begin();
-        sides.accept("2.0", "1.0", Choice::First);
+        let ballot = sides.begin();
+        sides.accept(ballot, "2.0", "1.0", Choice::First);
         sides.see("2.0", [1, 0]);
         let all = sides.all();
         assert_eq!((all["2.0"].before, all["2.0"].moved, all["1.0"].moved), (None, 1, 0));
+    }
+
+    #[test]
+    fn a_ballot_that_moved_before_its_store_was_seen_leaves_its_start_unknown() {
+        let sides = Sides::default();
+        sides.see("1.0", [0, 0]);
+        let earlier = sides.begin();
+        // The store has counted it, and its answer is on its way.
+        sides.see("2.0", [1, 0]);
+        let later = sides.begin();
+        sides.accept(later, "2.0", "1.0", Choice::First);
+        assert_eq!(sides.all()["2.0"].before, Some([1, 0]));
+        sides.accept(earlier, "2.0", "1.0", Choice::First);
+        assert_eq!((sides.all()["2.0"].before, sides.all()["2.0"].moved), (None, 2));
+        assert_eq!(sides.judge(&sides.least(), "2.0", [2, 0]).missing, 0);
     }
 }

@@ -118,16 +118,19 @@ pub(crate) struct ServerClock(Option<(Instant, Duration)>);
 
 #[cfg(any(feature = "redis", feature = "mysql"))]
 impl ServerClock {
-    /// The server's time (since the Unix epoch), which it read between `start` and now.
-    pub(crate) fn measured(start: Instant, server_time: Duration) -> Self {
-        Self(Some((start + start.elapsed() / 2, server_time)))
+    /// The server's time (since the Unix epoch), which has just arrived.
+    pub(crate) fn measured(server_time: Duration) -> Self {
+        Self(Some((Instant::now(), server_time)))
     }
 
     /// The instant by the server's clock, since the Unix epoch. A server that was frozen must not execute a request that
-    /// it finds in its socket later: the voter has been told that it failed.
+    /// it finds in its socket later: the voter has been told that it failed. So the result is never too late. It is too early
+    /// by the time that an answer travels, after which a later answer would not arrive by the instant anyway, and by the
+    /// millisecond to which servers round their time down.
     pub(crate) fn at(&self, instant: Instant) -> Duration {
+        const RESOLUTION: Duration = Duration::from_millis(1);
         self.0.map_or(Duration::from_secs(u32::MAX.into()), |(at, time)| {
-            time + instant.saturating_duration_since(at)
+            time.saturating_sub(RESOLUTION) + instant.saturating_duration_since(at)
         })
     }
 }

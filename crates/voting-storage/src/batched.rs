@@ -5,7 +5,6 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::Mutex;
@@ -22,9 +21,6 @@ use crate::place::Place;
 use crate::purge;
 use crate::retry::retry;
 use crate::store::{Finding, OtherVotes, StoreError, Timeouts, VoteStore};
-
-/// Limit of looking a batch up after it failed, unless the failure itself took longer: the store may be slow.
-const FIND_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// A store whose concurrent work is batched.
 pub(crate) struct BatchedStore<B: Backend> {
@@ -279,11 +275,13 @@ impl<B: Backend> BatchHandler for CastBatch<B> {
         ballots.sort_by_key(|ballot| ballot.id);
         ballots.dedup_by_key(|ballot| ballot.id);
         let mut found = None;
+        let least = self.0.timeouts().attempt / 4;
         let casts = self.0.run("cast", None, async |session, limit| {
             let start = Instant::now();
             let casts = session.cast(&ballots, until.min(limit)).await;
             if let Err(StoreError::Unavailable(_) | StoreError::Unusable(_)) = &casts {
-                let limit = FIND_TIMEOUT.max(start.elapsed() * 5 / 4);
+                // As long as the failure itself took, at least: the store may be slow.
+                let limit = least.max(start.elapsed() * 5 / 4);
                 found = timeout(limit, session.find(&ballots)).await.ok().and_then(Result::ok);
             }
             casts

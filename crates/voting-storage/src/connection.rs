@@ -57,6 +57,10 @@ impl<B: Backend> Connection<B> {
         }
     }
 
+    pub(crate) fn timeouts(&self) -> &Timeouts {
+        &self.timeouts
+    }
+
     /// Whether there is a connection: one was made, and no failure has ended it.
     pub(crate) fn is_open(&self) -> bool {
         self.session.is_some()

@@ -287,9 +287,8 @@ impl backend::Session for Session {
     }
 
     async fn inspect(&mut self) -> Result<Vec<Finding>, StoreError> {
-        let start = Instant::now();
         let time = session::server_time(&mut self.connection).await.map_err(connecting)?;
-        self.clock = ServerClock::measured(start, time);
+        self.clock = ServerClock::measured(time);
         let clock = Finding::of_clock("the clock of the MySQL server", time);
         Ok(clock.into_iter().chain(session::durability(&mut self.connection).await).collect())
     }

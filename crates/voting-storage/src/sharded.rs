@@ -278,8 +278,6 @@ struct ListedShards {
 }
 
 impl ListedShards {
-    /// Until then, a ballot waits for all shards; later a shard that is down holds up no ballot of another one.
-    const GRACE: Duration = Duration::from_secs(1);
     /// Between two attempts at a shard that is down.
     const PAUSE: Duration = Duration::from_millis(200);
 
@@ -287,7 +285,8 @@ impl ListedShards {
         let (sender, all) = watch::channel(vec![None; shards.len()]);
         let has_ballots = watch::Sender::new(false);
         let names: Arc<[String]> = names.into();
-        let grace = Instant::now() + Self::GRACE;
+        // Until then, a ballot waits for all shards; later a shard that is down holds up no ballot of another one.
+        let grace = Instant::now() + deadline / 3;
         let mut tasks = JoinSet::new();
         for (index, shard) in shards.iter().cloned().enumerate() {
             let (sender, names, ballots) = (sender.clone(), names.clone(), has_ballots.subscribe());

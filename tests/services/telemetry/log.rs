@@ -111,7 +111,9 @@ async fn the_log_is_text_or_silent_when_asked() {
 
     let logs = tempfile::tempdir().unwrap();
     let settings = [("SHUTDOWN_WAIT", "0"), ("RUST_LOG", "warn")];
-    let (app, _analytics) = start(&redis.url(), &settings, Some(logs.path())).await;
+    let (app, analytics) = start(&redis.url(), &settings, Some(logs.path())).await;
+    // With a connection, its answer is in time.
+    Visitor::new(analytics.url("")).get_served("/analytics").await;
     Visitor::new(app.url("")).get("/").await;
     terminate(app).await;
     assert_eq!(std::fs::read_to_string(logs.path().join("app")).unwrap(), "");

@@ -108,8 +108,10 @@ async fn a_page_is_one_trace_from_the_gateway_through_app_and_analytics_to_the_s
     let redis = Redis::database().await;
     let (endpoint, spans) = collector().await;
     let settings = [("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str()), ("OTEL_BSP_SCHEDULE_DELAY", "100")];
-    let (app, _analytics) = start(&redis.url(), &settings, None).await;
+    let (app, analytics) = start(&redis.url(), &settings, None).await;
     let visitor = Visitor::new(app.url(""));
+    // Without a connection, there may be no time to ask the store.
+    Visitor::new(analytics.url("")).get_served("/analytics").await;
 
     let traceparent = format!("00-{TRACE}-{GATEWAY_SPAN}-01");
     send(visitor.request("GET", "/").header("traceparent", traceparent)).await;

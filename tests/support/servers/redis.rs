@@ -172,13 +172,22 @@ impl Redis {
 
     /// Runs a command.
     pub async fn query<T: redis::FromRedisValue>(&self, command: &str, arguments: &[&str]) -> T {
+        self.try_query(command, arguments).await.unwrap()
+    }
+
+    /// [`Redis::query`] of a command that may fail.
+    pub async fn try_query<T: redis::FromRedisValue>(
+        &self,
+        command: &str,
+        arguments: &[&str],
+    ) -> redis::RedisResult<T> {
         let client = redis::Client::open(self.url()).unwrap();
         // The driver's own limits are below the pauses of a busy machine.
         let patient = redis::AsyncConnectionConfig::new()
             .set_connection_timeout(Some(PATIENCE))
             .set_response_timeout(Some(PATIENCE));
-        let mut connection = client.get_multiplexed_async_connection_with_config(&patient).await.unwrap();
-        redis::cmd(command).arg(arguments).query_async(&mut connection).await.unwrap()
+        let mut connection = client.get_multiplexed_async_connection_with_config(&patient).await?;
+        redis::cmd(command).arg(arguments).query_async(&mut connection).await
     }
 
     /// The dedicated server.

@@ -71,7 +71,7 @@ impl RedisCluster {
 }
 
 const DURABLE: [&str; 8] =
-    ["--appendonly", "yes", "--appendfsync", "always", "--save", "", "--cluster-node-timeout", "1000"];
+    ["--appendonly", "yes", "--appendfsync", "always", "--save", "", "--cluster-node-timeout", "5000"];
 
 /// Starts a server, which knows no other; returns the port of its bus as well.
 async fn start(settings: &[&str]) -> (Redis, String) {

@@ -2,12 +2,15 @@
 //!
 //! - [`baseline`]: minimal baseline servers.
 //! - [`load`]: the load generator, a separate process; [`open_loop`]: the one at a fixed rate. [`viewers`]: live viewers.
-//! - [`target`]: starts these processes. [`run`]: the scenarios, in alternating rounds.
+//! - [`target`]: starts these processes. [`run`]: the scenarios, in alternating rounds. [`poll`]: a poll of many ballots; [`ids`]:
+//!   what an id costs in Redis.
 //! - [`report`]: the table, and `docs/benchmarks.md`.
 
 mod baseline;
+mod ids;
 mod load;
 mod open_loop;
+mod poll;
 mod report;
 mod run;
 mod target;

@@ -10,15 +10,21 @@ use voting_tests::servers::find_program;
 use crate::load::Measured;
 use crate::open_loop::Answered;
 
-/// The benchmark writes the part of the document between these lines.
-const MARKS: [&str; 2] = ["<!-- measured by cargo xtask bench -->", "<!-- end of what was measured -->"];
+/// The lines of the document between which the benchmark writes.
+pub type Marks = [&'static str; 2];
 
-/// The parts of a document before and after the table.
+/// Those of the scenarios.
+pub const SCENARIOS: Marks = ["<!-- measured by cargo xtask bench -->", "<!-- end of what was measured -->"];
+
+/// Those of a poll of many ballots.
+pub const POLL: Marks =
+    ["<!-- measured by cargo xtask bench --poll -->", "<!-- end of what was measured of the poll -->"];
+
+/// The parts of a document before and after these lines.
 ///
 /// # Errors
 /// The document is unreadable or has no marks.
-pub fn around(document: &Path) -> anyhow::Result<(String, String)> {
-    let [begin, end] = MARKS;
+pub fn around(document: &Path, [begin, end]: Marks) -> anyhow::Result<(String, String)> {
     let text = std::fs::read_to_string(document).with_context(|| document.display().to_string())?;
     let marked = text.split_once(begin).and_then(|(before, rest)| Some((before, rest.split_once(end)?.1)));
     let (before, after) =
@@ -30,9 +36,8 @@ pub fn around(document: &Path) -> anyhow::Result<(String, String)> {
 ///
 /// # Errors
 /// Those of [`around`], or a failed write.
-pub fn write(text: &str, document: &Path) -> anyhow::Result<()> {
-    let (before, after) = around(document)?;
-    let [begin, end] = MARKS;
+pub fn write(text: &str, document: &Path, marks: Marks) -> anyhow::Result<()> {
+    let ((before, after), [begin, end]) = (around(document, marks)?, marks);
     std::fs::write(document, format!("{before}{begin}\n\n{text}\n{end}{after}"))
         .with_context(|| document.display().to_string())
 }

@@ -19,6 +19,7 @@ use voting_tests::deployment::Deployment;
 use voting_tests::http::Visitor;
 
 use crate::load::{Measured, Scenario};
+use crate::poll;
 use crate::report::{self, Report, Row, machine};
 use crate::target::{Baseline, load};
 
@@ -44,6 +45,9 @@ pub struct RunArgs {
     /// document stays as it is.
     #[arg(long, value_name = "DIR", conflicts_with = "only")]
     old: Option<PathBuf>,
+    /// Cast this number of ballots on each store instead, and measure the poll as it grows (15 minutes for 10000000).
+    #[arg(long, value_name = "BALLOTS", conflicts_with_all = ["only", "old"], value_parser = number::<u64>(1000..=1_000_000_000))]
+    poll: Option<u64>,
     /// Document to update.
     #[arg(long, value_name = "FILE", default_value = "docs/benchmarks.md")]
     output: PathBuf,
@@ -67,9 +71,17 @@ enum Part {
 /// Runs the benchmark and prints the table.
 pub async fn run(arguments: &RunArgs) -> anyhow::Result<()> {
     let updates_document = arguments.only.is_none() && arguments.old.is_none();
+    let marks = if arguments.poll.is_some() { report::POLL } else { report::SCENARIOS };
     if updates_document {
         // A document without marks is an error before the benchmark, not after it.
-        report::around(&arguments.output)?;
+        report::around(&arguments.output, marks)?;
+    }
+    if let Some(ballots) = arguments.poll {
+        let bar = bar();
+        let text = poll::measure(ballots, &bar).await?;
+        bar.finish_and_clear();
+        println!("{text}");
+        return report::write(&text, &arguments.output, marks);
     }
     let mut bench = Bench { arguments, bar: bar(), report: Report::default() };
     if let Some(old) = &arguments.old {
@@ -84,7 +96,7 @@ pub async fn run(arguments: &RunArgs) -> anyhow::Result<()> {
     println!("{text}");
     ensure!(report.errors() == 0, "{} responses had an unexpected status", report.errors());
     if updates_document {
-        report::write(&text, &arguments.output)?;
+        report::write(&text, &arguments.output, marks)?;
     }
     Ok(())
 }

@@ -57,6 +57,7 @@ pub async fn load(
     let scenario = match scenario {
         Scenario::Page => "page",
         Scenario::Vote => "vote",
+        Scenario::OldVote => "old-vote",
         Scenario::Analytics => "analytics",
     };
     let mut command = this()?;
@@ -106,4 +107,22 @@ impl Viewers {
         }
         Ok(Self { _child: child })
     }
+}
+
+/// The resident memory of a process in MiB.
+pub fn resident(pid: u32) -> anyhow::Result<f64> {
+    status(pid, "VmRSS:")
+}
+
+/// The peak of [`resident`].
+pub fn peak(pid: u32) -> anyhow::Result<f64> {
+    status(pid, "VmHWM:")
+}
+
+fn status(pid: u32, key: &str) -> anyhow::Result<f64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/status"))
+        .context("the memory of a process is available on Linux only")?;
+    let line = text.lines().find_map(|line| line.strip_prefix(key)).context("no such line")?;
+    let kibibytes: f64 = line.trim().trim_end_matches(" kB").parse()?;
+    Ok(kibibytes / 1024.0)
 }

@@ -36,8 +36,8 @@ pub(super) async fn configure(connection: &mut MySqlConnection) -> Result<(), sq
 
 /// The server's time since the Unix epoch.
 pub(super) async fn server_time(connection: &mut MySqlConnection) -> Result<Duration, sqlx::Error> {
-    let row =
-        sqlx::query("SELECT CAST(UNIX_TIMESTAMP(NOW(3)) * 1000 AS UNSIGNED)").fetch_one(connection).await?;
+    let time = sqlx::raw_sql("SELECT CAST(UNIX_TIMESTAMP(NOW(3)) * 1000 AS UNSIGNED)");
+    let row = connection.fetch_one(time).await?;
     Ok(Duration::from_millis(row.try_get::<u64, _>(0)?))
 }
 

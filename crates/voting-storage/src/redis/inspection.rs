@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use futures_util::future::join;
 use redis::{RedisError, Script};
-use tokio::time::Instant;
 
 use super::connection::Connection;
 use super::place_of;
@@ -37,7 +36,6 @@ impl Inspection {
     /// Inspects the server that holds this hash of counters.
     pub(super) async fn run(connection: &mut Connection, key: &str) -> Result<Self, RedisError> {
         type Answer = ((u64, u64), String, String, String, String, String);
-        let start = Instant::now();
         let script = Script::new(include_str!("inspect.lua"));
         let script = script.key(key);
         // A script may not use this command. Both are sent at once: a connection to a slow server has no time for two.
@@ -48,7 +46,7 @@ impl Inspection {
         let ((seconds, micros), memory, stats, persistence, replication, place): Answer = answer?;
         let history = field(&replication, "master_replid").map(ToOwned::to_owned);
         let time = Duration::from_secs(seconds) + Duration::from_micros(micros);
-        let clock = ServerClock::measured(start, time);
+        let clock = ServerClock::measured(time);
         let appendfsync = setting.ok().and_then(|mut all: HashMap<String, String>| all.remove("appendfsync"));
         let place = place_of(&place);
         Ok(Self { clock, time, memory, stats, persistence, history, place, appendfsync })

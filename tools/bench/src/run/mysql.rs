@@ -6,11 +6,10 @@ use voting_tests::deployment::Deployment;
 use voting_tests::eventually;
 use voting_tests::servers::MySql;
 
-use super::process::peak;
 use super::{Bench, static_summary};
 use crate::load::Scenario;
 use crate::report::Row;
-use crate::target::Baseline;
+use crate::target::{Baseline, peak};
 
 impl Bench<'_> {
     pub(super) async fn on_mysql(&mut self) -> anyhow::Result<()> {

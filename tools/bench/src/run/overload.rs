@@ -8,10 +8,9 @@ use voting_tests::proxy::{Mode, Proxy};
 use voting_tests::servers::Redis;
 
 use super::Bench;
-use super::process::peak;
 use crate::load::{Connection, Scenario};
 use crate::report::Overload;
-use crate::target::{load, open_loop};
+use crate::target::{load, open_loop, peak};
 
 /// The way to the store, in each direction. So a call takes twice as long, and a batch of votes too.
 const DISTANCE: Duration = Duration::from_millis(400);

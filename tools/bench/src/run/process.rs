@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
 use voting_tests::http::Visitor;
 use voting_tests::process::{Service, Signal, program};
 use voting_tests::servers::Redis;
@@ -33,22 +32,4 @@ impl Bench<'_> {
         self.report.figure("release binary of voting-app, stripped", megabytes, 12.0, "MB");
         Ok(())
     }
-}
-
-/// The resident memory of a process in MiB.
-pub(super) fn resident(pid: u32) -> anyhow::Result<f64> {
-    status(pid, "VmRSS:")
-}
-
-/// The peak of [`resident`].
-pub(super) fn peak(pid: u32) -> anyhow::Result<f64> {
-    status(pid, "VmHWM:")
-}
-
-fn status(pid: u32, key: &str) -> anyhow::Result<f64> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/status"))
-        .context("the memory of a process is available on Linux only")?;
-    let line = text.lines().find_map(|line| line.strip_prefix(key)).context("no such line")?;
-    let kibibytes: f64 = line.trim().trim_end_matches(" kB").parse()?;
-    Ok(kibibytes / 1024.0)
 }

@@ -7,10 +7,9 @@ use voting_tests::process::Service;
 use voting_tests::servers::Redis;
 
 use super::Bench;
-use super::process::{peak, resident};
 use crate::load::Scenario;
 use crate::report::Row;
-use crate::target::{Baseline, Viewers};
+use crate::target::{Baseline, Viewers, peak, resident};
 
 impl Bench<'_> {
     pub(super) async fn on_redis(&mut self) -> anyhow::Result<()> {
