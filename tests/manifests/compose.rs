@@ -233,6 +233,12 @@ fn every_image_of_the_release_table_is_built_and_started() {
         let (program, tag) = image.split_once(':').expect("a tag");
         let build = &service["build"];
         assert_eq!((&build["target"], &build["args"]["RELEASE"]), (&program.into(), &tag.into()), "{name}");
+        let args = build["args"].as_object().expect("arguments");
+        assert_eq!(
+            args.get("PROFILE"),
+            Some(&serde_json::Value::Null),
+            "{name}: from the environment, if it is there"
+        );
     }
     assert_eq!(seen, released_images().into_iter().collect());
 }
