@@ -20,7 +20,7 @@ variable "REVISION" {
 }
 
 variable "PROFILE" {
-  # Cargo profile of the programs. `quick` builds in half the time, for tests.
+  # Cargo profile of the programs: release, or quick, which is built faster.
   default = "release"
 }
 

@@ -3,6 +3,7 @@
 mod split;
 
 use std::collections::HashSet;
+use std::time::Instant;
 
 use tempfile::TempDir;
 use voting_tests::http::{Visitor, send};
@@ -57,8 +58,9 @@ async fn each_step_shows_what_the_tutorial_shows() {
     let summaries = async |arguments: &[&str]| {
         let local = Local::start(data.path(), arguments).await;
         let visitor = Visitor::new(&local.url);
-        let mut seen = Vec::new();
+        let (mut seen, start) = (Vec::new(), Instant::now());
         while seen.len() < 6 {
+            assert!(start.elapsed() < PATIENCE, "no results: {seen:?}");
             let results = visitor.get("/").await.results();
             // A late answer took its turn as well.
             if results.contains("unavailable") { seen.clear() } else { seen.push(results) }

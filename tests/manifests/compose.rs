@@ -234,11 +234,7 @@ fn every_image_of_the_release_table_is_built_and_started() {
         let build = &service["build"];
         assert_eq!((&build["target"], &build["args"]["RELEASE"]), (&program.into(), &tag.into()), "{name}");
         let args = build["args"].as_object().expect("arguments");
-        assert_eq!(
-            args.get("PROFILE"),
-            Some(&serde_json::Value::Null),
-            "{name}: from the environment, if it is there"
-        );
+        assert_eq!(args.get("PROFILE"), Some(&Value::Null), "{name}: from the environment, if it is there");
     }
     assert_eq!(seen, released_images().into_iter().collect());
 }

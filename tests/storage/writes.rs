@@ -22,14 +22,14 @@ async fn cast_three(store: &dyn VoteStore) {
     }
 }
 
-/// A store with these limits behind a proxy of this server, whose requests take this long.
-async fn behind_slow_requests(
+/// A store with this limit of each call, behind a proxy of its server.
+async fn behind(
     url: impl FnOnce(SocketAddr) -> String,
     server: SocketAddr,
-    latency: Duration,
+    mode: Mode,
     limit: Duration,
 ) -> (Arc<dyn VoteStore>, Proxy) {
-    let proxy = Proxy::start(server, Mode::SlowRequests(latency)).await;
+    let proxy = Proxy::start(server, mode).await;
     let url = url(proxy.address()).parse().unwrap();
     let timeouts = Timeouts { deadline: limit, attempt: limit, connect: limit };
     (open_with(&url, &Choices::default(), timeouts, StoreMetrics::default()).unwrap(), proxy)
@@ -47,7 +47,7 @@ async fn a_reset_that_reaches_redis_late_has_no_effect() {
     direct.reset().await.unwrap();
     cast_three(direct.as_ref()).await;
     let (store, _proxy) =
-        behind_slow_requests(|proxy| redis.url_at(proxy), redis.address(), LATENCY, LIMIT).await;
+        behind(|proxy| redis.url_at(proxy), redis.address(), Mode::SlowRequests(LATENCY), LIMIT).await;
     let stopwatch = Stopwatch::start();
     let error = store.reset().await.unwrap_err();
     stopwatch.assert_within(LIMIT, "a reset of a distant Redis");
@@ -63,8 +63,8 @@ async fn a_reset_of_a_locked_mysql_ends_by_its_deadline_and_has_no_effect_later(
         let mysql = MySql::database().await;
         let direct = open_store(&mysql.url());
         cast_three(direct.as_ref()).await;
-        let (store, _proxy) =
-            behind_slow_requests(|proxy| mysql.url_at(proxy), mysql.address(), latency, LIMIT).await;
+        let mode = Mode::SlowRequests(latency);
+        let (store, _proxy) = behind(|proxy| mysql.url_at(proxy), mysql.address(), mode, LIMIT).await;
         let mut other = mysql.connect().await;
         other.execute("START TRANSACTION").await.unwrap();
         other.execute("SELECT * FROM tallies FOR UPDATE").await.unwrap();
@@ -76,6 +76,30 @@ async fn a_reset_of_a_locked_mysql_ends_by_its_deadline_and_has_no_effect_later(
         cast_until_confirmed(direct.as_ref(), ballot(Choice::First)).await;
         assert_eq!(direct.tally().await.unwrap(), Tally::new(4, 0), "{latency:?}: {error}");
     }
+}
+
+/// By a clock that was measured with a slow answer, the deadline has passed when the reset gets the lock. Its answer is in time.
+#[tokio::test]
+async fn a_reset_of_mysql_that_is_confirmed_has_an_effect() {
+    const LIMIT: Duration = Duration::from_secs(3);
+    const LATENCY: Duration = Duration::from_millis(150);
+    let mysql = MySql::database().await;
+    let direct = open_store(&mysql.url());
+    cast_three(direct.as_ref()).await;
+    let (store, proxy) =
+        behind(|proxy| mysql.url_at(proxy), mysql.address(), Mode::SlowAnswers(LATENCY), LIMIT).await;
+    let mut other = mysql.connect().await;
+    other.execute("START TRANSACTION").await.unwrap();
+    other.execute("SELECT * FROM tallies FOR UPDATE").await.unwrap();
+    let end = tokio::time::Instant::now() + LIMIT;
+    let reset = tokio::spawn(async move { store.reset().await });
+    tokio::time::sleep_until(end - LATENCY * 2).await;
+    proxy.set(Mode::Open);
+    tokio::time::sleep_until(end - LATENCY / 2).await;
+    other.execute("COMMIT").await.unwrap();
+    let is_done = reset.await.unwrap();
+    let tally = direct.tally().await.unwrap();
+    assert!(is_done.is_err() || tally == Tally::new(0, 0), "confirmed, and without an effect: {tally:?}");
 }
 
 #[tokio::test]
@@ -218,6 +242,7 @@ async fn the_session_defaults_of_a_mysql_server_do_not_matter() {
         // The comment is a statement to MariaDB alone.
         "sql_mode = CONCAT('ANSI' /*M! , ',ORACLE' */)",
         "sql_safe_updates = 1",
+        "time_zone = '+13:00'",
         "sql_select_limit = 0",
         "max_join_size = 1",
         "TRANSACTION READ ONLY",
@@ -245,7 +270,7 @@ async fn the_session_defaults_of_a_mysql_server_do_not_matter() {
         assert_eq!(other.tally().await.unwrap(), Tally::new(0, 0), "{settings}");
         mysql
             .execute(
-                "SET GLOBAL autocommit = 1, GLOBAL completion_type = 'NO_CHAIN', GLOBAL sql_mode = DEFAULT, \
+                "SET GLOBAL autocommit = 1, GLOBAL time_zone = DEFAULT, GLOBAL completion_type = 'NO_CHAIN', GLOBAL sql_mode = DEFAULT, \
                  GLOBAL sql_safe_updates = 0, GLOBAL sql_select_limit = DEFAULT, GLOBAL max_join_size = DEFAULT; \
                  SET GLOBAL TRANSACTION READ WRITE",
             )

@@ -9,22 +9,29 @@ use tempfile::TempDir;
 #[derive(Debug)]
 pub struct FakeClock {
     folder: TempDir,
-    speed: u32,
+    variables: Vec<(String, String)>,
 }
 
 impl FakeClock {
     /// A clock that is this many seconds ahead of the machine's.
     pub fn ahead(seconds: i64) -> Self {
-        Self::start(seconds, 1)
+        Self::start(seconds, &[])
     }
 
     /// [`FakeClock::ahead`], on which timers run this many times as fast.
     pub fn fast(seconds: i64, speed: u32) -> Self {
-        Self::start(seconds, speed)
+        Self::start(seconds, &[("CLOCK_SPEED", speed.into())])
     }
 
-    fn start(seconds: i64, speed: u32) -> Self {
-        let clock = Self { folder: TempDir::new().unwrap(), speed };
+    /// The machine's time, and timers that run this many times as fast in the first seconds of the process.
+    pub fn fast_at_first(speed: u32, seconds: u32) -> Self {
+        Self::start(0, &[("CLOCK_SPEED", speed.into()), ("CLOCK_FAST_SECONDS", seconds.into())])
+    }
+
+    fn start(seconds: i64, variables: &[(&str, u64)]) -> Self {
+        let variables =
+            variables.iter().map(|(name, value)| ((*name).to_owned(), value.to_string())).collect();
+        let clock = Self { folder: TempDir::new().unwrap(), variables };
         let source = clock.folder.path().join("clock.c");
         std::fs::write(&source, include_str!("clock.c")).unwrap();
         let mut compiler = Command::new("cc");
@@ -52,9 +59,7 @@ impl FakeClock {
             ("LD_PRELOAD".to_owned(), text(self.library())),
             ("CLOCK_OFFSET".to_owned(), text(self.folder.path().join("offset"))),
         ];
-        if self.speed > 1 {
-            variables.push(("CLOCK_SPEED".to_owned(), self.speed.to_string()));
-        }
+        variables.extend(self.variables.iter().cloned());
         variables
     }
 }

@@ -30,6 +30,8 @@ pub enum Mode {
     Distant(Duration),
     /// Forwards everything, requests with this latency.
     SlowRequests(Duration),
+    /// Forwards everything, answers with this latency.
+    SlowAnswers(Duration),
 }
 
 #[derive(Clone, Debug)]
@@ -117,6 +119,7 @@ async fn copy(
                 Mode::DropAnswers if is_answer => return,
                 Mode::Distant(distance) => distance,
                 Mode::SlowRequests(distance) if !is_answer => distance,
+                Mode::SlowAnswers(distance) if is_answer => distance,
                 _ => Duration::ZERO,
             };
             let bytes = match mode {

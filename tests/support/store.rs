@@ -45,6 +45,7 @@ pub async fn tally_until_answered(store: &dyn VoteStore) -> Tally {
             Ok(tally) => return tally,
             Err(error) => assert!(start.elapsed() < PATIENCE, "no results within {PATIENCE:?}: {error}"),
         }
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 

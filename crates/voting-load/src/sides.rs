@@ -23,7 +23,7 @@ pub(crate) struct Sides {
 /// What is known of a store.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Side {
-    /// The results before its first ballot; `None` if a ballot came there before a voter saw them.
+    /// The results before its first ballot; `None` if a ballot may have come there before a voter saw them.
     pub(crate) before: Option<VoteCounts>,
     /// Number of ballots that were sent before a voter saw these results.
     begun: u64,

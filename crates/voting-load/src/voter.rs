@@ -157,7 +157,7 @@ impl Voter {
             load.book.late(&self.at.app);
         }
         let (mut releases, mut outcome) = (self.at.clone(), BallotOutcome::Refused);
-        let begun = load.sides.begin();
+        let ballot = load.sides.begin();
         let location = loop {
             let answer = self.client.cast_with(form, id, choice).await;
             releases = answer.releases.unwrap_or(releases);
@@ -165,7 +165,7 @@ impl Voter {
                 CastOutcome::Counted | CastOutcome::AlreadyCounted => {
                     outcome = BallotOutcome::Accepted;
                     load.book.accepted(&releases.app, attempt.elapsed());
-                    load.sides.accept(begun, &releases.storage, &self.at.storage, choice);
+                    load.sides.accept(ballot, &releases.storage, &self.at.storage, choice);
                     break answer.location;
                 }
                 CastOutcome::Refused(why) => why,

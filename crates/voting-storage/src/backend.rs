@@ -124,9 +124,9 @@ impl ServerClock {
     }
 
     /// The instant by the server's clock, since the Unix epoch. A server that was frozen must not execute a request that
-    /// it finds in its socket later: the voter has been told that it failed. So the result is never too late. It is too early
-    /// by the time that an answer travels, after which a later answer would not arrive by the instant anyway, and by the
-    /// millisecond to which servers round their time down.
+    /// it finds in its socket later: the voter has been told that it failed. So the result is not too late, unless the server's
+    /// clock was set back since. It is too early by the time that the answer took to arrive, after which the answer to a later
+    /// request would not arrive by the instant either, and by the millisecond to which servers round their time down.
     pub(crate) fn at(&self, instant: Instant) -> Duration {
         const RESOLUTION: Duration = Duration::from_millis(1);
         self.0.map_or(Duration::from_secs(u32::MAX.into()), |(at, time)| {

@@ -275,13 +275,13 @@ impl<B: Backend> BatchHandler for CastBatch<B> {
         ballots.sort_by_key(|ballot| ballot.id);
         ballots.dedup_by_key(|ballot| ballot.id);
         let mut found = None;
-        let least = self.0.timeouts().attempt / 4;
+        let least_find_time = self.0.timeouts().attempt / 4;
         let casts = self.0.run("cast", None, async |session, limit| {
             let start = Instant::now();
             let casts = session.cast(&ballots, until.min(limit)).await;
             if let Err(StoreError::Unavailable(_) | StoreError::Unusable(_)) = &casts {
-                // As long as the failure itself took, at least: the store may be slow.
-                let limit = least.max(start.elapsed() * 5 / 4);
+                // At least a little longer than the failure itself: the store may be slow.
+                let limit = least_find_time.max(start.elapsed() * 5 / 4);
                 found = timeout(limit, session.find(&ballots)).await.ok().and_then(Result::ok);
             }
             casts

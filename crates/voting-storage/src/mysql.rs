@@ -37,6 +37,9 @@ use crate::url::StoreAddress;
 /// Unix epoch. No choice has an empty name.
 const PURGED: &str = "x'',x'00000000000000000000000000000000'";
 
+/// The error of a request that reached the server after its deadline.
+const LATE: &str = "the request reached the store after its deadline";
+
 /// The key of the row of `tallies` that holds the place in a sharded poll, as its votes and reset votes.
 const PLACE: &str = "x'',x'00000000000000000000000000000001'";
 
@@ -274,7 +277,7 @@ impl backend::Session for Session {
         match self.commit(format!("{statements}ROLLBACK")).await {
             Err(error) if error_number(&error) == Some(OUT_OF_RANGE) => {
                 self.check_room(ballots).await?;
-                Err(answering(error))
+                Err(StoreError::unavailable(LATE))
             }
             done => done.map_err(answering),
         }
@@ -376,16 +379,20 @@ impl backend::Session for Session {
     async fn reset(&mut self, until: Instant) -> Result<(), StoreError> {
         let names = list(&self.names);
         let deadline = self.clock.at(until).as_secs_f64();
-        // A request that reaches the server late, or gets the locks late, matches no row: the visitor has been told that
-        // it was not confirmed. A statement's time is that of its start, so the locks come first.
+        // A request that reaches the server late, or gets the locks late, overflows if there are votes: the visitor has been told
+        // that it was not confirmed. A statement's time is that of its start, so the locks come first.
         let reset = format!(
             "START TRANSACTION;\
              SELECT votes FROM tallies WHERE choice IN ({names}) FOR UPDATE;\
-             UPDATE tallies SET reset_votes = votes WHERE choice IN ({names}) \
-             AND UNIX_TIMESTAMP(NOW(3)) <= {deadline};\
-             COMMIT"
+             UPDATE tallies SET reset_votes = votes + 0 * (votes + IF(UNIX_TIMESTAMP(NOW(3)) > {deadline}, {overflow}, 0)) \
+             WHERE choice IN ({names});\
+             COMMIT",
+            overflow = i64::MAX,
         );
-        self.commit(reset).await.map_err(answering)?;
+        self.commit(reset).await.map_err(|error| match error_number(&error) {
+            Some(OUT_OF_RANGE) => StoreError::unavailable(LATE),
+            _ => answering(error),
+        })?;
         // Counters keep their votes. One that is full would refuse each further vote, so later votes get another origin.
         let renew = format!(
             "UPDATE own_origin SET origin = {} WHERE id = 1 AND EXISTS (SELECT 1 FROM tallies WHERE votes > {})",

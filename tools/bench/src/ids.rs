@@ -21,13 +21,12 @@ const SET: &str = "
     redis.call('SADD', KEYS[1], unpack(ARGV))
     return known";
 
-/// Hashes of few ids, which Redis keeps in a list without pointers. Their number is that of the ids of a minute by 64, which
+/// Hashes of few ids, which Redis keeps as listpacks. Their number is that of the ids of a minute by 64, which
 /// voting-storage could not know in advance.
 const HASHES: &str = "
     local known = {}
     for i, id in ipairs(ARGV) do
-      local a, b = string.byte(id, -2, -1)
-      local key = KEYS[1] .. ':' .. (a * 256 + b) % 256
+      local key = KEYS[1] .. ':' .. string.byte(id, -1)
       known[i] = redis.call('HEXISTS', key, id)
       redis.call('HSET', key, id, '')
     end

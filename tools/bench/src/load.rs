@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
 use hdrhistogram::Histogram;
-use http::{Request, StatusCode, header};
+use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
@@ -14,8 +14,7 @@ use hyper_util::rt::TokioIo;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
-use voting_core::{BallotId, Choice};
-use voting_tests::store::ballot_of_age;
+use voting_core::BallotId;
 
 /// Arguments of the load generator.
 #[derive(Args, Debug)]
@@ -40,20 +39,9 @@ pub enum Scenario {
     Page,
     /// `POST /` with a new ballot each time: 303.
     Vote,
-    /// [`Scenario::Vote`] with a ballot of a page that was loaded 26 hours ago, whose id may be purged.
-    OldVote,
     /// `GET /analytics`: 200.
     Analytics,
 }
-
-impl Scenario {
-    fn is_vote(self) -> bool {
-        matches!(self, Self::Vote | Self::OldVote)
-    }
-}
-
-/// The age of the ballots of [`Scenario::OldVote`].
-pub const OLD: Duration = Duration::from_secs(26 * 60 * 60);
 
 /// The result of a load.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
@@ -171,7 +159,7 @@ async fn client(
         let status = connection.send(scenario).await?;
         let end = Instant::now();
         if end >= from && end < until {
-            if status == if scenario.is_vote() { 303 } else { 200 } {
+            if status == if scenario == Scenario::Vote { 303 } else { 200 } {
                 times.record(micros(end - start))?;
             } else {
                 errors += 1;
@@ -182,16 +170,13 @@ async fn client(
 
 fn request(scenario: Scenario, host: &str) -> anyhow::Result<Request<Full<Bytes>>> {
     let request = Request::builder().header(header::HOST, host);
-    let vote = |ballot| {
-        Request::post("/")
-            .header(header::HOST, host)
-            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
-            .body(Full::from(format!("vote=Cats&ballot={ballot}")))
-    };
     Ok(match scenario {
         Scenario::Page => request.uri("/").body(Full::default())?,
         Scenario::Analytics => request.uri("/analytics").body(Full::default())?,
-        Scenario::Vote => vote(BallotId::new())?,
-        Scenario::OldVote => vote(ballot_of_age(Choice::First, OLD).id)?,
+        Scenario::Vote => request
+            .method(Method::POST)
+            .uri("/")
+            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .body(Full::from(format!("vote=Cats&ballot={}", BallotId::new())))?,
     })
 }

@@ -45,8 +45,8 @@ pub struct RunArgs {
     /// document stays as it is.
     #[arg(long, value_name = "DIR", conflicts_with = "only")]
     old: Option<PathBuf>,
-    /// Cast this number of ballots on each store instead, and measure the poll as it grows (15 minutes for 10000000).
-    #[arg(long, value_name = "BALLOTS", conflicts_with_all = ["only", "old"], value_parser = number::<u64>(1000..=1_000_000_000))]
+    /// Cast this number of ballots on each store instead, and measure the poll as it grows.
+    #[arg(long, value_name = "BALLOTS", conflicts_with_all = ["only", "old", "rounds", "seconds", "ballots", "viewers"], value_parser = number::<u64>(1000..=1_000_000_000))]
     poll: Option<u64>,
     /// Document to update.
     #[arg(long, value_name = "FILE", default_value = "docs/benchmarks.md")]

@@ -57,7 +57,6 @@ pub async fn load(
     let scenario = match scenario {
         Scenario::Page => "page",
         Scenario::Vote => "vote",
-        Scenario::OldVote => "old-vote",
         Scenario::Analytics => "analytics",
     };
     let mut command = this()?;

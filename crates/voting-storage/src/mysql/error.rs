@@ -5,7 +5,7 @@ use sqlx::mysql::MySqlDatabaseError;
 use crate::store::StoreError;
 use crate::tls::explain;
 
-/// `ER_DATA_OUT_OF_RANGE`: a ballot of the batch is as old as purged ones, the deadline has passed, or a counter is full.
+/// `ER_DATA_OUT_OF_RANGE`: the deadline has passed, a ballot of the batch is as old as purged ones, or a counter is full.
 pub(super) const OUT_OF_RANGE: u16 = 1690;
 /// `ER_DUP_ENTRY` and the above: a ballot of the batch is known, or the batch is out of range.
 pub(super) const NOT_NEW: [u16; 2] = [1062, OUT_OF_RANGE];

@@ -16,6 +16,7 @@ const LOCK_WAIT_SECONDS: u32 = 1;
 /// Sets the session values.
 ///
 /// - `autocommit`, `completion_type`: a lone statement commits, and a commit neither chains a transaction nor disconnects.
+/// - `time_zone`: `NOW()` does not jump at the beginning and end of summer time.
 /// - `sql_mode`: the SQL of MySQL, not that of another product, and numbers that do not fit are errors.
 /// - `sql_safe_updates`, `sql_select_limit`, `sql_big_selects`: no statement is refused or cut short for its form.
 /// - isolation and access: a read sees committed data only. (READ COMMITTED would fail with statement-based binary logs.)
@@ -23,7 +24,7 @@ const LOCK_WAIT_SECONDS: u32 = 1;
 /// - lock waits end before the attempt does.
 pub(super) async fn configure(connection: &mut MySqlConnection) -> Result<(), sqlx::Error> {
     let settings = format!(
-        "SET SESSION autocommit = 1, completion_type = 0, default_storage_engine = InnoDB, \
+        "SET SESSION autocommit = 1, completion_type = 0, time_zone = '+00:00', default_storage_engine = InnoDB, \
          sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', \
          sql_safe_updates = 0, sql_select_limit = {no_limit}, sql_big_selects = 1, \
          innodb_lock_wait_timeout = {LOCK_WAIT_SECONDS}, lock_wait_timeout = {LOCK_WAIT_SECONDS}",
