@@ -3,11 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::redis::AsyncConnectionConfig;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
 use voting_core::{Ballot, Cast, Choice, Choices};
 use voting_storage::{StoreError, VoteStore, open};
-use voting_tests::process::Signal;
 use voting_tests::proxy::{Mode, Proxy};
 use voting_tests::servers::{MySql, Redis};
 use voting_tests::store::{ballot, cast_until_confirmed, open_store};
@@ -120,32 +118,22 @@ async fn without_an_answer_only_a_new_ballot_is_certainly_not_counted() {
 
 #[tokio::test]
 async fn a_busy_redis_is_retried() {
-    let mut redis = Redis::with(&["--save", "", "--busy-reply-threshold", "50"]).await;
+    let redis = Redis::with(&["--save", "", "--busy-reply-threshold", "50"]).await;
     let store = open_store(&redis.url());
     cast_until_confirmed(store.as_ref(), ballot(Choice::First)).await;
-    let url = redis.url();
-    let script = tokio::spawn(async move {
-        let client = ::redis::Client::open(url).unwrap();
-        let limits = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(PATIENCE))
-            .set_response_timeout(Some(PATIENCE));
-        let mut connection = client.get_multiplexed_async_connection_with_config(&limits).await.unwrap();
-        let forever = "while true do end";
-        ::redis::cmd("EVAL").arg(forever).arg(0).query_async::<()>(&mut connection).await
-    });
-    eventually("Redis is busy", PATIENCE, async || {
-        let ping = redis.try_query::<String>("PING", &[]).await;
-        ping.is_err_and(|error| error.code() == Some("BUSY"))
-    })
-    .await;
-    let cast = tokio::spawn({
-        let store = store.clone();
-        async move { store.cast(ballot(Choice::First)).await }
-    });
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    assert!(!cast.is_finished());
-    redis.query::<()>("SCRIPT", &["KILL"]).await;
-    assert_eq!(cast.await.unwrap().unwrap(), Cast::Counted);
-    script.abort();
-    redis.server().signal(Signal::Kill);
+    let script = redis.try_query::<()>("EVAL", &["while true do end", "0"]);
+    let cast_meanwhile = async {
+        eventually("Redis is busy", PATIENCE, async || {
+            let ping = redis.try_query::<String>("PING", &[]).await;
+            ping.is_err_and(|error| error.code() == Some("BUSY"))
+        })
+        .await;
+        let cast = tokio::spawn(async move { store.cast(ballot(Choice::First)).await });
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        assert!(!cast.is_finished());
+        redis.query::<()>("SCRIPT", &["KILL"]).await;
+        assert_eq!(cast.await.unwrap().unwrap(), Cast::Counted);
+    };
+    let (killed, ()) = tokio::join!(script, cast_meanwhile);
+    assert!(killed.is_err(), "the script was not killed");
 }

@@ -8,11 +8,11 @@ use futures_util::future::join_all;
 use sqlx::{Connection as _, Executor as _};
 use tokio::task::JoinSet;
 use voting_core::{Ballot, Cast, Choice, Choices, Tally};
-use voting_storage::{StoreError, StoreMetrics, Timeouts, VoteStore, open, open_with};
+use voting_storage::{StoreError, Timeouts, VoteStore, open};
 use voting_tests::process::Signal;
 use voting_tests::proxy::{Mode, Proxy};
 use voting_tests::servers::{MySql, Redis};
-use voting_tests::store::{ballot, cast_until_confirmed, open_store, tally_until_answered};
+use voting_tests::store::{ballot, cast_until_confirmed, open_limited, open_store, tally_until_answered};
 use voting_tests::{PATIENCE, Stopwatch, eventually, figure};
 
 /// A store behind a proxy.
@@ -99,9 +99,7 @@ impl Remote {
     /// Each answer takes a third of the deadline, so that two batches fit into it and a new connection does not.
     async fn takes_every_vote_while_slow(self) {
         let [deadline, attempt, connect] = [12, 8, 6].map(Duration::from_secs);
-        let timeouts = Timeouts { deadline, attempt, connect };
-        let url = self.url.parse().unwrap();
-        let store = open_with(&url, &Choices::default(), timeouts, StoreMetrics::default()).unwrap();
+        let store = open_limited(&self.url, Timeouts { deadline, attempt, connect });
         store.cast_new(ballot(Choice::First)).await.unwrap();
         self.proxy.set(Mode::Distant(deadline / 6));
         let mut voters = JoinSet::new();

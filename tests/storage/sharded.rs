@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use voting_core::{Ballot, Cast, Choice, Choices, Tally};
+use voting_core::{Ballot, Cast, Choice, Tally};
 use voting_storage::transfer::transfer;
-use voting_storage::{StoreMetrics, Timeouts, VoteStore, open_with};
+use voting_storage::{Timeouts, VoteStore};
 use voting_tests::proxy::{Mode, Proxy};
 use voting_tests::servers::{MySql, Redis};
-use voting_tests::store::{ballot, cast_until_confirmed, open_store};
+use voting_tests::store::{ballot, cast_until_confirmed, open_limited, open_store};
 use voting_tests::{ClosedPort, PATIENCE, eventually, figure};
 
 use crate::contract::contract;
@@ -78,8 +78,7 @@ async fn an_unavailable_shard_refuses_its_ballots_and_no_others() {
     let url = format!("{url} redis://{}", down.address());
     // The ballots of the other shards are counted long before this deadline, also on a busy machine.
     let timeouts = Timeouts { deadline: Duration::from_secs(15), ..Timeouts::default() };
-    let url = url.parse().unwrap();
-    let store = open_with(&url, &Choices::default(), timeouts, StoreMetrics::default()).unwrap();
+    let store = open_limited(&url, timeouts);
     let casts = (0..40).map(|_| {
         let store = store.clone();
         tokio::spawn(async move { store.cast(ballot(Choice::First)).await.is_ok() })

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use sqlx::Executor as _;
 use voting_core::{Cast, Choice, Choices, Tally};
-use voting_storage::{StoreError, StoreMetrics, Timeouts, VoteStore, open, open_with, transfer};
+use voting_storage::{StoreError, Timeouts, VoteStore, open, transfer};
 use voting_tests::proxy::{Mode, Proxy};
 use voting_tests::servers::{MySql, Redis};
-use voting_tests::store::{ballot, cast_until_confirmed, open_store};
+use voting_tests::store::{ballot, cast_until_confirmed, open_limited, open_store};
 use voting_tests::{PATIENCE, Stopwatch, eventually};
 
 fn open_url(url: &str) -> Arc<dyn VoteStore> {
@@ -30,9 +30,8 @@ async fn behind(
     limit: Duration,
 ) -> (Arc<dyn VoteStore>, Proxy) {
     let proxy = Proxy::start(server, mode).await;
-    let url = url(proxy.address()).parse().unwrap();
     let timeouts = Timeouts { deadline: limit, attempt: limit, connect: limit };
-    (open_with(&url, &Choices::default(), timeouts, StoreMetrics::default()).unwrap(), proxy)
+    (open_limited(&url(proxy.address()), timeouts), proxy)
 }
 
 /// The reset is sent before its deadline, and arrives after it. The clock of the server was measured by a slow request.
@@ -127,9 +126,7 @@ async fn a_reset_of_a_slow_shard_ends_by_its_deadline() {
     let proxy = Proxy::start(servers[1].address(), Mode::Open).await;
     let [deadline, attempt, connect] = [9, 6, 4].map(Duration::from_secs);
     let url = format!("{} {}", servers[0].url(), servers[1].url_at(proxy.address()));
-    let timeouts = Timeouts { deadline, attempt, connect };
-    let store =
-        open_with(&url.parse().unwrap(), &Choices::default(), timeouts, StoreMetrics::default()).unwrap();
+    let store = open_limited(&url, Timeouts { deadline, attempt, connect });
     eventually("the shards answer", PATIENCE, async || store.tally().await.is_ok()).await;
     // The shard answers in time that it is there. It has no time for a reset on a new connection.
     proxy.set(Mode::Distant(deadline * 13 / 100));
@@ -144,10 +141,8 @@ async fn a_reset_of_a_slow_shard_ends_by_its_deadline() {
 async fn a_reset_of_some_shards_only_is_unconfirmed() {
     let servers = [Redis::with(&["--save", ""]).await, Redis::with(&["--save", ""]).await];
     let [deadline, attempt, connect] = [12, 8, 6].map(Duration::from_secs);
-    let (url, timeouts) =
-        (format!("{} {}", servers[0].url(), servers[1].url()), Timeouts { deadline, attempt, connect });
-    let store =
-        open_with(&url.parse().unwrap(), &Choices::default(), timeouts, StoreMetrics::default()).unwrap();
+    let url = format!("{} {}", servers[0].url(), servers[1].url());
+    let store = open_limited(&url, Timeouts { deadline, attempt, connect });
     eventually("the shards answer", PATIENCE, async || store.reset().await.is_ok()).await;
     // It answers, and takes no writes.
     servers[1].query::<()>("REPLICAOF", &["127.0.0.1", "1"]).await;

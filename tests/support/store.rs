@@ -37,6 +37,11 @@ pub fn open_patient(url: &StoreUrl, choices: &Choices) -> Arc<dyn VoteStore> {
     open_with(url, choices, timeouts, StoreMetrics::default()).unwrap()
 }
 
+/// Opens a store with these timeouts, for the default choices.
+pub fn open_limited(url: &str, timeouts: Timeouts) -> Arc<dyn VoteStore> {
+    open_with(&url.parse().unwrap(), &Choices::default(), timeouts, StoreMetrics::default()).unwrap()
+}
+
 /// The results of a store that works.
 pub async fn tally_until_answered(store: &dyn VoteStore) -> Tally {
     let start = Instant::now();
